@@ -1,0 +1,77 @@
+#pragma once
+// Attention, whatever its form, as one specification.
+
+#include "shapes/shapes.h"
+
+#include <set>
+
+namespace triptych {
+
+/// Position in Attentions::found.
+using AttentionId = Index<struct AttentionTag>;
+
+/// How Q, K, V are projected (for cross attention: how K, V are).
+enum class ProjectionForm { separate, packed, packedInterleaved, none };
+enum class AttentionKind { self, cross };
+enum class ScalePlace { scores, q, k, qAndK, inside, none };
+
+std::string_view toString(ProjectionForm form);   ///< "separate", "packed", "packed_interleaved", "none"
+std::string_view toString(AttentionKind kind);    ///< "self", "cross"
+std::string_view toString(ScalePlace place);      ///< "scores", "q", "k", "q_and_k", "inside", "none"
+
+/// A linear projection: MatMul (+ Add of a 1-D bias), Gemm, or a slice of a packed one.
+struct Projection {
+    std::vector<NodeId> nodes; ///< product, bias add, in order
+    ValueId input;             ///< the activation that it reads
+    ValueId weight;            ///< its weight value; for a packed one the packed weight
+    ValueId bias;              ///< none where it has none
+    ValueId output;            ///< after the bias
+    std::int64_t offset = 0;   ///< of this role's columns in a packed projection; meaningless where interleaved
+    std::int64_t width = 0;    ///< columns of this role
+};
+
+/// Why a role was given to a node: {"q", "/layer/0/query/MatMul", "reaches input 0 of the scores product through ..."}.
+struct Evidence {
+    std::string role, node, why;
+};
+
+/// Everything that is known of one attention, in terms of the graph it was found in.
+struct AttentionSpec {
+    std::string id; ///< "attention_0", in node order
+    AttentionKind kind = AttentionKind::self;
+    std::string form; ///< "explicit", "ai.onnx.Attention", "com.microsoft.Attention", ..., "function:DOMAIN.NAME"
+    std::int64_t heads = 0, kvHeads = 0, headDim = 0, vHeadDim = 0; ///< 0: unknown
+    ProjectionForm projections = ProjectionForm::none;
+    std::optional<double> scale; ///< product of all constant scales on q, k and scores; empty if none or not constant
+    ScalePlace scaleAt = ScalePlace::none;
+    std::optional<bool> causal;        ///< empty: the mask's values are not in the file
+    std::set<std::string> masks, extras; ///< words of docs/cli.md
+    ValueId q, k, v, mask;               ///< activations that enter the projections (or the attention, where form none); the mask
+    std::string scope;
+    /// The opaque node; none where explicit.
+    NodeId opaque;
+    /// Nodes of the attention in order: projections, core, output projection. For an opaque one: the node itself and
+    /// projections outside of it.
+    std::vector<NodeId> nodes;
+    /// The core: from the scores product to the context product, no projections. Empty where opaque.
+    std::vector<NodeId> core;
+    NodeId scores, softmax, context;                ///< none where opaque
+    std::optional<Projection> projectionQ, projectionK, projectionV, projectionOut;
+    std::vector<Evidence> evidence;
+};
+
+/// Something that looks like attention and is none that we know: {"Softmax_12", "softmax", "no product reads it", ...}.
+struct Unrecognised {
+    std::string at, looksLike, reason, detail;
+};
+
+struct Attentions {
+    std::vector<AttentionSpec> found; ///< in node order
+    std::vector<Unrecognised> unrecognised;
+};
+
+/// Finds every attention of a graph (function calls already inlined; `callOf` gives the call that an inlined node came
+/// from, for the form "function:..."). Cost: linear in nodes. Never fails: what nearly qualifies is in `unrecognised`.
+Attentions findAttention(const Model& model, const Graph& graph, const Shapes& shapes, const Job& job = {});
+
+} // namespace triptych

@@ -1,0 +1,38 @@
+#pragma once
+// Writes attention out in explicit operators.
+
+#include "attention/attention.h"
+
+namespace triptych {
+
+/// Which way an opaque attention is written out.
+enum class Expansion {
+    asDocumented, ///< as its own body or documented semantics say: a packed weight stays one product ("unfused")
+    canonical     ///< named Q, K, V; one Mul by the scale on the scores; packed projections taken apart ("decomposed")
+};
+
+/// What became of one attention.
+struct DecomposedAttention {
+    AttentionId attention;
+    std::vector<NodeId> nodes;           ///< all its nodes in the new graph, in order: written-out ones and those that stayed
+    std::vector<NodeId> q, k, v;         ///< product and bias of each projection in the new graph; empty where there is none
+    ValueId inputQ, inputK, inputV;      ///< activations that the projections read
+    NodeId scores, softmax, context;
+    bool rewritten = false;              ///< false: as the file spells it
+    bool wasPacked = false;              ///< the file packs these projections
+};
+
+struct Decomposition {
+    GraphPtr graph;
+    std::vector<DecomposedAttention> attentions; ///< same order as Attentions::found
+    std::vector<std::string> warnings;           ///< "weights of X are absent: its product is cut by a Split"
+};
+
+/// @param inlined  the graph that `attentions` were found in
+/// @returns the new graph with, for each new node, its sources; or the first node whose semantics we don't know.
+/// The opaque node's outputs and their names are kept. Weights are named NAME.q_weight, NAME.k_weight, NAME.v_weight,
+/// biases NAME.q_bias ...; where the payload of the packed weight is absent their tensors have absent payloads too.
+Result<Decomposition> decompose(const Model& model, const Graph& inlined, const Shapes& shapes, const Attentions& attentions,
+                                Expansion expansion, const Job& job = {});
+
+} // namespace triptych

@@ -1,0 +1,192 @@
+#include "graph/graph.h"
+
+#include <algorithm>
+#include <functional>
+#include <queue>
+#include <unordered_set>
+
+namespace triptych {
+
+GraphBuilder::GraphBuilder(std::string name) : m_name(std::move(name)) {}
+
+ValueId GraphBuilder::value(std::string_view name) {
+    if (name.empty()) return {};
+    const auto [found, fresh] = m_byName.try_emplace(std::string(name), ValueId(m_values.size()));
+    if (fresh) m_values.push_back(Value{found->first, {}, nullptr});
+    return found->second;
+}
+
+ValueId GraphBuilder::newValue(std::string_view wish) {
+    std::string name = wish.empty() ? std::string("value") : std::string(wish);
+    for (std::size_t copy = 1; m_byName.contains(name); ++copy) name = std::string(wish) + "_" + std::to_string(copy);
+    return value(name);
+}
+
+ValueId GraphBuilder::findValue(std::string_view name) const {
+    const auto found = m_byName.find(std::string(name));
+    return found == m_byName.end() ? ValueId() : found->second;
+}
+
+ValueId GraphBuilder::addInitializer(TensorPtr tensor) {
+    const ValueId id = newValue(tensor->name);
+    Value& made = m_values[id];
+    made.declared.type = tensor->type;
+    made.declared.hasShape = true;
+    made.declared.dims = tensor->dims;
+    made.declared.kind = "tensor";
+    made.initializer = std::move(tensor);
+    return id;
+}
+
+NodeId GraphBuilder::addNode(Node node, std::vector<SourceId> sources) {
+    if (sources.empty()) sources.emplace_back(m_nodes.size());
+    m_sources.push_back(std::move(sources));
+    return m_nodes.push_back(std::move(node));
+}
+
+void GraphBuilder::adoptValues(const Graph& from) {
+    m_values = IndexVector<ValueId, Value>();
+    m_byName.clear();
+    m_name = from.name();
+    m_byName.reserve(from.values().size());
+    for (const Value& each : from.values()) m_byName.emplace(each.name, m_values.push_back(each));
+    m_inputs = from.inputs();
+    m_outputs = from.outputs();
+}
+
+NodeId GraphBuilder::adoptNode(const Graph& from, NodeId node) {
+    const auto sources = from.sources(node);
+    return addNode(from.node(node), {sources.begin(), sources.end()});
+}
+
+void GraphBuilder::uniqueNames() {
+    std::unordered_set<std::string> taken;
+    taken.reserve(m_nodes.size());
+    std::vector<NodeId> nameless;
+    for (std::size_t i = 0; i < m_nodes.size(); ++i)
+        if (m_nodes[NodeId(i)].name.empty() || !taken.insert(m_nodes[NodeId(i)].name).second) nameless.emplace_back(i);
+    for (const NodeId id : nameless) {
+        Node& node = m_nodes[id];
+        const std::string base = node.op + "_" + std::to_string(id.position());
+        std::string name = base;
+        for (std::size_t copy = 1; !taken.insert(name).second; ++copy) name = base + "_" + std::to_string(copy);
+        node.name = std::move(name);
+    }
+}
+
+namespace {
+
+std::string nodeText(const Node& node, NodeId id) {
+    return node.name + " (" + (node.domain.empty() ? "" : node.domain + ".") + node.op + ", node " + std::to_string(id.position()) + ")";
+}
+
+template <class Visit>
+void forEachRead(const Node& node, const Visit& visit) {
+    for (const ValueId value : node.inputs)
+        if (value) visit(value);
+    for (const ValueId value : node.captured)
+        if (value) visit(value);
+}
+
+} // namespace
+
+// Kahn's algorithm that always takes the ready node which comes first in the file, so that a file in order stays as it is.
+// Cost: n log n for the queue of ready nodes; the queue is short in practice.
+Result<std::vector<NodeId>> GraphBuilder::topologicalOrder(const std::vector<NodeId>& producers, const std::string& stage) const {
+    std::vector<std::uint32_t> waiting(m_nodes.size(), 0);
+    std::vector<std::vector<NodeId>> followers(m_nodes.size());
+    for (std::size_t i = 0; i < m_nodes.size(); ++i) {
+        forEachRead(m_nodes[NodeId(i)], [&](ValueId value) {
+            const NodeId producer = producers[value.position()];
+            if (!producer) return;
+            ++waiting[i];
+            followers[producer.position()].emplace_back(i);
+        });
+    }
+    std::priority_queue<NodeId, std::vector<NodeId>, std::greater<>> ready;
+    for (std::size_t i = 0; i < m_nodes.size(); ++i)
+        if (waiting[i] == 0) ready.emplace(i);
+    std::vector<NodeId> order;
+    order.reserve(m_nodes.size());
+    while (!ready.empty()) {
+        const NodeId next = ready.top();
+        ready.pop();
+        order.push_back(next);
+        for (const NodeId follower : followers[next.position()])
+            if (--waiting[follower.position()] == 0) ready.push(follower);
+    }
+    if (order.size() == m_nodes.size()) return order;
+    // What waits may only be downstream of a cycle: walk back along waiting producers until a node comes again.
+    NodeId at(static_cast<std::size_t>(std::find_if(waiting.begin(), waiting.end(), [](auto n) { return n > 0; }) - waiting.begin()));
+    std::vector<bool> seen(m_nodes.size(), false);
+    while (!seen[at.position()]) {
+        seen[at.position()] = true;
+        NodeId back;
+        forEachRead(m_nodes[at], [&](ValueId value) {
+            const NodeId producer = producers[value.position()];
+            if (producer && waiting[producer.position()] > 0) back = producer;
+        });
+        if (!back) break;
+        at = back;
+    }
+    return fail(stage, "the node depends on its own output: the graph has a cycle", "export the model again", nodeText(m_nodes[at], at));
+}
+
+Result<GraphPtr> GraphBuilder::finish(std::string stage) {
+    uniqueNames();
+    std::vector<NodeId> producers(m_values.size());
+    for (std::size_t i = 0; i < m_nodes.size(); ++i) {
+        const Node& node = m_nodes[NodeId(i)];
+        for (const ValueId value : node.outputs) {
+            if (!value) continue;
+            if (producers[value.position()])
+                return fail(stage, "the value '" + m_values[value].name + "' has two producers, the other is " + m_nodes[producers[value.position()]].name,
+                            "give each output its own name", nodeText(node, NodeId(i)));
+            producers[value.position()] = NodeId(i);
+        }
+    }
+    const auto order = topologicalOrder(producers, stage);
+    if (!order) return tl::unexpected(order.error());
+
+    std::shared_ptr<Graph> graph(new Graph());
+    graph->m_name = std::move(m_name);
+    std::size_t sourceCount = 0;
+    for (const auto& sources : m_sources) sourceCount += sources.size();
+    graph->m_sources.reserve(sourceCount);
+    graph->m_sourcesBegin.assign(1, 0);
+    for (const NodeId id : *order) {
+        graph->m_nodes.push_back(std::move(m_nodes[id]));
+        graph->m_sources.insert(graph->m_sources.end(), m_sources[id].begin(), m_sources[id].end());
+        graph->m_sourcesBegin.push_back(static_cast<std::uint32_t>(graph->m_sources.size()));
+    }
+    graph->m_values = std::move(m_values);
+    graph->m_inputs = std::move(m_inputs);
+    graph->m_outputs = std::move(m_outputs);
+
+    const std::size_t values = graph->m_values.size();
+    graph->m_producers.resize(values);
+    graph->m_isOutput = IndexVector<ValueId, bool>(values, false);
+    graph->m_isInput = IndexVector<ValueId, bool>(values, false);
+    for (const ValueId value : graph->m_outputs) graph->m_isOutput[value] = true;
+    for (const ValueId value : graph->m_inputs) graph->m_isInput[value] = true;
+
+    graph->m_readersBegin.assign(values + 1, 0);
+    graph->m_nodeByName.reserve(graph->m_nodes.size());
+    graph->m_valueByName.reserve(values);
+    for (const Node& node : graph->m_nodes) forEachRead(node, [&](ValueId value) { ++graph->m_readersBegin[value.position() + 1]; });
+    for (std::size_t i = 0; i < values; ++i) graph->m_readersBegin[i + 1] += graph->m_readersBegin[i];
+    graph->m_readers.resize(graph->m_readersBegin[values]);
+    std::vector<std::uint32_t> next(graph->m_readersBegin.begin(), graph->m_readersBegin.end() - 1);
+    for (std::size_t i = 0; i < graph->m_nodes.size(); ++i) {
+        const NodeId id(i);
+        const Node& node = graph->m_nodes[id];
+        for (const ValueId value : node.outputs)
+            if (value) graph->m_producers[value] = id;
+        forEachRead(node, [&](ValueId value) { graph->m_readers[next[value.position()]++] = id; });
+        graph->m_nodeByName.emplace(node.name, id);
+    }
+    for (std::size_t i = 0; i < values; ++i) graph->m_valueByName.emplace(graph->m_values[ValueId(i)].name, ValueId(i));
+    return graph;
+}
+
+} // namespace triptych

@@ -1,0 +1,31 @@
+#include "graph/graph.h"
+
+namespace triptych {
+
+std::span<const NodeId> Graph::readers(ValueId value) const {
+    const std::size_t at = value.position();
+    return std::span(m_readers).subspan(m_readersBegin[at], m_readersBegin[at + 1] - m_readersBegin[at]);
+}
+
+std::span<const SourceId> Graph::sources(NodeId node) const {
+    const std::size_t at = node.position();
+    return std::span(m_sources).subspan(m_sourcesBegin[at], m_sourcesBegin[at + 1] - m_sourcesBegin[at]);
+}
+
+NodeId Graph::findNode(std::string_view name) const {
+    const auto found = m_nodeByName.find(name);
+    return found == m_nodeByName.end() ? NodeId() : found->second;
+}
+
+ValueId Graph::findValue(std::string_view name) const {
+    const auto found = m_valueByName.find(name);
+    return found == m_valueByName.end() ? ValueId() : found->second;
+}
+
+std::string describe(const Graph& graph, NodeId id) {
+    const Node& node = graph.node(id);
+    const std::string op = node.domain.empty() ? node.op : node.domain + "." + node.op;
+    return node.name + " (" + op + ", node " + std::to_string(id.position()) + ")";
+}
+
+} // namespace triptych

@@ -1,0 +1,57 @@
+#pragma once
+// An ONNX file as imported: its graph, functions and what its header says.
+
+#include "graph/graph.h"
+#include "support/files.h"
+#include "support/job.h"
+
+#include <map>
+
+namespace triptych {
+
+struct FunctionParameter {
+    std::string name;
+    bool hasDefault = false;
+    Attribute defaultValue;
+};
+
+/// A model-local function. Its body's inputs and outputs are the formal ones.
+struct Function {
+    std::string domain, name, overload;
+    std::vector<FunctionParameter> parameters;
+    std::map<std::string, std::int64_t> opsets;
+    GraphPtr body;
+};
+
+/// Immutable once imported.
+struct Model {
+    std::filesystem::path path;
+    std::shared_ptr<const MappedFile> file; ///< null for models made in memory
+    std::int64_t irVersion = 0;
+    std::map<std::string, std::int64_t> opsets; ///< domain ("" for ai.onnx) to version
+    std::string producer;                       ///< name and version
+    Metadata metadata;
+    /// The file's own graph: calls of model-local functions are single nodes. Every node is its own source.
+    GraphPtr graph;
+    std::vector<Function> functions; ///< in the file's order
+    std::vector<std::string> warnings;
+
+    const Function* function(const Node& call) const; ///< null where the node calls none
+};
+using ModelPtr = std::shared_ptr<const Model>;
+
+/// Reads a model without touching its weights. Cost: linear in the bytes that are not weights.
+/// Fails (stage "open" or "import") on what is not a usable ONNX model, saying what it is where that can be told.
+Result<ModelPtr> importModel(const std::filesystem::path& path, const Job& job = {});
+
+/// The file's graph with calls of model-local functions replaced by their bodies, recursively. Inner nodes are called
+/// CALL/INNER and have the call as their source. Calls for which `keep` is true stay.
+/// Bounded: fails, naming the call, beyond 2,000,000 nodes or 64 levels.
+Result<GraphPtr> inlineFunctions(const Model& model, const Graph& graph, const std::function<bool(const Graph&, NodeId)>& keep,
+                                 const Job& job = {});
+
+/// The bytes of a tensor, read now: from memory, from the model's file or from an external file (`length` at `offset`).
+/// Fails, naming the tensor, where they are absent.
+Result<std::vector<std::byte>> readPayload(const Model& model, const Tensor& tensor);
+
+} // namespace triptych

@@ -1,0 +1,75 @@
+#pragma once
+// The stages in order: open -> import -> shapes -> attention -> decompose -> fuse -> measure. Each result is immutable;
+// what did not change since an earlier run is shared with it.
+
+#include "attention/decompose.h"
+#include "cost/metrics.h"
+#include "fusion/partition.h"
+
+namespace triptych {
+
+/// What the user chose.
+struct AnalysisOptions {
+    Bindings bindings;                   ///< overrides of the defaults
+    std::string hardware = "h200";
+    std::string runtime = "pytorch-eager";
+    Precision precision = Precision::file;
+    std::string preset = "default";      ///< names joined by commas
+    std::vector<std::string> enable, disable; ///< pattern ids, after the preset
+    std::vector<std::string> patternFiles;
+};
+
+/// One of the four graphs, as the user sees it.
+struct Projected {
+    std::string key; ///< "unfused", "baseline", "decomposed", "enhanced"
+    GraphPtr graph;
+    ShapesPtr shapes;
+    std::shared_ptr<const NodeClasses> classes;
+    PartitionPtr partition;
+    MetricsPtr metrics;
+};
+
+/// What switching one pattern off would lose (positive: it helps).
+struct Marginal {
+    std::int64_t launches = 0, bytes = 0;
+    double timeUs = 0;
+};
+
+/// Milliseconds each stage took.
+struct StageTimes {
+    double read = 0, import = 0, shapes = 0, attention = 0, fusion = 0, cost = 0;
+};
+
+/// Everything that is known of a model under given options. Shared, never edited.
+struct Analysis {
+    AnalysisOptions options;
+    ModelPtr model;
+    Bindings bindings;          ///< all, resolved
+    LibraryPtr library;
+    PatternSet enabled;
+    HardwareProfile hardware;
+    RuntimeRules runtime;
+    GraphPtr inlined;           ///< the file's graph with function calls inlined: attention was found here
+    ShapesPtr inlinedShapes;
+    Attentions attentions;
+    std::shared_ptr<const Decomposition> unfusedForm, decomposition;
+    Projected unfused, baseline, decomposed, enhanced;
+    /// For each node of the baseline: nodes of the enhanced graph that stand for it. Many to many.
+    IndexVector<NodeId, std::vector<NodeId>> counterparts;
+    std::vector<Marginal> marginals; ///< for each pattern of the library; zero where off
+    double visibility = 0;           ///< operators visible in decomposed / in the file
+    std::vector<std::string> warnings;
+    StageTimes times;
+};
+using AnalysisPtr = std::shared_ptr<const Analysis>;
+
+/// All stages from a file.
+Result<AnalysisPtr> analyze(const std::filesystem::path& path, const AnalysisOptions& options, const Job& job = {});
+/// All stages from an imported model.
+Result<AnalysisPtr> analyze(ModelPtr model, const AnalysisOptions& options, const Job& job = {});
+/// As analyze(), reusing of `earlier` what the changed options leave as it is: a toggled pattern re-partitions `enhanced` alone.
+Result<AnalysisPtr> reanalyze(const AnalysisPtr& earlier, const AnalysisOptions& options, const Job& job = {});
+/// The marginal effect of every enabled pattern: one fusion and one measuring each. Costly, so not part of analyze().
+std::vector<Marginal> marginalEffects(const Analysis& analysis, const Job& job = {});
+
+} // namespace triptych

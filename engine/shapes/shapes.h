@@ -1,0 +1,72 @@
+#pragma once
+// Concrete shapes and types of every value under given bindings, and the constants that follow from them.
+
+#include "onnx_io/model.h"
+#include "reference/tensor.h"
+
+#include <map>
+#include <memory>
+
+namespace triptych {
+
+/// Sizes of symbolic dimensions of the inputs, by name: {"batch": 8}.
+using Bindings = std::map<std::string, std::int64_t>;
+
+/// A symbolic dimension of an input that a user can bind.
+struct SymbolicDim {
+    std::string name;             ///< as the file names it; unnamed ones are INPUT_dim_AXIS
+    std::int64_t defaultSize = 1; ///< by use: batch 1, sequence 128, past length 0 or as documented, else 1
+    std::string use;              ///< "batch", "sequence", "past", "other"
+    std::vector<std::string> inputs; ///< "input_ids[1]"
+};
+
+/// Those of the graph's inputs, in the order of first use.
+std::vector<SymbolicDim> symbolicDims(const Graph& graph);
+
+/// Defaults overridden by `wanted`. Fails (stage "shapes") on an unknown name, listing the known ones, and on sizes < 0.
+Result<Bindings> resolveBindings(const Graph& graph, const Bindings& wanted);
+
+/// What is known of one value.
+struct ValueShape {
+    DataType type = DataType::undefined;
+    bool ranked = false; ///< dims has the right length
+    Dims dims;           ///< unknownDim where unknown
+    bool known() const;  ///< ranked and every size known
+    std::int64_t count() const; ///< product of the sizes; only where known()
+};
+
+/// Shapes, types and folded constants of one graph. Immutable.
+class Shapes {
+public:
+    const ValueShape& of(ValueId value) const { return m_shapes[value]; }
+    /// Content of the value where it follows from constants and bound shapes alone and has at most `foldLimit` elements; else null.
+    const HostTensor* constant(ValueId value) const;
+    /// Its only element, as a double; empty unless constant with one element.
+    std::optional<double> scalar(ValueId value) const;
+    /// Depends on initializers, Constant nodes and shapes only, though its content may be absent or too large to fold.
+    bool isConstant(ValueId value) const { return m_constant[value]; }
+    /// Why the shape isn't known: "depends on the data of NonZero_12"; empty where it is.
+    std::string reasonUnknown(ValueId value) const;
+    const Bindings& bindings() const { return m_bindings; }
+    const std::vector<std::string>& warnings() const { return m_warnings; }
+    std::size_t unknownCount() const;
+
+    static constexpr std::int64_t foldLimit = 4096;
+
+private:
+    friend class ShapeInference;
+    IndexVector<ValueId, ValueShape> m_shapes;
+    IndexVector<ValueId, bool> m_constant;
+    std::unordered_map<ValueId, std::shared_ptr<const HostTensor>> m_constants;
+    std::map<ValueId, std::string> m_reasons;
+    Bindings m_bindings;
+    std::vector<std::string> m_warnings;
+};
+using ShapesPtr = std::shared_ptr<const Shapes>;
+
+/// Operator by operator in topological order. Cost: linear in nodes. `model` gives opsets and payload bytes of small
+/// initializers; `graph` may be any graph derived from the model's. Fails only when stopped.
+Result<ShapesPtr> inferShapes(const Model& model, const Graph& graph, const Bindings& bindings, const Job& job = {});
+
+
+} // namespace triptych

@@ -1,0 +1,40 @@
+#pragma once
+// Files: read-only mappings, and writes that leave either the whole new file or the old one.
+
+#include "support/result.h"
+
+#include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string_view>
+
+namespace triptych {
+
+/// A file mapped read-only. Its pages cost nothing until they are touched.
+class MappedFile {
+public:
+    /// Fails, with advice, on what is missing, unreadable, empty or not a regular file.
+    static Result<std::shared_ptr<const MappedFile>> open(const std::filesystem::path& path);
+    MappedFile(const MappedFile&) = delete;
+    MappedFile& operator=(const MappedFile&) = delete;
+    ~MappedFile();
+    std::span<const std::byte> bytes() const { return m_bytes; }
+    const std::filesystem::path& path() const { return m_path; }
+
+private:
+    MappedFile(std::filesystem::path path, std::span<const std::byte> bytes);
+    std::filesystem::path m_path;
+    std::span<const std::byte> m_bytes;
+};
+
+/// Receives the content of a file piece by piece; false once the disk is full.
+using FileSink = std::function<bool(std::string_view piece)>;
+
+/// Writes through a temporary file beside `path` and renames it at the end; an existing target that is not a regular
+/// file (/dev/null, a pipe) is written directly. `content` returns false to give up: nothing is left behind then.
+Result<void> writeFile(const std::filesystem::path& path, const std::function<bool(const FileSink&)>& content);
+Result<void> writeFile(const std::filesystem::path& path, std::string_view content);
+
+} // namespace triptych
