@@ -1,0 +1,252 @@
+#include "fusion/fused_model.h"
+
+#include <algorithm>
+
+namespace triptych {
+
+namespace {
+
+/// One projection of a merged group, as plain as merging needs it.
+struct Member {
+    NodeId product, bias; ///< bias: the Add, or none
+    TensorPtr weight, biasTensor;
+    std::int64_t width = 0;
+    ValueId input, output;
+};
+
+std::optional<Member> memberOf(const Graph& graph, const std::vector<NodeId>& nodes, ValueId shared) {
+    if (nodes.empty() || nodes.size() > 2) return std::nullopt;
+    Member member;
+    member.product = nodes[0];
+    const Node& product = graph.node(nodes[0]);
+    if (!product.is("MatMul") || product.input(0) != shared || !product.input(1)) return std::nullopt;
+    member.weight = graph.value(product.input(1)).initializer;
+    if (!member.weight || member.weight->dims.size() != 2) return std::nullopt;
+    member.width = member.weight->dims[1];
+    member.input = shared;
+    member.output = product.output();
+    if (nodes.size() == 1) return member;
+    const Node& add = graph.node(nodes[1]);
+    if (!add.is("Add") || graph.readers(member.output).size() != 1 || graph.isOutput(member.output)) return std::nullopt;
+    const ValueId other = add.input(0) == member.output ? add.input(1) : add.input(0);
+    if (!other || (add.input(0) != member.output && add.input(1) != member.output)) return std::nullopt;
+    member.bias = nodes[1];
+    member.biasTensor = graph.value(other).initializer;
+    member.output = add.output();
+    if (!member.biasTensor || member.biasTensor->dims != Dims{member.width}) return std::nullopt;
+    return member;
+}
+
+/// All members, or why they can't be joined.
+tl::expected<std::vector<Member>, std::string> membersOf(const Graph& graph, const ParallelGroup& parallel) {
+    std::vector<Member> members;
+    for (const auto& nodes : parallel.members) {
+        auto member = memberOf(graph, nodes, parallel.sharedInput);
+        if (!member) return tl::unexpected(std::string("a member is no plain product by an initializer"));
+        members.push_back(std::move(*member));
+    }
+    for (const Member& member : members) {
+        if (member.bias.valid() != members[0].bias.valid()) return tl::unexpected(std::string("only some members have a bias"));
+        if (member.weight->type != members[0].weight->type || member.weight->dims[0] != members[0].weight->dims[0])
+            return tl::unexpected(std::string("the members' weights differ in type or rows"));
+        for (const Tensor* tensor : {member.weight.get(), member.biasTensor.get()})
+            if (tensor && tensor->payload.place == Payload::Place::absent) return tl::unexpected(std::string("the weights are not in the file"));
+    }
+    return members;
+}
+
+TensorPtr joined(std::string name, const std::vector<TensorPtr>& tensors, int axis) {
+    auto whole = std::make_shared<Tensor>();
+    whole->name = std::move(name);
+    whole->type = tensors[0]->type;
+    whole->dims = tensors[0]->dims;
+    whole->dims[static_cast<std::size_t>(axis)] = 0;
+    whole->payload.place = Payload::Place::derived;
+    whole->payload.axis = axis;
+    for (const TensorPtr& tensor : tensors) {
+        const Dim length = tensor->dims[static_cast<std::size_t>(axis)];
+        whole->dims[static_cast<std::size_t>(axis)] += length;
+        whole->payload.parts.push_back({tensor, false, 0, length});
+    }
+    whole->payload.length = whole->byteSize().value_or(0);
+    return whole;
+}
+
+class FusedModelWriter {
+public:
+    FusedModelWriter(const Graph& graph, const Partition& partition, const PatternLibrary& library, const std::map<std::string, std::int64_t>& opsets)
+        : m_graph(graph), m_partition(partition), m_library(library), m_opsets(opsets) {}
+
+    Result<FusedModel> run() {
+        m_outer.adoptValues(m_graph);
+        std::map<GroupId, const ParallelGroup*> merged;
+        for (const ParallelGroup& parallel : m_partition.parallel)
+            if (parallel.group) merged[parallel.group] = &parallel;
+        std::vector<bool> written(m_graph.nodes().size(), false);
+        for (std::size_t g = 0; g < m_partition.groups.size(); ++g) {
+            const Group& group = m_partition.groups[g];
+            if (!becomesFunction(group)) continue;
+            const auto parallel = merged.find(GroupId(g));
+            if (auto done = writeGroup(group, parallel == merged.end() ? nullptr : parallel->second); !done) return tl::unexpected(done.error());
+            for (const NodeId node : group.nodes) written[node.position()] = true;
+        }
+        for (std::size_t i = 0; i < written.size(); ++i)
+            if (!written[i]) m_outer.adoptNode(m_graph, NodeId(i));
+        auto graph = m_outer.finish("fuse");
+        if (!graph) return tl::unexpected(graph.error());
+        m_result.graph = *graph;
+        return std::move(m_result);
+    }
+
+private:
+    bool becomesFunction(const Group& group) const {
+        return group.pattern && group.nodes.size() > 1 &&
+               std::none_of(group.nodes.begin(), group.nodes.end(), [&](NodeId id) { return !m_graph.node(id).captured.empty(); });
+    }
+
+    /// Values that enter the nodes from outside, in the order of first use, and those that leave.
+    void border(const std::vector<NodeId>& nodes, std::vector<ValueId>& inputs, std::vector<ValueId>& outputs) const {
+        const std::set<NodeId> inside(nodes.begin(), nodes.end());
+        std::set<ValueId> seen;
+        for (const NodeId id : nodes)
+            for (const ValueId value : m_graph.node(id).inputs)
+                if (value && !inside.contains(m_graph.producer(value)) && seen.insert(value).second) inputs.push_back(value);
+        for (const NodeId id : nodes) {
+            for (const ValueId value : m_graph.node(id).outputs) {
+                if (!value) continue;
+                const auto readers = m_graph.readers(value);
+                if (m_graph.isOutput(value) || std::any_of(readers.begin(), readers.end(), [&](NodeId reader) { return !inside.contains(reader); }))
+                    outputs.push_back(value);
+            }
+        }
+    }
+
+    static Node copyInto(GraphBuilder& body, const Graph& from, NodeId id) {
+        Node node = from.node(id);
+        for (ValueId& value : node.inputs)
+            if (value) value = body.value(from.value(value).name);
+        for (ValueId& value : node.outputs)
+            if (value) value = body.value(from.value(value).name);
+        return node;
+    }
+
+    /// The product by the joined weight, its bias, and the Split that gives each member its columns.
+    void writeMerged(GraphBuilder& body, const std::vector<Member>& members, const std::string& name, std::vector<ValueId>& callInputs) {
+        const auto parameter = [&](const std::string& suffix, const std::vector<TensorPtr>& tensors, int axis) {
+            const ValueId outer = m_outer.addInitializer(joined(name + suffix, tensors, axis));
+            callInputs.push_back(outer);
+            const ValueId inner = body.value(m_outer.peek(outer).name);
+            body.addInput(inner);
+            return inner;
+        };
+        std::vector<TensorPtr> weights, biases;
+        std::vector<std::int64_t> widths;
+        for (const Member& member : members) {
+            weights.push_back(member.weight);
+            biases.push_back(member.biasTensor);
+            widths.push_back(member.width);
+        }
+        const auto add = [&](std::string op, std::vector<ValueId> inputs, std::vector<ValueId> outputs) -> Node& {
+            Node node;
+            node.name = name + "/" + op;
+            node.op = std::move(op);
+            node.inputs = std::move(inputs);
+            node.outputs = std::move(outputs);
+            return body.editNode(body.addNode(std::move(node)));
+        };
+        const ValueId weight = parameter("_weight", weights, 1);
+        ValueId whole = body.newValue(name + "_product");
+        add("MatMul", {body.value(m_graph.value(members[0].input).name), weight}, {whole});
+        if (members[0].bias) {
+            const ValueId bias = parameter("_bias", biases, 0);
+            const ValueId sum = body.newValue(name + "_sum");
+            add("Add", {whole, bias}, {sum});
+            whole = sum;
+        }
+        std::vector<ValueId> outputs;
+        for (const Member& member : members) outputs.push_back(body.value(m_graph.value(member.output).name));
+        // Before opset 13 the sizes were an attribute.
+        const auto opset = m_opsets.find("");
+        if (opset != m_opsets.end() && opset->second < 13) {
+            Node& split = add("Split", {whole}, outputs);
+            split.attributes.set("axis", std::int64_t(-1));
+            split.attributes.set("split", widths);
+        } else {
+            const ValueId sizes = body.newValue(name + "_widths");
+            Node& constant = add("Constant", {}, {sizes});
+            constant.attributes.set("value", makeTensor("", {static_cast<Dim>(widths.size())}, widths));
+            add("Split", {whole, sizes}, outputs).attributes.set("axis", std::int64_t(-1));
+        }
+    }
+
+    Result<void> writeGroup(const Group& group, const ParallelGroup* parallel) {
+        std::string name = m_library[group.pattern].id;
+        std::replace(name.begin(), name.end(), '.', '_');
+        name += "_" + std::to_string(m_result.functions.size());
+        std::vector<Member> members;
+        if (parallel) {
+            auto found = membersOf(m_graph, *parallel);
+            if (found) members = std::move(*found);
+            else m_result.warnings.push_back(name + ": not merged in the written file: " + found.error());
+        }
+        std::set<NodeId> replaced;
+        std::set<ValueId> absorbed;
+        for (const Member& member : members) {
+            replaced.insert(member.product);
+            if (member.bias) replaced.insert(member.bias);
+        }
+        std::vector<ValueId> inputs, outputs;
+        border(group.nodes, inputs, outputs);
+        // Separate weights that only the replaced nodes read are no parameters any more.
+        for (const ValueId value : inputs) {
+            const auto readers = m_graph.readers(value);
+            const bool elsewhere = std::any_of(group.nodes.begin(), group.nodes.end(), [&](NodeId id) {
+                return !replaced.contains(id) && std::find(readers.begin(), readers.end(), id) != readers.end();
+            });
+            if (!members.empty() && value != members[0].input && !elsewhere) absorbed.insert(value);
+        }
+        std::erase_if(inputs, [&](ValueId value) { return absorbed.contains(value); });
+
+        GraphBuilder body(name);
+        std::vector<SourceId> sources;
+        for (const ValueId value : inputs) body.addInput(body.value(m_graph.value(value).name));
+        if (!members.empty()) writeMerged(body, members, name, inputs);
+        for (const NodeId id : group.nodes) {
+            const auto own = m_graph.sources(id);
+            sources.insert(sources.end(), own.begin(), own.end());
+            if (!replaced.contains(id)) body.addNode(copyInto(body, m_graph, id));
+        }
+        for (const ValueId value : outputs) body.addOutput(body.value(m_graph.value(value).name));
+        auto finished = body.finish("fuse");
+        if (!finished) return tl::unexpected(finished.error());
+
+        std::sort(sources.begin(), sources.end());
+        sources.erase(std::unique(sources.begin(), sources.end()), sources.end());
+        Node call;
+        call.name = name;
+        call.op = name;
+        call.domain = fusedDomain;
+        call.scope = m_graph.node(group.nodes[0]).scope;
+        call.inputs = std::move(inputs);
+        call.outputs = std::move(outputs);
+        m_outer.addNode(std::move(call), std::move(sources));
+        m_result.functions.push_back({std::string(fusedDomain), name, {}, {}, m_opsets, *finished});
+        return {};
+    }
+
+    const Graph& m_graph;
+    const Partition& m_partition;
+    const PatternLibrary& m_library;
+    const std::map<std::string, std::int64_t>& m_opsets;
+    GraphBuilder m_outer;
+    FusedModel m_result;
+};
+
+} // namespace
+
+Result<FusedModel> fusedModel(const Graph& graph, const Partition& partition, const PatternLibrary& library,
+                              const std::map<std::string, std::int64_t>& opsets) {
+    return FusedModelWriter(graph, partition, library, opsets).run();
+}
+
+} // namespace triptych
