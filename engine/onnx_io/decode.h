@@ -1,0 +1,51 @@
+#pragma once
+// ONNX messages to our types. Private to onnx_io.
+
+#include "onnx_io/model.h"
+#include "onnx_io/wire.h"
+
+#include <set>
+
+namespace triptych {
+
+/// What decoding shares: where the bytes lie, what was odd.
+class Decoder {
+public:
+    /// @param file  the whole model file, so that payloads become offsets; null for messages in memory
+    Decoder(std::shared_ptr<const MappedFile> file, const Job& job) : m_file(std::move(file)), m_job(job) {}
+
+    Result<TensorPtr> tensor(std::span<const std::byte> message);
+    Result<Attribute> attribute(std::span<const std::byte> message, int depth);
+    /// A GraphProto. Values that nothing in it gives are left without producer.
+    Result<GraphPtr> graph(std::span<const std::byte> message, int depth);
+    Result<Function> function(std::span<const std::byte> message);
+    /// A ValueInfoProto: name and type.
+    std::pair<std::string, DeclaredType> valueInfo(std::span<const std::byte> message);
+
+    void warn(std::string text);
+    std::vector<std::string>& warnings() { return m_warnings; }
+    std::size_t externalTensors() const { return m_external; }
+
+private:
+    struct NodeText;
+    Result<Node> node(std::span<const std::byte> message, GraphBuilder& builder, int depth);
+    Result<void> finishNode(Node& node, GraphBuilder& builder);
+    void externalData(Tensor& tensor, const std::vector<std::pair<std::string, std::string>>& entries);
+    DeclaredType type(std::span<const std::byte> message);
+    tl::unexpected<Failure> damaged(std::string_view what) const;
+
+    std::shared_ptr<const MappedFile> m_file;
+    const Job& m_job;
+    std::vector<std::string> m_warnings;
+    std::set<std::string> m_refused;
+    std::map<std::string, bool> m_external_known;
+    std::size_t m_external = 0, m_decoded = 0;
+};
+
+/// Any bytes as valid UTF-8: what is not becomes "\xNN".
+std::string cleanText(std::string_view bytes);
+
+/// {"encoder", "layer", "0"} joined by dots, from metadata or a path-like name; "" where there is none.
+std::string moduleScope(const Metadata& metadata, std::string_view nodeName);
+
+} // namespace triptych

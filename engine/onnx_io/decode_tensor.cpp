@@ -1,0 +1,171 @@
+// TensorProto, and where its bytes are.
+
+#include "onnx_io/decode.h"
+
+#include <charconv>
+#include <cstring>
+
+namespace triptych {
+
+namespace {
+
+/// Payloads up to this size are kept; larger ones are left in the file.
+constexpr std::size_t keptBytes = 1024;
+
+enum TensorField : std::uint32_t {
+    dims = 1, dataType = 2, floatData = 4, int32Data = 5, stringData = 6, int64Data = 7, name = 8, rawData = 9, doubleData = 10,
+    uint64Data = 11, externalData = 13, dataLocation = 14,
+};
+
+void append(std::vector<std::byte>& bytes, std::uint64_t number, std::size_t size) {
+    const std::size_t at = bytes.size();
+    bytes.resize(at + size);
+    std::memcpy(bytes.data() + at, &number, size);
+}
+
+/// Numbers of a repeated field, packed or one by one, each cut to `size` bytes.
+bool appendNumbers(std::vector<std::byte>& bytes, const WireField& field, std::size_t wireSize, std::size_t size) {
+    if (field.kind != WireField::Kind::bytes) {
+        append(bytes, field.integer, size);
+        return true;
+    }
+    if (wireSize != 0) { // fixed32 and fixed64 are packed as they lie in memory
+        if (field.bytes.size() % wireSize != 0) return false;
+        bytes.insert(bytes.end(), field.bytes.begin(), field.bytes.end());
+        return true;
+    }
+    WireReader packed(field.bytes);
+    std::uint64_t number = 0;
+    while (!packed.atEnd()) {
+        if (!packed.varint(number)) return false;
+        append(bytes, number, size);
+    }
+    return true;
+}
+
+std::pair<std::string, std::string> entry(std::span<const std::byte> message) {
+    std::pair<std::string, std::string> found;
+    WireReader reader(message);
+    for (WireField field; reader.next(field);) {
+        if (field.kind != WireField::Kind::bytes) continue;
+        if (field.number == 1) found.first = field.text();
+        if (field.number == 2) found.second = field.text();
+    }
+    return found;
+}
+
+std::uint64_t number(const std::string& text) {
+    std::uint64_t value = 0;
+    std::from_chars(text.data(), text.data() + text.size(), value);
+    return value;
+}
+
+} // namespace
+
+void Decoder::externalData(Tensor& tensor, const std::vector<std::pair<std::string, std::string>>& entries) {
+    Payload& payload = tensor.payload;
+    ++m_external;
+    bool hasLength = false;
+    for (const auto& [key, value] : entries) {
+        if (key == "location") payload.file = value;
+        if (key == "offset") payload.offset = number(value);
+        if (key == "length") {
+            payload.length = number(value);
+            hasLength = true;
+        }
+    }
+    if (!hasLength) payload.length = tensor.byteSize().value_or(0);
+    const auto refuse = [&](const std::string& why) {
+        payload.missing = why;
+        if (m_refused.insert(payload.file.string()).second)
+            warn("external data '" + cleanText(payload.file.string()) + "' of " + tensor.name + " is refused: " + why);
+    };
+    bool upward = payload.file.empty() || payload.file.is_absolute();
+    for (const auto& part : payload.file) upward = upward || part == "..";
+    if (upward) return refuse("its path leaves the model's folder");
+    if (!m_file) return void(payload.missing = "the model was not read from a file");
+    const auto folder = m_file->path().parent_path();
+    const auto [known, fresh] = m_external_known.try_emplace(payload.file.string(), false);
+    std::error_code error;
+    if (fresh) {
+        const auto whole = std::filesystem::weakly_canonical(folder / payload.file, error);
+        const auto root = std::filesystem::weakly_canonical(folder.empty() ? "." : folder, error);
+        const auto relative = whole.lexically_relative(root);
+        if (relative.empty() || *relative.begin() == "..") return refuse("it is a link that leaves the model's folder");
+        known->second = std::filesystem::is_regular_file(whole, error);
+    }
+    if (!known->second) return void(payload.missing = "the file " + cleanText(payload.file.string()) + " is not beside the model");
+    payload.place = Payload::Place::external;
+}
+
+Result<TensorPtr> Decoder::tensor(std::span<const std::byte> message) {
+    auto tensor = std::make_shared<Tensor>();
+    auto bytes = std::make_shared<std::vector<std::byte>>();
+    std::vector<std::pair<std::string, std::string>> external;
+    std::span<const std::byte> raw;
+    std::vector<WireField> typed;
+    bool hasRaw = false, isExternal = false;
+    WireReader reader(message);
+    for (WireField field; reader.next(field);) {
+        const bool isBytes = field.kind == WireField::Kind::bytes;
+        switch (field.number) {
+        case TensorField::dims:
+            if (isBytes) {
+                WireReader packed(field.bytes);
+                for (std::uint64_t size = 0; !packed.atEnd() && packed.varint(size);) tensor->dims.push_back(static_cast<Dim>(size));
+            } else {
+                tensor->dims.push_back(field.whole());
+            }
+            break;
+        case TensorField::dataType: tensor->type = static_cast<DataType>(field.integer); break;
+        case TensorField::name: tensor->name = cleanText(field.text()); break;
+        case TensorField::rawData:
+            if (isBytes) raw = field.bytes;
+            hasRaw = true;
+            break;
+        case TensorField::stringData: tensor->strings.emplace_back(field.text()); break;
+        case TensorField::externalData: external.push_back(entry(field.bytes)); break;
+        case TensorField::dataLocation: isExternal = field.integer == 1; break;
+        case TensorField::floatData:
+        case TensorField::int32Data:
+        case TensorField::int64Data:
+        case TensorField::doubleData:
+        case TensorField::uint64Data: typed.push_back(field); break;
+        default: break;
+        }
+    }
+    if (reader.bad()) return damaged("the tensor " + tensor->name);
+    for (const Dim dim : tensor->dims)
+        if (dim < 0) return fail("import", "the tensor has a negative dimension", "export the model again", tensor->name);
+    if (isExternal) {
+        externalData(*tensor, external);
+        return tensor;
+    }
+    Payload& payload = tensor->payload;
+    if (hasRaw && raw.size() > keptBytes && m_file) {
+        payload.place = Payload::Place::model;
+        payload.offset = static_cast<std::uint64_t>(raw.data() - m_file->bytes().data());
+        payload.length = raw.size();
+    } else {
+        const std::size_t width = static_cast<std::size_t>(bitsOf(tensor->type) + 7) / 8;
+        if (hasRaw) bytes->assign(raw.begin(), raw.end());
+        for (const WireField& field : typed) {
+            const bool fixed = field.number == TensorField::floatData || field.number == TensorField::doubleData;
+            const std::size_t wire = field.number == TensorField::floatData ? 4 : fixed ? 8 : 0;
+            if (!appendNumbers(*bytes, field, wire, fixed ? wire : width)) return damaged("the tensor " + tensor->name);
+        }
+        payload.place = Payload::Place::memory;
+        payload.length = bytes->size();
+        payload.bytes = std::move(bytes);
+    }
+    const auto wanted = tensor->byteSize();
+    if (tensor->type != DataType::string && wanted && *wanted != payload.length) {
+        if (payload.length != 0 || *wanted != 0)
+            warn("the tensor " + tensor->name + " holds " + std::to_string(payload.length) + " bytes, its shape needs " + std::to_string(*wanted));
+        payload = {};
+        payload.missing = "its data doesn't fill its shape";
+    }
+    return tensor;
+}
+
+} // namespace triptych

@@ -1,0 +1,147 @@
+#include "onnx_io/decode.h"
+
+#include <algorithm>
+#include <cstring>
+#include <unordered_set>
+
+namespace triptych {
+
+namespace {
+
+/// The newest versions whose meaning we know; later ones are drawn with a warning.
+constexpr std::int64_t newestIr = 13, newestOpset = 25;
+
+/// What a file is that isn't ONNX, by its first bytes; "" where they tell nothing.
+std::string otherFormat(std::span<const std::byte> bytes) {
+    const std::string_view head(reinterpret_cast<const char*>(bytes.data()), std::min<std::size_t>(bytes.size(), 512));
+    const auto starts = [&](std::string_view magic) { return head.starts_with(magic); };
+    if (starts("\x1f\x8b")) return "this is a gzip archive; unpack it first";
+    if (starts("PK\x03\x04")) return "this is a zip archive (PyTorch's .pt files are such); export it to ONNX, or unpack it first";
+    if (starts("\x80\x02") || starts("\x80\x03") || starts("\x80\x04") || starts("\x80\x05")) return "this is a Python pickle; export the model to ONNX";
+    if (starts("ftrt") || starts("ptrt")) return "this is a TensorRT engine; open the ONNX file that it was built from";
+    if (starts("\x89HDF")) return "this is an HDF5 file; export the model to ONNX";
+    if (starts("GGUF")) return "this is a GGUF file; export the model to ONNX";
+    if (head.size() > 8 && head.substr(4, 4) == "TFL3") return "this is a TensorFlow Lite model; convert it to ONNX";
+    if (starts("version https://git-lfs")) return "this is a Git LFS pointer, not the model; fetch it with git lfs pull";
+    if (head.size() > 9 && head[8] == '{' && head.substr(0, 8).find('\0') != std::string_view::npos) return "this is a safetensors file: weights without a graph; export the model to ONNX";
+    if (head.find("saved_model") != std::string_view::npos && !starts("\x08")) return "this looks like a TensorFlow model; convert it to ONNX";
+    if (starts("<")) return "this is an HTML or XML page; was the download complete?";
+    if (starts("{") || starts("[")) return "this is JSON text; name the .onnx file";
+    const auto printable = std::count_if(head.begin(), head.end(), [](char c) { return c == '\n' || c == '\t' || c == '\r' || (c >= 0x20 && c < 0x7f); });
+    if (!head.empty() && static_cast<std::size_t>(printable) == head.size()) return "this is a text file; name an .onnx file";
+    return {};
+}
+
+tl::unexpected<Failure> noModel(std::span<const std::byte> bytes, std::string cause) {
+    std::string other = otherFormat(bytes);
+    if (other.empty()) return fail("import", std::move(cause), "copy or export the file again");
+    const std::size_t cut = other.find("; ");
+    return fail("import", "not an ONNX model: " + other.substr(0, cut), other.substr(cut + 2));
+}
+
+void warnAboutVersions(Model& model) {
+    if (model.irVersion > newestIr) model.warnings.push_back("IR version " + std::to_string(model.irVersion) + " is newer than what is known here (" + std::to_string(newestIr) + ")");
+    const auto found = model.opsets.find("");
+    if (found == model.opsets.end()) {
+        model.warnings.emplace_back("the file imports no version of ai.onnx; taken as the newest known");
+        model.opsets[""] = newestOpset;
+    } else if (found->second > newestOpset) {
+        model.warnings.push_back("opset " + std::to_string(found->second) + " is newer than what is known here (" + std::to_string(newestOpset) + ")");
+    }
+}
+
+void warnAboutGraph(Model& model) {
+    const Graph& graph = *model.graph;
+    std::set<std::string> strangers;
+    std::size_t missing = 0;
+    for (const Node& node : graph.nodes()) {
+        if (!node.domain.empty() && !model.opsets.contains(node.domain) && !model.function(node) && strangers.insert(node.domain).second)
+            model.warnings.push_back("the domain " + node.domain + " is used but not imported (first by " + node.name + ")");
+        for (const ValueId value : node.inputs) {
+            if (!value || graph.producer(value) || graph.isInput(value) || graph.value(value).initializer) continue;
+            if (++missing <= 10) model.warnings.push_back(node.name + " (" + node.op + ") reads '" + graph.value(value).name + "', which nothing produces");
+        }
+    }
+    if (missing > 10) model.warnings.push_back(std::to_string(missing - 10) + " more values are read that nothing produces");
+    for (const ValueId output : graph.outputs())
+        if (!graph.producer(output) && !graph.isInput(output) && !graph.value(output).initializer)
+            model.warnings.push_back("the output '" + graph.value(output).name + "' is produced by nothing");
+}
+
+} // namespace
+
+const Function* Model::function(const Node& call) const {
+    for (const Function& each : functions)
+        if (each.name == call.op && each.domain == call.domain) return &each;
+    return nullptr;
+}
+
+Result<ModelPtr> importModel(const std::filesystem::path& path, const Job& job) {
+    auto file = MappedFile::open(path);
+    if (!file) return tl::unexpected(file.error());
+    const auto bytes = (*file)->bytes();
+    auto model = std::make_shared<Model>();
+    model->path = path;
+    model->file = *file;
+    Decoder decoder(*file, job);
+    std::span<const std::byte> graph;
+    std::vector<std::span<const std::byte>> functions;
+    bool hasGraph = false;
+    std::string version;
+    WireReader reader(bytes);
+    for (WireField field; reader.next(field);) {
+        const bool isBytes = field.kind == WireField::Kind::bytes;
+        if (field.number == 1 && !isBytes) model->irVersion = field.whole();
+        if (!isBytes) continue;
+        switch (field.number) {
+        case 2: model->producer = cleanText(field.text()); break;
+        case 3: version = cleanText(field.text()); break;
+        case 7:
+            graph = field.bytes;
+            hasGraph = true;
+            break;
+        case 8: {
+            std::pair<std::string, std::int64_t> import{"", 0};
+            WireReader opset(field.bytes);
+            for (WireField part; opset.next(part);) {
+                if (part.number == 1) import.first = cleanText(part.text());
+                if (part.number == 2) import.second = part.whole();
+            }
+            if (import.first == "ai.onnx") import.first.clear();
+            auto& known = model->opsets[import.first];
+            known = std::max(known, import.second);
+            break;
+        }
+        case 14: {
+            WireReader pair(field.bytes);
+            std::pair<std::string, std::string> entry;
+            for (WireField part; pair.next(part);) (part.number == 1 ? entry.first : entry.second) = cleanText(part.text());
+            model->metadata.push_back(std::move(entry));
+            break;
+        }
+        case 25: functions.push_back(field.bytes); break;
+        default: break;
+        }
+    }
+    if (reader.bad()) return noModel(bytes, hasGraph || model->irVersion > 0 ? "the file is damaged or truncated" : "not an ONNX model");
+    if (!hasGraph) return noModel(bytes, "not an ONNX model: there is no graph in it");
+    if (!version.empty()) model->producer += " " + version;
+    job.report("import", 0.1);
+    for (const auto each : functions) {
+        auto function = decoder.function(each);
+        if (!function) return tl::unexpected(function.error());
+        model->functions.push_back(std::move(*function));
+    }
+    auto decoded = decoder.graph(graph, 0);
+    if (!decoded) return otherFormat(bytes).empty() ? tl::unexpected(decoded.error()) : noModel(bytes, decoded.error().cause);
+    model->graph = *decoded;
+    if (model->graph->nodes().empty() && model->graph->outputs().empty() && model->irVersion == 0)
+        return noModel(bytes, "not an ONNX model: its graph is empty");
+    model->warnings = std::move(decoder.warnings());
+    warnAboutVersions(*model);
+    warnAboutGraph(*model);
+    job.report("import", 1);
+    return model;
+}
+
+} // namespace triptych
