@@ -1,0 +1,131 @@
+#include "reference/kernels.h"
+
+#include <exception>
+
+namespace triptych {
+
+void refuse(std::string what) { throw KernelError{std::move(what)}; }
+
+std::vector<std::int64_t> KernelCall::list(std::size_t index, std::string_view attribute) const {
+    if (const HostTensor* given = input(index)) {
+        if (!given->isInteger()) refuse("its input " + std::to_string(index) + " is not of integers");
+        return given->integers();
+    }
+    const auto* found = node.attributes.integers(attribute);
+    return found ? *found : std::vector<std::int64_t>();
+}
+
+const HostTensor& need(const KernelCall& call, std::size_t index) {
+    const HostTensor* found = call.input(index);
+    if (!found) refuse("its input " + std::to_string(index) + " is missing");
+    return *found;
+}
+
+HostTensor make(const KernelCall& call, DataType type, Dims dims) {
+    const auto count = elementCount(dims);
+    if (!count || *count > call.maximumElements) refuse("its result would have too many elements");
+    return HostTensor::zeros(type, std::move(dims));
+}
+
+std::size_t axisOf(std::int64_t axis, std::size_t rank, bool oneMore) {
+    const auto size = static_cast<std::int64_t>(rank) + (oneMore ? 1 : 0);
+    if (axis < -size || axis >= size) refuse("axis " + std::to_string(axis) + " doesn't fit a rank of " + std::to_string(rank));
+    return static_cast<std::size_t>(axis < 0 ? axis + size : axis);
+}
+
+Dims broadcastDims(const Dims& a, const Dims& b) {
+    Dims out(std::max(a.size(), b.size()), 1);
+    for (std::size_t i = 0; i < out.size(); ++i) {
+        const Dim x = i < a.size() ? a[a.size() - 1 - i] : 1, y = i < b.size() ? b[b.size() - 1 - i] : 1;
+        if (x != y && x != 1 && y != 1) refuse("shapes of " + std::to_string(x) + " and " + std::to_string(y) + " don't go together");
+        out[out.size() - 1 - i] = x == 1 ? y : x;
+    }
+    return out;
+}
+
+std::vector<std::int64_t> stridesFor(const Dims& dims, const Dims& target) {
+    std::vector<std::int64_t> strides(target.size(), 0);
+    std::int64_t step = 1;
+    for (std::size_t i = 0; i < dims.size(); ++i) {
+        const Dim size = dims[dims.size() - 1 - i];
+        strides[target.size() - 1 - i] = size == 1 ? 0 : step;
+        step *= size;
+    }
+    return strides;
+}
+
+HostTensor reshaped(const HostTensor& from, Dims dims) {
+    if (elementCount(dims) != elementCount(from.dims)) refuse("the new shape has another number of elements");
+    return {from.type, std::move(dims), from.values};
+}
+
+void copyElement(const HostTensor& from, std::size_t i, HostTensor& to, std::size_t j) {
+    if (from.isFloat()) to.floats()[j] = from.floats()[i];
+    else if (from.isDouble()) to.doubles()[j] = from.doubles()[i];
+    else to.integers()[j] = from.integers()[i];
+}
+
+HostTensor transposed(const HostTensor& from, const std::vector<std::int64_t>& perm) {
+    const std::size_t rank = from.dims.size();
+    if (perm.size() != rank) refuse("its permutation has another rank");
+    const auto own = stridesFor(from.dims, from.dims);
+    Dims dims(rank);
+    std::vector<std::int64_t> strides(rank);
+    std::vector<bool> seen(rank, false);
+    for (std::size_t i = 0; i < rank; ++i) {
+        const std::size_t axis = axisOf(perm[i], rank);
+        if (seen[axis]) refuse("its permutation names an axis twice");
+        seen[axis] = true;
+        dims[i] = from.dims[axis];
+        strides[i] = own[axis];
+    }
+    HostTensor to = HostTensor::zeros(from.type, dims);
+    std::visit(
+        [&](const auto& in) {
+            auto& out = std::get<std::decay_t<decltype(in)>>(to.values);
+            walk(dims, strides, strides, [&](std::size_t i, std::size_t at, std::size_t) { out[i] = in[at]; });
+        },
+        from.values);
+    return to;
+}
+
+namespace {
+
+const KernelTable& kernels() {
+    static const KernelTable table = [] {
+        KernelTable made;
+        addElementwise(made);
+        addIndexing(made);
+        addShaping(made);
+        addReductions(made);
+        return made;
+    }();
+    return table;
+}
+
+const Kernel* kernelOf(const Node& node) {
+    const std::string key = node.domain.empty() ? node.op : node.domain + "::" + node.op;
+    const auto found = kernels().find(key);
+    return found == kernels().end() ? nullptr : &found->second;
+}
+
+} // namespace
+
+bool canEvaluate(const Node& node) { return kernelOf(node) != nullptr; }
+
+Result<std::vector<HostTensor>> evaluateNode(const Node& node, std::span<const HostTensor* const> inputs, std::int64_t opset, std::int64_t maximumElements) {
+    const std::string who = node.name + " (" + node.op + ")";
+    const Kernel* kernel = kernelOf(node);
+    if (!kernel) return fail("evaluate", "the operator can't be evaluated", "remove it or give its outputs", who);
+    try {
+        auto outputs = (*kernel)({node, inputs, opset, maximumElements});
+        for (HostTensor& each : outputs) each.normalise();
+        return outputs;
+    } catch (const KernelError& error) {
+        return fail("evaluate", error.what, {}, who);
+    } catch (const std::exception& error) { // allocation, a variant of another type
+        return fail("evaluate", std::string("its inputs don't fit it: ") + error.what(), {}, who);
+    }
+}
+
+} // namespace triptych

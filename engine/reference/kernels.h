@@ -1,0 +1,77 @@
+#pragma once
+// What the kernels of the reference evaluator share. Private to engine/reference.
+
+#include "reference/evaluate.h"
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+namespace triptych {
+
+/// One call of a kernel.
+struct KernelCall {
+    const Node& node;
+    std::span<const HostTensor* const> inputs;
+    std::int64_t opset;
+    std::int64_t maximumElements;
+
+    /// Null where left out.
+    const HostTensor* input(std::size_t index) const { return index < inputs.size() ? inputs[index] : nullptr; }
+    /// Integers of an input if it is given, else of the attribute, else empty.
+    std::vector<std::int64_t> list(std::size_t index, std::string_view attribute) const;
+};
+
+/// Thrown by kernels, caught in evaluateNode only: keeps kernels readable.
+struct KernelError {
+    std::string what;
+};
+[[noreturn]] void refuse(std::string what);
+
+using Outputs = std::vector<HostTensor>;
+using Kernel = std::function<Outputs(const KernelCall&)>;
+using KernelTable = std::unordered_map<std::string_view, Kernel>;
+
+/// The input, or an error where it is left out.
+const HostTensor& need(const KernelCall& call, std::size_t index);
+/// A fresh tensor whose size was checked.
+HostTensor make(const KernelCall& call, DataType type, Dims dims);
+/// Axis counted from the front, checked; `rank` itself is allowed where `oneMore`.
+std::size_t axisOf(std::int64_t axis, std::size_t rank, bool oneMore = false);
+/// NumPy's rule, or an error.
+Dims broadcastDims(const Dims& a, const Dims& b);
+/// Row-major strides in elements; 0 where a size of 1 is stretched to `target`.
+std::vector<std::int64_t> stridesFor(const Dims& dims, const Dims& target);
+/// Visits every index of `dims` in order with the offsets that two stride sets give.
+template <class Visit>
+void walk(const Dims& dims, const std::vector<std::int64_t>& a, const std::vector<std::int64_t>& b, const Visit& visit) {
+    const std::int64_t total = elementCount(dims).value_or(0);
+    std::vector<std::int64_t> index(dims.size(), 0);
+    std::int64_t atA = 0, atB = 0;
+    for (std::int64_t i = 0; i < total; ++i) {
+        visit(static_cast<std::size_t>(i), static_cast<std::size_t>(atA), static_cast<std::size_t>(atB));
+        for (std::size_t axis = dims.size(); axis-- > 0;) {
+            atA += a[axis];
+            atB += b[axis];
+            if (++index[axis] < dims[axis]) break;
+            atA -= a[axis] * dims[axis];
+            atB -= b[axis] * dims[axis];
+            index[axis] = 0;
+        }
+    }
+}
+/// A copy with other sizes and the same elements.
+HostTensor reshaped(const HostTensor& from, Dims dims);
+/// A copy with axes in another order.
+HostTensor transposed(const HostTensor& from, const std::vector<std::int64_t>& perm);
+/// Copies element `from[i]` to `to[j]`; both have the same storage.
+void copyElement(const HostTensor& from, std::size_t i, HostTensor& to, std::size_t j);
+
+/// Kernels by "OP" or "DOMAIN::OP".
+void addElementwise(KernelTable& table);
+void addIndexing(KernelTable& table);
+void addShaping(KernelTable& table);
+void addReductions(KernelTable& table);
+
+} // namespace triptych
