@@ -1,0 +1,252 @@
+#include "pipeline.h"
+
+#include <algorithm>
+#include <chrono>
+#include <unordered_map>
+
+namespace triptych {
+
+namespace {
+
+/// Adds the milliseconds of its scope to a figure.
+class Stopwatch {
+public:
+    explicit Stopwatch(double& figure) : m_figure(figure), m_begin(std::chrono::steady_clock::now()) {}
+    Stopwatch(const Stopwatch&) = delete;
+    Stopwatch& operator=(const Stopwatch&) = delete;
+    ~Stopwatch() { m_figure += std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - m_begin).count(); }
+
+private:
+    double& m_figure;
+    std::chrono::steady_clock::time_point m_begin;
+};
+
+bool isSeed(const AnalysisOptions& options) { return options.preset == "seed"; }
+
+/// What the user asked for, resolved against libraries and profiles; no stage has run yet.
+Result<std::shared_ptr<Analysis>> resolve(const AnalysisOptions& options) {
+    auto analysis = std::make_shared<Analysis>();
+    analysis->options = options;
+    auto library = options.patternFiles.empty() ? Result<LibraryPtr>(shippedPatterns()) : patternsWith(options.patternFiles);
+    if (!library) return tl::unexpected(library.error());
+    analysis->library = *library;
+    auto enabled = presetPatterns(*analysis->library, options.preset);
+    if (!enabled) return tl::unexpected(enabled.error());
+    analysis->enabled = std::move(*enabled);
+    for (const auto& [ids, on] : {std::pair(&options.enable, true), std::pair(&options.disable, false)}) {
+        for (const std::string& id : *ids) {
+            const PatternId pattern = analysis->library->find(id);
+            if (!pattern) return fail("options", "there is no pattern '" + id + "'", "see triptych patterns");
+            if (on) analysis->enabled.insert(pattern);
+            else analysis->enabled.erase(pattern);
+        }
+    }
+    auto hardware = hardwareProfile(options.hardware);
+    if (!hardware) return tl::unexpected(hardware.error());
+    analysis->hardware = std::move(*hardware);
+    auto runtime = runtimeRules(options.runtime);
+    if (!runtime) return tl::unexpected(runtime.error());
+    analysis->runtime = std::move(*runtime);
+    return analysis;
+}
+
+/// Nodes of every attention in a decomposition, for "inside attention" figures.
+std::vector<NodeId> attentionNodes(const Decomposition* decomposition) {
+    std::vector<NodeId> nodes;
+    if (!decomposition) return nodes;
+    for (const DecomposedAttention& each : decomposition->attentions) nodes.insert(nodes.end(), each.nodes.begin(), each.nodes.end());
+    return nodes;
+}
+
+/// Partitions and measures one graph.
+Result<void> project(Analysis& analysis, Projected& projected, const PatternSet& enabled, const Decomposition* decomposition, bool viewsStayApart, const Job& job) {
+    {
+        const Stopwatch watch(analysis.times.fusion);
+        auto partition = fuse({*projected.graph, *projected.shapes, *projected.classes, decomposition, viewsStayApart}, *analysis.library, enabled, job);
+        if (!partition) return tl::unexpected(partition.error());
+        projected.partition = std::make_shared<const Partition>(std::move(*partition));
+    }
+    const Stopwatch watch(analysis.times.cost);
+    projected.metrics = std::make_shared<const GraphMetrics>(
+        measure({*projected.graph, *projected.shapes, *projected.classes, *projected.partition, *analysis.library, analysis.hardware, analysis.runtime,
+                 analysis.options.precision, attentionNodes(decomposition), isSeed(analysis.options)}));
+    if (job.stopped()) return fail("measure", "stopped");
+    return {};
+}
+
+Result<void> shapeAndClassify(Analysis& analysis, Projected& projected, const Job& job) {
+    const Stopwatch watch(analysis.times.shapes);
+    auto shapes = inferShapes(*analysis.model, *projected.graph, analysis.bindings, job);
+    if (!shapes) return tl::unexpected(shapes.error());
+    projected.shapes = *shapes;
+    projected.classes = std::make_shared<const NodeClasses>(classify(*projected.graph, *projected.shapes));
+    return {};
+}
+
+/// For each node of the baseline the nodes of the enhanced graph that share a source with it.
+IndexVector<NodeId, std::vector<NodeId>> counterpartsOf(const Graph& baseline, const Graph& enhanced) {
+    std::unordered_map<SourceId, std::vector<NodeId>> bySource;
+    for (std::size_t i = 0; i < enhanced.nodes().size(); ++i)
+        for (const SourceId source : enhanced.sources(NodeId(i))) bySource[source].push_back(NodeId(i));
+    IndexVector<NodeId, std::vector<NodeId>> counterparts(baseline.nodes().size());
+    for (std::size_t i = 0; i < baseline.nodes().size(); ++i) {
+        auto& mine = counterparts[NodeId(i)];
+        for (const SourceId source : baseline.sources(NodeId(i)))
+            if (const auto found = bySource.find(source); found != bySource.end()) mine.insert(mine.end(), found->second.begin(), found->second.end());
+        std::sort(mine.begin(), mine.end());
+        mine.erase(std::unique(mine.begin(), mine.end()), mine.end());
+    }
+    return counterparts;
+}
+
+/// The research's definition: operators that can be seen, views among them.
+std::int64_t visible(const NodeClasses& classes) {
+    return std::count_if(classes.of.begin(), classes.of.end(), [](NodeClass c) { return c == NodeClass::compute || c == NodeClass::view; });
+}
+
+/// Import has run: everything up to the two decompositions.
+Result<void> findAndDecompose(Analysis& analysis, const Job& job) {
+    const Model& model = *analysis.model;
+    {
+        const Stopwatch watch(analysis.times.import);
+        auto inlined = inlineFunctions(model, *model.graph, {}, job);
+        if (!inlined) return tl::unexpected(inlined.error());
+        analysis.inlined = *inlined;
+    }
+    {
+        const Stopwatch watch(analysis.times.shapes);
+        auto shapes = inferShapes(model, *analysis.inlined, analysis.bindings, job);
+        if (!shapes) return tl::unexpected(shapes.error());
+        analysis.inlinedShapes = *shapes;
+    }
+    const Stopwatch watch(analysis.times.attention);
+    job.report("attention", 0);
+    analysis.attentions = findAttention(model, *analysis.inlined, *analysis.inlinedShapes, job);
+    for (const auto& [target, expansion] : {std::pair(&analysis.unfusedForm, Expansion::asDocumented), std::pair(&analysis.decomposition, Expansion::canonical)}) {
+        if (job.stopped()) return fail("attention", "stopped");
+        auto made = decompose(model, *analysis.inlined, *analysis.inlinedShapes, analysis.attentions, expansion, job);
+        if (!made) return tl::unexpected(made.error());
+        *target = std::make_shared<const Decomposition>(std::move(*made));
+    }
+    return {};
+}
+
+/// The baseline's graph: calls that are one attention stay calls, all others are inlined.
+Result<GraphPtr> baselineGraph(const Analysis& analysis, const Job& job) {
+    std::set<SourceId> kept;
+    for (const AttentionSpec& spec : analysis.attentions.found) {
+        if (!spec.form.starts_with("function:") || spec.core.empty()) continue;
+        for (const SourceId source : analysis.inlined->sources(spec.core.front())) kept.insert(source);
+    }
+    const auto keep = [&](const Graph& graph, NodeId call) {
+        const auto sources = graph.sources(call);
+        return std::any_of(sources.begin(), sources.end(), [&](SourceId source) { return kept.contains(source); });
+    };
+    return inlineFunctions(*analysis.model, *analysis.model->graph, keep, job);
+}
+
+/// Everything behind recognition that options beyond bindings change: the four projections.
+Result<void> projectAll(Analysis& analysis, const Job& job) {
+    const auto standard = presetPatterns(*analysis.library, "standard");
+    if (!standard) return tl::unexpected(standard.error());
+    const bool apart = isSeed(analysis.options);
+    job.report("fusion", 0);
+    if (auto done = project(analysis, analysis.unfused, {}, analysis.unfusedForm.get(), false, job); !done) return done;
+    if (auto done = project(analysis, analysis.baseline, *standard, nullptr, false, job); !done) return done;
+    if (auto done = project(analysis, analysis.decomposed, *standard, analysis.decomposition.get(), apart, job); !done) return done;
+    return project(analysis, analysis.enhanced, analysis.enabled, analysis.decomposition.get(), apart, job);
+}
+
+Result<AnalysisPtr> finish(std::shared_ptr<Analysis> analysis, const Job& job) {
+    if (auto done = projectAll(*analysis, job); !done) return tl::unexpected(done.error());
+    const auto seen = visible(*analysis->baseline.classes);
+    analysis->visibility = seen == 0 ? 1 : static_cast<double>(visible(*analysis->decomposed.classes)) / static_cast<double>(seen);
+    analysis->marginals.assign(analysis->library->patterns.size(), {});
+    return AnalysisPtr(std::move(analysis));
+}
+
+Result<AnalysisPtr> run(std::shared_ptr<Analysis> analysis, const Job& job) {
+    auto bindings = resolveBindings(*analysis->model->graph, analysis->options.bindings);
+    if (!bindings) return tl::unexpected(bindings.error());
+    analysis->bindings = std::move(*bindings);
+    if (auto done = findAndDecompose(*analysis, job); !done) return tl::unexpected(done.error());
+
+    analysis->unfused.key = "unfused";
+    analysis->unfused.graph = analysis->unfusedForm->graph;
+    analysis->baseline.key = "baseline";
+    auto baseline = baselineGraph(*analysis, job);
+    if (!baseline) return tl::unexpected(baseline.error());
+    analysis->baseline.graph = *baseline;
+    analysis->decomposed.key = "decomposed";
+    analysis->decomposed.graph = analysis->decomposition->graph;
+    for (Projected* each : {&analysis->unfused, &analysis->baseline, &analysis->decomposed})
+        if (auto done = shapeAndClassify(*analysis, *each, job); !done) return tl::unexpected(done.error());
+    analysis->enhanced = analysis->decomposed;
+    analysis->enhanced.key = "enhanced";
+    analysis->counterparts = counterpartsOf(*analysis->baseline.graph, *analysis->enhanced.graph);
+
+    analysis->warnings = analysis->model->warnings;
+    for (const auto* more : {&analysis->inlinedShapes->warnings(), &analysis->decomposition->warnings})
+        analysis->warnings.insert(analysis->warnings.end(), more->begin(), more->end());
+    return finish(std::move(analysis), job);
+}
+
+} // namespace
+
+Result<AnalysisPtr> analyze(ModelPtr model, const AnalysisOptions& options, const Job& job) {
+    auto analysis = resolve(options);
+    if (!analysis) return tl::unexpected(analysis.error());
+    (*analysis)->model = std::move(model);
+    return run(std::move(*analysis), job);
+}
+
+Result<AnalysisPtr> analyze(const std::filesystem::path& path, const AnalysisOptions& options, const Job& job) {
+    auto analysis = resolve(options);
+    if (!analysis) return tl::unexpected(analysis.error());
+    {
+        const Stopwatch watch((*analysis)->times.import);
+        auto model = importModel(path, job);
+        if (!model) return tl::unexpected(model.error());
+        (*analysis)->model = std::move(*model);
+    }
+    return run(std::move(*analysis), job);
+}
+
+Result<AnalysisPtr> reanalyze(const AnalysisPtr& earlier, const AnalysisOptions& options, const Job& job) {
+    if (options.bindings != earlier->options.bindings) return analyze(earlier->model, options, job);
+    auto resolved = resolve(options);
+    if (!resolved) return tl::unexpected(resolved.error());
+    auto analysis = std::make_shared<Analysis>(*earlier);
+    analysis->options = options;
+    analysis->library = (*resolved)->library;
+    analysis->enabled = std::move((*resolved)->enabled);
+    analysis->hardware = std::move((*resolved)->hardware);
+    analysis->runtime = std::move((*resolved)->runtime);
+    analysis->times = {};
+    const AnalysisOptions& before = earlier->options;
+    const bool onlyPatterns = before.hardware == options.hardware && before.runtime == options.runtime && before.precision == options.precision &&
+                              before.patternFiles == options.patternFiles && isSeed(before) == isSeed(options);
+    if (!onlyPatterns) return finish(std::move(analysis), job);
+    if (auto done = project(*analysis, analysis->enhanced, analysis->enabled, analysis->decomposition.get(), isSeed(options), job); !done) return tl::unexpected(done.error());
+    analysis->marginals.assign(analysis->library->patterns.size(), {});
+    return AnalysisPtr(std::move(analysis));
+}
+
+std::vector<Marginal> marginalEffects(const Analysis& analysis, const Job& job) {
+    std::vector<Marginal> effects(analysis.library->patterns.size());
+    const GraphMetrics& with = *analysis.enhanced.metrics;
+    for (const PatternId id : analysis.enabled) {
+        if (job.stopped()) break;
+        // A pattern that contributed nowhere changes nothing.
+        if (analysis.enhanced.partition->matches[id.position()] == 0) continue;
+        Analysis trial = analysis;
+        PatternSet others = analysis.enabled;
+        others.erase(id);
+        if (!project(trial, trial.enhanced, others, trial.decomposition.get(), isSeed(trial.options), job)) continue;
+        const GraphMetrics& without = *trial.enhanced.metrics;
+        effects[id.position()] = {without.launches - with.launches, without.bytes - with.bytes, without.timeUs - with.timeUs};
+    }
+    return effects;
+}
+
+} // namespace triptych
