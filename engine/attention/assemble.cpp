@@ -1,0 +1,209 @@
+#include "attention/assemble.h"
+
+#include <algorithm>
+
+namespace triptych {
+
+namespace {
+
+std::optional<Projection> projectionOf(const Graph& graph, const Shapes& shapes, const RoleTrace& trace) {
+    if (!trace.linear) return std::nullopt;
+    const Node& product = graph.node(trace.linear);
+    Projection made;
+    made.nodes = {trace.linear};
+    made.input = product.input(0);
+    made.weight = product.input(1);
+    made.output = product.output();
+    const ValueShape& out = shapes.of(made.output);
+    // A Conv's channels stand second; of a product the columns stand last.
+    if (out.ranked && !out.dims.empty()) made.width = product.is("Conv") && out.dims.size() > 1 ? out.dims[1] : out.dims.back();
+    if (product.is("Gemm") || product.is("Conv")) made.bias = product.input(2);
+    if (trace.bias) {
+        const Node& add = graph.node(trace.bias);
+        made.nodes.push_back(trace.bias);
+        made.bias = add.input(0) == made.output ? add.input(1) : add.input(0);
+        made.output = add.output();
+    }
+    return made;
+}
+
+/// Values that an activation comes from, through what neither mixes other data in nor multiplies by weights of its own.
+void roots(const Graph& graph, const Shapes& shapes, ValueId value, int depth, std::set<ValueId>& found) {
+    if (!value || shapes.isConstant(value) || depth > 12 || !found.insert(value).second) return;
+    const NodeId id = graph.producer(value);
+    if (!id) return;
+    const Node& node = graph.node(id);
+    static const std::set<std::string> transparent{
+        "LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization", "Transpose", "Reshape", "Identity", "Cast", "Dropout", "Squeeze", "Unsqueeze", "Flatten",
+        "Conv", "BatchNormalization", "Slice", "Pad", "Split", "Concat", "Gather", "AveragePool", "Expand", "Relu", "Gelu"};
+    if (transparent.contains(node.op)) {
+        for (const ValueId input : node.inputs) roots(graph, shapes, input, depth + 1, found);
+        return;
+    }
+    if (node.is("Add") || node.is("Mul") || node.is("Sub") || node.is("Div")) {
+        // Position embeddings and the pieces of a spelled-out norm; a residual add of two activations ends the walk.
+        std::size_t activations = 0;
+        for (const ValueId input : node.inputs) activations += shapes.isConstant(input) ? 0 : 1;
+        if (activations == 1 || node.is("Div") || node.is("Sub"))
+            for (const ValueId input : node.inputs) roots(graph, shapes, input, depth + 1, found);
+    }
+}
+
+bool sameOrigin(const Graph& graph, const Shapes& shapes, ValueId a, ValueId b) {
+    if (a == b) return true;
+    std::set<ValueId> one, two;
+    roots(graph, shapes, a, 0, one);
+    roots(graph, shapes, b, 0, two);
+    return std::any_of(one.begin(), one.end(), [&](ValueId value) { return two.contains(value); });
+}
+
+ValueId sourceOf(const Graph& graph, const RoleTrace& trace) { return trace.linear ? graph.node(trace.linear).input(0) : trace.source; }
+
+ProjectionForm packedForm(const Shapes& shapes, const Graph& graph, const RoleTrace& trace) {
+    const ValueShape& out = shapes.of(graph.node(trace.linear).output());
+    if (!trace.columns || !out.known() || out.dims.empty()) return ProjectionForm::packed;
+    const auto range = columnRange(*trace.columns, out.dims.back());
+    return range && !range->contiguous ? ProjectionForm::packedInterleaved : ProjectionForm::packed;
+}
+
+/// Width of a role's columns, where its projection is shared.
+std::int64_t roleWidth(const Graph& graph, const Shapes& shapes, const RoleTrace& trace, bool shared, std::int64_t& offset) {
+    if (!trace.linear) return 0;
+    const ValueShape& out = shapes.of(graph.node(trace.linear).output());
+    if (!out.known() || out.dims.empty()) return 0;
+    const std::int64_t columns = graph.node(trace.linear).is("Conv") && out.dims.size() > 1 ? out.dims[1] : out.dims.back();
+    offset = 0;
+    if (!shared) return columns;
+    if (!trace.columns) return 0;
+    const auto range = columnRange(*trace.columns, columns);
+    if (!range) return 0;
+    offset = range->offset;
+    return range->width;
+}
+
+std::int64_t headsFromOperand(const Shapes& shapes, ValueId operand) {
+    const ValueShape& shape = shapes.of(operand);
+    return shape.known() && shape.dims.size() >= 4 ? shape.dims[shape.dims.size() - 3] : 0;
+}
+
+void addEvidence(const Graph& graph, const RoleTrace& trace, const char* role, const char* where, AttentionSpec& spec) {
+    std::string way;
+    for (std::size_t i = 0; i < trace.path.size() && i < 8; ++i) way += (i ? ", " : "") + graph.node(trace.path[i]).op;
+    if (trace.path.size() > 8) way += ", …";
+    const std::string node = trace.linear ? graph.node(trace.linear).name : graph.value(trace.source).name;
+    spec.evidence.push_back({role, node, std::string("reaches ") + where + (way.empty() ? " directly" : " through " + way)});
+}
+
+} // namespace
+
+void assembleRoles(const Graph& graph, const Shapes& shapes, const Roles& roles, AttentionSpec& spec) {
+    const auto& [q, k, v] = roles;
+    spec.projectionQ = projectionOf(graph, shapes, q);
+    spec.projectionK = projectionOf(graph, shapes, k);
+    spec.projectionV = projectionOf(graph, shapes, v);
+    spec.q = sourceOf(graph, q);
+    spec.k = sourceOf(graph, k);
+    spec.v = sourceOf(graph, v);
+    spec.kind = sameOrigin(graph, shapes, spec.q, spec.k) || sameOrigin(graph, shapes, spec.q, spec.v) ? AttentionKind::self : AttentionKind::cross;
+
+    const bool qk = q.linear && q.linear == k.linear, kv = k.linear && k.linear == v.linear, qv = q.linear && q.linear == v.linear;
+    if (!k.linear && !v.linear && !q.linear) spec.projections = ProjectionForm::none;
+    else if (kv) spec.projections = packedForm(shapes, graph, k);
+    else if (qk) spec.projections = packedForm(shapes, graph, k);
+    else if (!k.linear && !v.linear) spec.projections = ProjectionForm::none;
+    else spec.projections = ProjectionForm::separate;
+
+    const auto place = [&](std::optional<Projection>& projection, const RoleTrace& trace, bool shared) {
+        if (projection) projection->width = roleWidth(graph, shapes, trace, shared, projection->offset);
+    };
+    place(spec.projectionQ, q, qk || qv);
+    place(spec.projectionK, k, qk || kv);
+    place(spec.projectionV, v, qv || kv);
+    const auto heads = [&](const std::optional<Projection>& projection, const RoleTrace& trace, std::int64_t size) {
+        if (projection && projection->width > 0 && size > 0 && projection->width % size == 0) return projection->width / size;
+        return headsFromOperand(shapes, trace.operand);
+    };
+    if (spec.heads == 0) spec.heads = heads(spec.projectionQ, q, spec.headDim);
+    if (spec.kvHeads == 0) spec.kvHeads = heads(spec.projectionK, k, spec.headDim);
+    if (spec.kvHeads == 0) spec.kvHeads = spec.heads;
+    if (spec.heads == 0) spec.heads = spec.kvHeads;
+
+    for (const RoleTrace* trace : {&q, &k, &v}) {
+        for (const std::string& extra : trace->extras) {
+            if (trace == &v && (extra == "rope" || extra == "qk_norm")) continue;
+            if (trace == &q && extra == "kv_repeat") continue;
+            spec.extras.insert(extra);
+        }
+    }
+    if (spec.kvHeads == spec.heads) spec.extras.erase("kv_repeat");
+    addEvidence(graph, q, "q", "operand 0 of the scores product", spec);
+    addEvidence(graph, k, "k", "operand 1 of the scores product", spec);
+    addEvidence(graph, v, "v", "the context product", spec);
+
+    std::set<NodeId> nodes(spec.nodes.begin(), spec.nodes.end());
+    for (const RoleTrace* trace : {&q, &k, &v}) {
+        if (!trace->linear) continue;
+        nodes.insert(trace->linear);
+        nodes.insert(trace->path.begin(), trace->path.end());
+    }
+    spec.nodes.assign(nodes.begin(), nodes.end());
+}
+
+void findOutputProjection(const Graph& graph, const Shapes& shapes, ValueId context, AttentionSpec& spec) {
+    std::vector<NodeId> between;
+    for (int steps = 0; steps < 8; ++steps) {
+        NodeId next;
+        for (const NodeId reader : graph.readers(context)) {
+            const Node& node = graph.node(reader);
+            if (linearWeight(graph, shapes, reader) && node.input(0) == context) {
+                Projection projection;
+                projection.nodes = {reader};
+                projection.input = context;
+                projection.weight = node.input(1);
+                projection.output = node.output();
+                if (node.is("Gemm")) projection.bias = node.input(2);
+                const auto readers = graph.readers(projection.output);
+                if (readers.size() == 1 && graph.node(readers[0]).is("Add")) {
+                    const Node& add = graph.node(readers[0]);
+                    const ValueId other = add.input(0) == projection.output ? add.input(1) : add.input(0);
+                    if (other && shapes.isConstant(other)) {
+                        projection.nodes.push_back(readers[0]);
+                        projection.bias = other;
+                        projection.output = add.output();
+                    }
+                }
+                spec.nodes.insert(spec.nodes.end(), between.begin(), between.end());
+                spec.nodes.insert(spec.nodes.end(), projection.nodes.begin(), projection.nodes.end());
+                spec.projectionOut = std::move(projection);
+                return;
+            }
+            for (const char* op : {"Transpose", "Reshape", "Cast", "Identity", "Squeeze", "Unsqueeze", "Dropout"})
+                if (!next && node.is(op) && node.input(0) == context) next = reader;
+        }
+        if (!next) return;
+        between.push_back(next);
+        context = graph.node(next).output();
+    }
+}
+
+void describeMasks(const Graph& graph, const std::vector<ValueId>& masks, MaskReader& reader, AttentionSpec& spec) {
+    bool causal = false, unknown = false;
+    for (const ValueId mask : masks) {
+        const MaskFacts facts = reader.facts(mask);
+        causal = causal || facts.causal;
+        unknown = unknown || (facts.unknown && !facts.causal && !facts.learned);
+        if (facts.causal) spec.masks.insert("causal");
+        if (facts.window) spec.masks.insert("window");
+        if (facts.fromInput) spec.masks.insert("padding");
+        if (facts.learned) {
+            spec.masks.insert("bias");
+            spec.extras.insert("relative_bias");
+        }
+        spec.masks.insert(facts.boolean ? "boolean" : "additive");
+        if (!spec.mask) spec.mask = mask;
+    }
+    (void)graph;
+    spec.causal = causal ? std::optional(true) : unknown ? std::nullopt : std::optional(false);
+}
+
+} // namespace triptych

@@ -1,0 +1,29 @@
+#pragma once
+// The middle of an attention: scores product, what is done to the scores, softmax, context product. Private to engine/attention.
+
+#include "attention/attention.h"
+
+namespace triptych {
+
+struct Core {
+    NodeId scores, softmax, context;
+    std::vector<NodeId> nodes;      ///< all of it in topological order
+    ValueId q, k, v;                ///< operands of the two products
+    std::vector<ValueId> masks;     ///< what is added to or selects among the scores
+    std::vector<ValueId> selecting; ///< those of them that are conditions of a Where
+    double scale = 1;
+    bool scaled = false;
+    std::set<std::string> extras;   ///< "softcap", "nan_guard", "cast", "relative_bias"
+};
+
+/// The core round a softmax, or why there is none: {reason, detail}; an empty reason means "nothing like attention".
+struct CoreResult {
+    std::optional<Core> core;
+    std::string reason, detail;
+};
+CoreResult findCore(const Graph& graph, const Shapes& shapes, NodeId softmax);
+
+/// Softmax nodes, and divisions that end a spelled-out softmax (Exp, ReduceSum, Div).
+std::vector<NodeId> softmaxes(const Graph& graph, const Shapes& shapes);
+
+} // namespace triptych

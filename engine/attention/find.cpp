@@ -1,0 +1,129 @@
+#include "attention/assemble.h"
+
+#include <algorithm>
+
+namespace triptych {
+
+std::string_view toString(ProjectionForm form) {
+    switch (form) {
+    case ProjectionForm::separate: return "separate";
+    case ProjectionForm::packed: return "packed";
+    case ProjectionForm::packedInterleaved: return "packed_interleaved";
+    case ProjectionForm::none: break;
+    }
+    return "none";
+}
+
+std::string_view toString(AttentionKind kind) { return kind == AttentionKind::self ? "self" : "cross"; }
+
+std::string_view toString(ScalePlace place) {
+    switch (place) {
+    case ScalePlace::scores: return "scores";
+    case ScalePlace::q: return "q";
+    case ScalePlace::k: return "k";
+    case ScalePlace::qAndK: return "q_and_k";
+    case ScalePlace::inside: return "inside";
+    case ScalePlace::none: break;
+    }
+    return "none";
+}
+
+namespace {
+
+std::int64_t dimFromEnd(const Shapes& shapes, ValueId value, std::size_t back) {
+    const ValueShape& shape = shapes.of(value);
+    return shape.ranked && shape.dims.size() > back && shape.dims[shape.dims.size() - 1 - back] > 0 ? shape.dims[shape.dims.size() - 1 - back] : 0;
+}
+
+AttentionSpec explicitAttention(const Graph& graph, const Shapes& shapes, const Core& core, MaskReader& masks) {
+    AttentionSpec spec;
+    spec.form = "explicit";
+    spec.core = core.nodes;
+    spec.nodes = core.nodes;
+    spec.scores = core.scores;
+    spec.softmax = core.softmax;
+    spec.context = core.context;
+    spec.scope = graph.node(core.scores).scope;
+    spec.headDim = dimFromEnd(shapes, core.q, 0);
+    spec.vHeadDim = dimFromEnd(shapes, core.v, 0);
+    const Roles roles{traceRole(graph, shapes, core.q), traceRole(graph, shapes, core.k), traceRole(graph, shapes, core.v)};
+    assembleRoles(graph, shapes, roles, spec);
+    spec.extras.insert(core.extras.begin(), core.extras.end());
+    spec.evidence.push_back({"softmax", graph.node(core.softmax).name, "stands between " + graph.node(core.scores).name + " and " + graph.node(core.context).name});
+    describeMasks(graph, core.masks, masks, spec);
+    const double scale = core.scale * roles.q.scale * roles.k.scale;
+    if (core.scaled || roles.q.scaled || roles.k.scaled) spec.scale = scale;
+    if (core.scaled) spec.scaleAt = ScalePlace::scores;
+    else if (roles.q.scaled && roles.k.scaled) spec.scaleAt = ScalePlace::qAndK;
+    else if (roles.q.scaled) spec.scaleAt = ScalePlace::q;
+    else if (roles.k.scaled) spec.scaleAt = ScalePlace::k;
+    findOutputProjection(graph, shapes, graph.node(core.context).output(), spec);
+    std::sort(spec.nodes.begin(), spec.nodes.end());
+    spec.nodes.erase(std::unique(spec.nodes.begin(), spec.nodes.end()), spec.nodes.end());
+    return spec;
+}
+
+/// Position in the graph, so that opaque and explicit attention come in one order.
+NodeId anchor(const AttentionSpec& spec) { return spec.opaque ? spec.opaque : spec.softmax; }
+
+/// Which calls of model-local functions hold one attention and nothing else that computes.
+class Calls {
+public:
+    Calls(const Model& model, const Graph& inlined) : m_model(model), m_inlined(inlined) {
+        if (model.functions.empty()) return;
+        for (std::size_t i = 0; i < model.graph->nodes().size(); ++i)
+            if (model.function(model.graph->nodes()[i])) m_calls[model.graph->sources(NodeId(i))[0]] = NodeId(i);
+        for (std::size_t i = 0; i < inlined.nodes().size(); ++i) {
+            const Node& node = inlined.nodes()[i];
+            const auto sources = inlined.sources(NodeId(i));
+            const bool heavy = node.is("MatMul") || node.is("Gemm") || node.is("Conv") || node.is("Softmax") || node.is("Einsum");
+            if (heavy && sources.size() == 1 && m_calls.contains(sources[0])) m_heavy[sources[0]].push_back(NodeId(i));
+        }
+    }
+
+    /// "function:DOMAIN.NAME" where the attention is all that its call computes; else "".
+    std::string form(const AttentionSpec& spec) const {
+        if (spec.core.empty() || m_calls.empty()) return {};
+        const SourceId call = m_inlined.sources(spec.core[0])[0];
+        const auto found = m_calls.find(call);
+        if (found == m_calls.end()) return {};
+        const std::set<NodeId> own(spec.nodes.begin(), spec.nodes.end());
+        for (const NodeId node : spec.core)
+            if (m_inlined.sources(node).size() != 1 || m_inlined.sources(node)[0] != call) return {};
+        for (const NodeId node : m_heavy.at(call))
+            if (!own.contains(node)) return {};
+        const Node& node = m_model.graph->node(found->second);
+        return "function:" + (node.domain.empty() ? std::string("ai.onnx") : node.domain) + "." + node.op;
+    }
+
+private:
+    const Model& m_model;
+    const Graph& m_inlined;
+    std::map<SourceId, NodeId> m_calls;
+    std::map<SourceId, std::vector<NodeId>> m_heavy;
+};
+
+} // namespace
+
+Attentions findAttention(const Model& model, const Graph& graph, const Shapes& shapes, const Job& job) {
+    Attentions result;
+    MaskReader masks(model, graph, shapes);
+    const Calls calls(model, graph);
+    for (std::size_t i = 0; i < graph.nodes().size(); ++i)
+        if (auto spec = opaqueAttention(graph, shapes, NodeId(i), masks)) result.found.push_back(std::move(*spec));
+    for (const NodeId softmax : softmaxes(graph, shapes)) {
+        if (job.stopped()) break;
+        CoreResult found = findCore(graph, shapes, softmax);
+        if (found.core) result.found.push_back(explicitAttention(graph, shapes, *found.core, masks));
+        else if (!found.reason.empty()) result.unrecognised.push_back({graph.node(softmax).name, "softmax attention", found.reason, found.detail});
+    }
+    std::stable_sort(result.found.begin(), result.found.end(), [](const AttentionSpec& a, const AttentionSpec& b) { return anchor(a) < anchor(b); });
+    for (std::size_t i = 0; i < result.found.size(); ++i) {
+        AttentionSpec& spec = result.found[i];
+        spec.id = "attention_" + std::to_string(i);
+        if (const std::string form = calls.form(spec); !form.empty()) spec.form = form;
+    }
+    return result;
+}
+
+} // namespace triptych

@@ -1,0 +1,105 @@
+#include "attention/mask.h"
+
+#include "reference/evaluate.h"
+
+namespace triptych {
+
+namespace {
+
+constexpr std::int64_t largestMask = std::int64_t(1) << 20;
+constexpr int deepest = 60;
+
+} // namespace
+
+const HostTensor* MaskReader::content(ValueId value, int depth) {
+    if (const HostTensor* folded = m_shapes.constant(value)) return folded;
+    if (const auto found = m_content.find(value); found != m_content.end()) return found->second.get();
+    m_content[value] = nullptr;
+    const ValueShape& shape = m_shapes.of(value);
+    if (depth > deepest || !m_shapes.isConstant(value) || !shape.known() || shape.count() > largestMask) return nullptr;
+    if (const TensorPtr& tensor = m_graph.value(value).initializer) {
+        const auto size = tensor->byteSize();
+        const auto bytes = readPayload(m_model, *tensor);
+        if (!bytes || !size || bytes->size() != *size) return nullptr;
+        m_content[value] = std::make_shared<HostTensor>(decodeTensor(tensor->type, tensor->dims, *bytes));
+        return m_content[value].get();
+    }
+    const NodeId id = m_graph.producer(value);
+    if (!id || !canEvaluate(m_graph.node(id))) return nullptr;
+    const Node& node = m_graph.node(id);
+    std::vector<const HostTensor*> inputs;
+    for (const ValueId input : node.inputs) {
+        inputs.push_back(input ? content(input, depth + 1) : nullptr);
+        if (input && !inputs.back()) return nullptr;
+    }
+    const auto opset = m_model.opsets.find(node.domain);
+    auto outputs = evaluateNode(node, inputs, opset == m_model.opsets.end() ? 1 : opset->second, largestMask);
+    if (!outputs) return nullptr;
+    for (std::size_t i = 0; i < outputs->size() && i < node.outputs.size(); ++i)
+        if (node.outputs[i] == value) m_content[value] = std::make_shared<HostTensor>(std::move((*outputs)[i]));
+    return m_content[value].get();
+}
+
+// Causal: every row (query) treats the keys after it in one way, and no key up to it that way. A window cuts far keys off too.
+void MaskReader::judge(const HostTensor& mask, MaskFacts& facts) const {
+    if (mask.dims.size() < 2) return;
+    const std::int64_t rows = mask.dims[mask.dims.size() - 2], columns = mask.dims.back();
+    if (rows < 2 || columns < rows || mask.count() == 0) return;
+    const std::int64_t shift = columns - rows;
+    const double cut = mask.at(static_cast<std::size_t>(columns - 1)); // the first query must not see the last key
+    if (shift == 0 && rows > 1 && cut == mask.at(0)) return;
+    bool window = false;
+    for (std::int64_t row = 0; row < rows; ++row) {
+        for (std::int64_t column = 0; column < columns; ++column) {
+            const bool isCut = mask.at(static_cast<std::size_t>(row * columns + column)) == cut;
+            if (column > row + shift && !isCut) return;
+            if (column == row + shift && isCut) return;
+            if (column < row + shift && isCut) window = true;
+        }
+    }
+    facts.causal = true;
+    facts.window = facts.window || window;
+}
+
+void MaskReader::visit(ValueId value, int depth, std::set<ValueId>& seen, MaskFacts& facts) {
+    if (!value || depth > deepest || !seen.insert(value).second) return;
+    const ValueShape& shape = m_shapes.of(value);
+    if (m_shapes.isConstant(value)) {
+        const bool square = shape.ranked && shape.dims.size() >= 2 && shape.dims.back() > 1 && shape.dims[shape.dims.size() - 2] > 1;
+        if (!square) return;
+        if (const HostTensor* mask = content(value, 0)) judge(*mask, facts);
+        else facts.unknown = true;
+        return;
+    }
+    const NodeId id = m_graph.producer(value);
+    if (!id) {
+        facts.fromInput = facts.fromInput || m_graph.isInput(value);
+        return;
+    }
+    const Node& node = m_graph.node(id);
+    if (node.is("Trilu") && node.attributes.integer("upper", 1) == 0) facts.causal = true;
+    // Rows against columns: a comparison of positions that come from the input.
+    for (const char* op : {"Less", "LessOrEqual", "Greater", "GreaterOrEqual"}) {
+        if (!node.is(op)) continue;
+        const ValueShape &a = m_shapes.of(node.input(0)), &b = m_shapes.of(node.input(1));
+        const auto last = [](const ValueShape& s, std::size_t back) { return s.ranked && s.dims.size() > back ? s.dims[s.dims.size() - 1 - back] : Dim(1); };
+        if ((last(a, 0) > 1 && last(a, 1) == 1 && last(b, 0) == 1 && last(b, 1) > 1) || (last(b, 0) > 1 && last(b, 1) == 1 && last(a, 0) == 1 && last(a, 1) > 1)) facts.causal = true;
+    }
+    if (node.is("Gather") && m_shapes.isConstant(node.input(0)) && !m_shapes.constant(node.input(0))) {
+        facts.learned = true;
+        return;
+    }
+    for (const ValueId input : node.inputs) visit(input, depth + 1, seen, facts);
+}
+
+MaskFacts MaskReader::facts(ValueId mask) {
+    if (const auto found = m_known.find(mask); found != m_known.end()) return found->second;
+    MaskFacts facts;
+    facts.boolean = m_shapes.of(mask).type == DataType::boolean;
+    std::set<ValueId> seen;
+    visit(mask, 0, seen, facts);
+    m_known[mask] = facts;
+    return facts;
+}
+
+} // namespace triptych

@@ -1,0 +1,39 @@
+#pragma once
+// What a mask does, told from how it is made. Private to engine/attention.
+
+#include "attention/attention.h"
+
+#include <unordered_map>
+
+namespace triptych {
+
+struct MaskFacts {
+    bool causal = false;     ///< the keys after a query are cut off
+    bool unknown = false;    ///< a constant whose values are not in the file
+    bool fromInput = false;  ///< depends on an input of the graph: padding
+    bool window = false;     ///< keys far before a query are cut off too
+    bool learned = false;    ///< gathered from a table: a relative bias
+    bool boolean = false;
+};
+
+/// Looks at masks of one graph; what was learned of a value is kept, since all layers share their masks.
+class MaskReader {
+public:
+    MaskReader(const Model& model, const Graph& graph, const Shapes& shapes) : m_model(model), m_graph(graph), m_shapes(shapes) {}
+    /// Cost: linear in the nodes that make the mask, once.
+    MaskFacts facts(ValueId mask);
+
+private:
+    void visit(ValueId value, int depth, std::set<ValueId>& seen, MaskFacts& facts);
+    /// Content of a constant value of any size up to a million elements; null where a payload is absent.
+    const HostTensor* content(ValueId value, int depth);
+    void judge(const HostTensor& mask, MaskFacts& facts) const;
+
+    const Model& m_model;
+    const Graph& m_graph;
+    const Shapes& m_shapes;
+    std::unordered_map<ValueId, MaskFacts> m_known;
+    std::unordered_map<ValueId, std::shared_ptr<const HostTensor>> m_content;
+};
+
+} // namespace triptych

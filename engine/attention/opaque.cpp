@@ -1,0 +1,139 @@
+// Attention as one operator:
+//   ai.onnx Attention (opset 23 to 25), com.microsoft Attention, MultiHeadAttention, GroupQueryAttention,
+//   DecoderMaskedMultiHeadAttention, PackedAttention, PackedMultiHeadAttention.
+// Sources: the ONNX operator specification; ONNX Runtime's ContribOperators.md.
+
+#include "attention/assemble.h"
+
+#include <array>
+
+namespace triptych {
+
+namespace {
+
+std::int64_t lastDim(const Shapes& shapes, ValueId value) {
+    if (!value) return 0;
+    const ValueShape& shape = shapes.of(value);
+    return shape.ranked && !shape.dims.empty() && shape.dims.back() > 0 ? shape.dims.back() : 0;
+}
+
+std::int64_t dimAt(const Shapes& shapes, ValueId value, std::size_t axis) {
+    if (!value) return 0;
+    const ValueShape& shape = shapes.of(value);
+    return shape.ranked && axis < shape.dims.size() && shape.dims[axis] > 0 ? shape.dims[axis] : 0;
+}
+
+std::size_t rank(const Shapes& shapes, ValueId value) { return value && shapes.of(value).ranked ? shapes.of(value).dims.size() : 0; }
+
+void traceInputs(const Graph& graph, const Shapes& shapes, const std::array<ValueId, 3>& inputs, AttentionSpec& spec) {
+    const Roles roles{traceRole(graph, shapes, inputs[0]), traceRole(graph, shapes, inputs[1]), traceRole(graph, shapes, inputs[2])};
+    assembleRoles(graph, shapes, roles, spec);
+}
+
+/// ai.onnx Attention: Q, K, V as B x S x H*D or B x H x S x D, mask, past key and value.
+void standardAttention(const Graph& graph, const Shapes& shapes, const Node& node, MaskReader& masks, AttentionSpec& spec) {
+    const Attributes& attributes = node.attributes;
+    const bool fourAxes = rank(shapes, node.input(0)) == 4;
+    spec.heads = fourAxes ? dimAt(shapes, node.input(0), 1) : attributes.integer("q_num_heads", 0);
+    spec.kvHeads = fourAxes ? dimAt(shapes, node.input(1), 1) : attributes.integer("kv_num_heads", 0);
+    const auto size = [&](ValueId value, std::int64_t heads) { return fourAxes ? lastDim(shapes, value) : heads > 0 ? lastDim(shapes, value) / heads : 0; };
+    spec.headDim = size(node.input(0), spec.heads);
+    spec.vHeadDim = size(node.input(2), spec.kvHeads);
+    traceInputs(graph, shapes, {node.input(0), node.input(1), node.input(2)}, spec);
+    if (attributes.has("scale")) spec.scale = attributes.real("scale", 1);
+    spec.scaleAt = ScalePlace::inside;
+    if (attributes.real("softcap", 0) != 0) spec.extras.insert("softcap");
+    if (node.input(4)) spec.extras.insert("kv_cache");
+    std::vector<ValueId> given;
+    if (node.input(3)) given.push_back(node.input(3));
+    describeMasks(graph, given, masks, spec);
+    if (attributes.integer("is_causal", 0) != 0) {
+        spec.causal = true;
+        spec.masks.insert("causal");
+    }
+    if (spec.kvHeads > 0 && spec.kvHeads < spec.heads) spec.extras.insert("kv_repeat");
+}
+
+/// com.microsoft Attention: input, packed weight E x (Dq + Dk + Dv), bias, mask index, past, attention bias.
+void packedAttention(const Graph& graph, const Shapes& shapes, NodeId id, const Node& node, MaskReader& masks, AttentionSpec& spec) {
+    spec.heads = spec.kvHeads = node.attributes.integer("num_heads", 0);
+    const std::int64_t columns = lastDim(shapes, node.input(1));
+    std::int64_t q = columns / 3, v = columns / 3;
+    if (const auto* sizes = node.attributes.integers("qkv_hidden_sizes"); sizes && sizes->size() == 3) {
+        q = (*sizes)[0];
+        v = (*sizes)[2];
+    }
+    if (spec.heads > 0) {
+        spec.headDim = q / spec.heads;
+        spec.vHeadDim = v / spec.heads;
+    }
+    spec.projections = ProjectionForm::packed;
+    spec.q = spec.k = spec.v = node.input(0);
+    std::int64_t offset = 0;
+    for (auto [slot, width] : {std::pair(&spec.projectionQ, q), std::pair(&spec.projectionK, q), std::pair(&spec.projectionV, v)}) {
+        *slot = Projection{{id}, node.input(0), node.input(1), node.input(2), {}, offset, width};
+        offset += width;
+    }
+    for (const char* role : {"q", "k", "v"}) spec.evidence.push_back({role, node.name, "columns of the operator's packed weight, in the documented order"});
+    std::vector<ValueId> given;
+    for (const std::size_t index : {3U, 5U})
+        if (node.input(index)) given.push_back(node.input(index));
+    describeMasks(graph, given, masks, spec);
+    if (node.attributes.integer("unidirectional", 0) != 0) {
+        spec.causal = true;
+        spec.masks.insert("causal");
+    }
+    if (node.attributes.integer("do_rotary", 0) != 0) spec.extras.insert("rope");
+    if (node.input(4)) spec.extras.insert("kv_cache");
+}
+
+/// com.microsoft MultiHeadAttention and its relatives: Q, K, V (or packed), heads as an attribute.
+void multiHeadAttention(const Graph& graph, const Shapes& shapes, const Node& node, MaskReader& masks, AttentionSpec& spec) {
+    const bool grouped = node.op == "GroupQueryAttention";
+    spec.heads = node.attributes.integer("num_heads", 0);
+    spec.kvHeads = grouped ? node.attributes.integer("kv_num_heads", spec.heads) : spec.heads;
+    const ValueId q = node.input(0), k = node.input(1) ? node.input(1) : q, v = node.input(2) ? node.input(2) : k;
+    if (spec.heads > 0) {
+        const bool packedInput = !node.input(1);
+        if (grouped && packedInput) spec.headDim = lastDim(shapes, q) / (spec.heads + 2 * spec.kvHeads);
+        else spec.headDim = rank(shapes, q) == 5 ? lastDim(shapes, q) : lastDim(shapes, q) / spec.heads;
+        spec.vHeadDim = rank(shapes, v) == 3 && spec.kvHeads > 0 && !packedInput && node.input(2) ? lastDim(shapes, v) / spec.kvHeads : spec.headDim;
+    }
+    traceInputs(graph, shapes, {q, k, v}, spec);
+    std::vector<ValueId> given;
+    const std::array<std::size_t, 2> maskInputs = grouped ? std::array<std::size_t, 2>{10, 99} : std::array<std::size_t, 2>{4, 5};
+    for (const std::size_t index : maskInputs)
+        if (node.input(index)) given.push_back(node.input(index));
+    describeMasks(graph, given, masks, spec);
+    if (grouped || node.attributes.integer("unidirectional", 0) != 0) {
+        spec.causal = true;
+        spec.masks.insert("causal");
+    }
+    if (node.attributes.integer("do_rotary", 0) != 0) spec.extras.insert("rope");
+    if (grouped && node.attributes.integer("local_window_size", -1) > 0) spec.masks.insert("window");
+    if (node.attributes.real("softcap", 0) != 0) spec.extras.insert("softcap");
+    if (node.input(grouped ? 3 : 6)) spec.extras.insert("kv_cache");
+    if (spec.kvHeads > 0 && spec.kvHeads < spec.heads) spec.extras.insert("kv_repeat");
+}
+
+} // namespace
+
+std::optional<AttentionSpec> opaqueAttention(const Graph& graph, const Shapes& shapes, NodeId id, MaskReader& masks) {
+    const Node& node = graph.node(id);
+    const bool microsoft = node.domain == "com.microsoft";
+    AttentionSpec spec;
+    spec.opaque = id;
+    spec.nodes = {id};
+    spec.scope = node.scope;
+    spec.scaleAt = ScalePlace::inside;
+    if (node.attributes.has("scale")) spec.scale = node.attributes.real("scale", 1);
+    spec.form = (microsoft ? "com.microsoft." : "ai.onnx.") + node.op;
+    if (node.is("Attention")) standardAttention(graph, shapes, node, masks, spec);
+    else if (microsoft && (node.op == "Attention" || node.op == "PackedAttention")) packedAttention(graph, shapes, id, node, masks, spec);
+    else if (microsoft && (node.op == "MultiHeadAttention" || node.op == "GroupQueryAttention" || node.op == "DecoderMaskedMultiHeadAttention" || node.op == "PackedMultiHeadAttention"))
+        multiHeadAttention(graph, shapes, node, masks, spec);
+    else return std::nullopt;
+    return spec;
+}
+
+} // namespace triptych

@@ -1,0 +1,364 @@
+#include "attention/trace.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace triptych {
+
+std::optional<std::size_t> linearWeight(const Graph& graph, const Shapes& shapes, NodeId id) {
+    const Node& node = graph.node(id);
+    const bool product = node.is("MatMul") || node.is("Gemm") || node.is("com.microsoft", "MatMulNBits") || node.is("MatMulInteger") || node.is("com.microsoft", "FusedMatMul");
+    if ((!product && !node.is("Conv")) || !node.input(1)) return std::nullopt;
+    if (shapes.isConstant(node.input(1)) && !shapes.isConstant(node.input(0))) {
+        const ValueShape& weight = shapes.of(node.input(1));
+        // A batched constant is a table, not a weight.
+        if (product && weight.ranked && weight.dims.size() > 2 && !node.is("com.microsoft", "MatMulNBits")) return std::nullopt;
+        return 1;
+    }
+    return std::nullopt;
+}
+
+namespace {
+
+/// Operators that neither mix heads nor add other data.
+bool isView(const Node& node) {
+    for (const char* op : {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "Cast", "CastLike", "Contiguous", "QuantizeLinear", "DequantizeLinear"})
+        if (node.is(op)) return true;
+    return false;
+}
+
+bool isNorm(const Node& node) {
+    for (const char* op : {"LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization", "InstanceNormalization", "GroupNormalization", "LpNormalization", "BatchNormalization"})
+        if (node.is(op)) return true;
+    return node.op == "SimplifiedLayerNormalization" || node.op == "SkipLayerNormalization";
+}
+
+/// One walk. Keeps to a single main chain, and looks aside where operators join several values.
+class RoleWalk {
+public:
+    RoleWalk(const Graph& graph, const Shapes& shapes, ValueId operand) : m_graph(graph), m_shapes(shapes) {
+        m_trace.operand = operand;
+        m_trace.source = operand;
+    }
+
+    RoleTrace run() {
+        constexpr int longest = 60;
+        for (int steps = 0; steps < longest && step(); ++steps) {}
+        if (m_trace.linear) columns();
+        return std::move(m_trace);
+    }
+
+private:
+    bool constant(ValueId value) const { return !value || m_shapes.isConstant(value); }
+
+    /// The only input that is no constant; none where there are two.
+    ValueId onlyActivation(const Node& node) const {
+        ValueId found;
+        for (const ValueId value : node.inputs) {
+            if (constant(value)) continue;
+            if (found && found != value) return {};
+            found = value;
+        }
+        return found;
+    }
+
+    bool take(NodeId node, ValueId next) {
+        m_trace.path.push_back(node);
+        m_trace.source = next;
+        return true;
+    }
+
+    bool step() {
+        const NodeId id = m_graph.producer(m_trace.source);
+        if (!id) return false;
+        const Node& node = m_graph.node(id);
+        if (linearWeight(m_graph, m_shapes, id)) {
+            m_trace.linear = id;
+            return false;
+        }
+        if (isView(node)) return take(id, node.input(0));
+        if (node.is("Split") || node.is("Slice") || node.is("Gather")) {
+            if (constant(node.input(0))) return false;
+            if (node.is("Gather") && !constant(node.input(1))) return false;
+            m_trace.selectors.push_back(id);
+            return take(id, node.input(0));
+        }
+        if (node.is("Expand") || node.is("Tile")) {
+            m_trace.extras.insert("kv_repeat");
+            return take(id, node.input(0));
+        }
+        if (isNorm(node)) {
+            // Behind the projection a norm is one of heads; before it (no projection met yet) it still may be.
+            m_trace.extras.insert("qk_norm");
+            return take(id, node.input(0));
+        }
+        if (node.op == "RotaryEmbedding") {
+            m_trace.extras.insert("rope");
+            return take(id, node.input(0));
+        }
+        if (node.is("Mul") || node.is("Div")) return multiply(id, node);
+        if (node.is("Add") || node.is("Sub")) return add(id, node);
+        if (node.is("Concat")) return concat(id, node);
+        if (node.is("Neg") || node.is("Pad") || node.is("ScatterND")) return take(id, node.input(0));
+        return false;
+    }
+
+    bool multiply(NodeId id, const Node& node) {
+        const ValueId next = onlyActivation(node);
+        if (!next) return join(id, node);
+        const ValueId other = node.input(0) == next ? node.input(1) : node.input(0);
+        if (const auto factor = m_shapes.scalar(other)) {
+            m_trace.scaled = true;
+            m_trace.scale *= node.is("Mul") ? *factor : 1 / *factor;
+            return take(id, next);
+        }
+        const ValueShape& shape = m_shapes.of(other);
+        if (shape.known() && shape.count() == 1) { // a learned temperature
+            m_trace.scaled = true;
+            return take(id, next);
+        }
+        // A weight along the head's size belongs to a spelled-out norm; a table over positions to a rotary embedding.
+        return take(id, next);
+    }
+
+    bool add(NodeId id, const Node& node) {
+        const ValueId next = onlyActivation(node);
+        if (!next) return join(id, node);
+        if (node.is("Add")) {
+            const NodeId before = m_graph.producer(next);
+            if (before && linearWeight(m_graph, m_shapes, before)) m_trace.bias = id;
+        }
+        return take(id, next);
+    }
+
+    /// Two activations meet: a rotary embedding (both come from one value), a spelled-out norm (x times its own
+    /// reciprocal root), or a low-rank branch beside the projection.
+    bool join(NodeId id, const Node& node) {
+        const auto a = nearest(node.input(0)), b = nearest(node.input(1));
+        if (a && b && a == b) {
+            const bool rotary = node.is("Add") || node.is("Sub");
+            m_trace.extras.insert(rotary ? "rope" : "qk_norm");
+            return takeThrough(id, a);
+        }
+        if (a && b && (node.is("Mul") || node.is("Div")) && (ancestor(a, b) || ancestor(b, a))) {
+            m_trace.extras.insert("qk_norm");
+            return takeThrough(id, ancestor(a, b) ? a : b);
+        }
+        if (node.is("Mul") || node.is("Div")) {
+            // A table that is computed from positions: the side that leads to a projection is the activation.
+            const bool first = leadsToLinear(node.input(0)), second = leadsToLinear(node.input(1));
+            if (first != second) return take(id, node.input(first ? 0 : 1));
+            return false;
+        }
+        const bool first = leadsToLinear(node.input(0)), second = leadsToLinear(node.input(1));
+        if (first && second) {
+            const NodeId one = linearBehind(node.input(0)), two = linearBehind(node.input(1));
+            if (one == two) {
+                m_trace.extras.insert("rope");
+                return take(id, node.input(0));
+            }
+            m_trace.ambiguous = true; // a low-rank branch: the wider chain is the first one
+            return take(id, node.input(0));
+        }
+        if (first || second) return take(id, node.input(first ? 0 : 1));
+        return false;
+    }
+
+    bool concat(NodeId id, const Node& node) {
+        ValueId next;
+        bool sameSource = true, past = false, negated = false;
+        for (const ValueId value : node.inputs) {
+            if (constant(value)) continue;
+            const NodeId producer = m_graph.producer(value);
+            if (!producer) {
+                past = past || m_graph.isInput(value);
+                if (m_graph.isInput(value) && node.inputs.size() > 1) continue;
+            }
+            negated = negated || (producer && (m_graph.node(producer).is("Neg") || m_graph.node(producer).is("Sub") || m_graph.node(producer).is("Add")));
+            if (!next) next = value;
+            else sameSource = sameSource && linearBehind(value) == linearBehind(next);
+        }
+        if (!next) return false;
+        if (past) m_trace.extras.insert("kv_cache");
+        else if (node.inputs.size() > 1 && sameSource && negated) m_trace.extras.insert("rope");
+        if (!sameSource) {
+            // The latest keys stand last.
+            next = node.inputs.back();
+            if (constant(next)) return false;
+        }
+        return take(id, next);
+    }
+
+    bool takeThrough(NodeId id, ValueId value) {
+        m_joined = true;
+        return take(id, value);
+    }
+
+    /// Back through one-input operators and multiplications by constants to where a value branches off.
+    ValueId nearest(ValueId value) const {
+        for (int steps = 0; steps < 16; ++steps) {
+            if (m_graph.readers(value).size() > 1) return value;
+            const NodeId id = m_graph.producer(value);
+            if (!id || linearWeight(m_graph, m_shapes, id)) return value;
+            const Node& node = m_graph.node(id);
+            if (node.is("Concat")) {
+                ValueId common;
+                for (const ValueId each : node.inputs) {
+                    if (constant(each)) continue;
+                    const ValueId source = nearest(each);
+                    if (common && source != common) return value;
+                    common = source;
+                }
+                if (!common) return value;
+                value = common;
+                continue;
+            }
+            const ValueId next = onlyActivation(node);
+            if (!next) {
+                if (!node.is("Mul") || !leadsToLinear(node.input(0))) return value;
+                value = node.input(0);
+                continue;
+            }
+            value = next;
+        }
+        return value;
+    }
+
+    bool ancestor(ValueId early, ValueId late) const {
+        for (int steps = 0; steps < 16 && late; ++steps) {
+            if (late == early) return true;
+            const NodeId id = m_graph.producer(late);
+            if (!id) return false;
+            late = onlyActivation(m_graph.node(id));
+        }
+        return false;
+    }
+
+    /// The projection behind a value, through anything that has one activation input, first inputs else.
+    NodeId linearBehind(ValueId value) const {
+        for (int steps = 0; steps < 40 && value; ++steps) {
+            const NodeId id = m_graph.producer(value);
+            if (!id) return {};
+            if (linearWeight(m_graph, m_shapes, id)) return id;
+            const Node& node = m_graph.node(id);
+            if (node.is("Cos") || node.is("Sin") || node.is("Softmax") || node.is("MatMul")) return {};
+            const ValueId only = onlyActivation(node);
+            value = only ? only : constant(node.input(0)) ? node.input(1) : node.input(0);
+            if (value && constant(value)) return {};
+        }
+        return {};
+    }
+    bool leadsToLinear(ValueId value) const { return linearBehind(value).valid(); }
+
+    void columns() {
+        const ValueId out = m_graph.node(m_trace.linear).output();
+        const ValueShape& shape = m_shapes.of(out);
+        if (!shape.known() || shape.dims.empty() || shape.count() == 0) return;
+        ColumnView view = ColumnView::whole(shape.dims);
+        ValueId from = out;
+        for (std::size_t i = m_trace.path.size(); i-- > 0;) {
+            const NodeId id = m_trace.path[i];
+            const Node& node = m_graph.node(id);
+            // The value that the walk entered this node by, on its way back, is the one its predecessor reads.
+            const ValueId to = i == 0 ? m_trace.operand : readBy(m_trace.path[i - 1], id);
+            if (!apply(view, node, from, to)) return;
+            from = to;
+            if (node.is("Expand") || node.is("Tile") || node.is("Concat") || node.op == "RotaryEmbedding" || node.is("Pad")) break;
+        }
+        m_trace.columns = std::move(view);
+    }
+
+    /// The output of `producer` that `reader` reads, followed through joins that were skipped.
+    ValueId readBy(NodeId reader, NodeId producer) const {
+        for (const ValueId value : m_graph.node(reader).inputs)
+            if (value && m_graph.producer(value) == producer) return value;
+        return m_graph.node(producer).output();
+    }
+
+    bool apply(ColumnView& view, const Node& node, ValueId from, ValueId to) const {
+        if (node.is("Reshape") || node.is("Squeeze") || node.is("Unsqueeze") || node.is("Flatten")) {
+            const ValueShape& shape = m_shapes.of(to);
+            return shape.known() && view.reshape(shape.dims);
+        }
+        if (node.is("Transpose")) {
+            const auto* perm = node.attributes.integers("perm");
+            std::vector<std::int64_t> reversed;
+            for (std::size_t i = view.sizes.size(); i-- > 0;) reversed.push_back(static_cast<std::int64_t>(i));
+            const auto& order = perm ? *perm : reversed;
+            if (order.size() != view.sizes.size()) return false;
+            for (const std::int64_t axis : order)
+                if (axis < 0 || axis >= static_cast<std::int64_t>(order.size())) return false;
+            view.transpose(order);
+            return true;
+        }
+        const auto rank = static_cast<std::int64_t>(view.sizes.size());
+        const auto axisAt = [&](std::int64_t axis) { return static_cast<std::size_t>(axis < 0 ? axis + rank : axis); };
+        if (node.is("Split")) {
+            const std::size_t axis = axisAt(node.attributes.integer("axis", 0));
+            std::int64_t begin = 0;
+            for (const ValueId output : node.outputs) {
+                const ValueShape& shape = m_shapes.of(output);
+                if (axis >= view.sizes.size() || !shape.known() || axis >= shape.dims.size()) return false;
+                if (output == to) {
+                    view.slice(axis, begin, shape.dims[axis], 1);
+                    return true;
+                }
+                begin += shape.dims[axis];
+            }
+            return false;
+        }
+        if (node.is("Gather")) {
+            const std::size_t axis = axisAt(node.attributes.integer("axis", 0));
+            const HostTensor* index = m_shapes.constant(node.input(1));
+            if (axis >= view.sizes.size() || !index || index->count() < 1 || !index->isInteger()) return false;
+            const auto& all = index->integers();
+            const std::int64_t step = all.size() > 1 ? all[1] - all[0] : 1;
+            for (std::size_t i = 1; i < all.size(); ++i)
+                if (all[i] - all[i - 1] != step) return false;
+            const std::int64_t begin = all[0] < 0 ? all[0] + view.sizes[axis] : all[0];
+            view.slice(axis, begin, static_cast<std::int64_t>(all.size()), step);
+            const ValueShape& shape = m_shapes.of(to);
+            return shape.known() && view.reshape(shape.dims);
+        }
+        if (node.is("Slice")) return applySlice(view, node, to);
+        if (from == to) return true;
+        const ValueShape &before = m_shapes.of(from), &after = m_shapes.of(to);
+        return !before.known() || !after.known() || before.dims.size() == after.dims.size();
+    }
+
+    bool applySlice(ColumnView& view, const Node& node, ValueId to) const {
+        const ValueShape& shape = m_shapes.of(to);
+        if (!shape.known() || shape.dims.size() != view.sizes.size()) return false;
+        const HostTensor* starts = m_shapes.constant(node.input(1));
+        const HostTensor* axes = node.input(3) ? m_shapes.constant(node.input(3)) : nullptr;
+        const HostTensor* steps = node.input(4) ? m_shapes.constant(node.input(4)) : nullptr;
+        std::vector<std::int64_t> first, along;
+        if (starts) first = starts->integers();
+        else if (const auto* given = node.attributes.integers("starts")) first = *given;
+        if (axes) along = axes->integers();
+        else if (const auto* given = node.attributes.integers("axes")) along = *given;
+        if (along.empty())
+            for (std::size_t i = 0; i < first.size(); ++i) along.push_back(static_cast<std::int64_t>(i));
+        if (first.empty() || along.size() != first.size()) return false;
+        for (std::size_t i = 0; i < first.size(); ++i) {
+            const std::int64_t axis = along[i] < 0 ? along[i] + static_cast<std::int64_t>(view.sizes.size()) : along[i];
+            if (axis < 0 || axis >= static_cast<std::int64_t>(view.sizes.size())) return false;
+            const auto at = static_cast<std::size_t>(axis);
+            const std::int64_t begin = std::clamp<std::int64_t>(first[i] < 0 ? first[i] + view.sizes[at] : first[i], 0, view.sizes[at]);
+            const std::int64_t step = steps && i < steps->integers().size() ? steps->integers()[i] : 1;
+            view.slice(at, begin, shape.dims[at], step);
+        }
+        return true;
+    }
+
+    const Graph& m_graph;
+    const Shapes& m_shapes;
+    RoleTrace m_trace;
+    bool m_joined = false;
+};
+
+} // namespace
+
+RoleTrace traceRole(const Graph& graph, const Shapes& shapes, ValueId operand) { return RoleWalk(graph, shapes, operand).run(); }
+
+} // namespace triptych

@@ -1,0 +1,51 @@
+#pragma once
+// Walking back from an operand of a product to the projection it comes from. Private to engine/attention.
+
+#include "attention/attention.h"
+
+namespace triptych {
+
+/// A run of columns of a linear projection, as the views behind it select and order them.
+struct ColumnView {
+    /// Sizes and strides, in elements of the projection's output, of every axis; offset of the first element.
+    Dims sizes, strides;
+    std::int64_t offset = 0;
+
+    static ColumnView whole(const Dims& dims);
+    /// False where the result can't be told by strides.
+    bool reshape(const Dims& dims);
+    void transpose(const std::vector<std::int64_t>& perm);
+    void slice(std::size_t axis, std::int64_t begin, std::int64_t length, std::int64_t step);
+};
+
+/// What was met on the way from a product's operand back to its source.
+struct RoleTrace {
+    ValueId operand;                     ///< where the walk began
+    NodeId linear;                       ///< the first product with a constant weight; none: there is no projection
+    std::vector<NodeId> path;            ///< nodes from the operand back, the projection's product not included
+    ValueId source;                      ///< where the walk ended: the projection's output before its bias, or what has none
+    double scale = 1;                    ///< product of constant scales met
+    bool scaled = false;
+    std::set<std::string> extras;        ///< "rope", "qk_norm", "kv_cache", "kv_repeat", "cast", "cosine"
+    std::optional<ColumnView> columns;   ///< which columns of the projection reach the operand; empty: can't be told
+    std::vector<NodeId> selectors;       ///< Split, Slice and Gather nodes that cut a packed projection
+    NodeId bias;                         ///< the Add of a 1-D bias right behind the product
+    bool ambiguous = false;              ///< more than one projection feeds it
+};
+
+/// True for MatMul and Gemm with a constant matrix, and for a Conv that is a projection: the weight operand's index.
+std::optional<std::size_t> linearWeight(const Graph& graph, const Shapes& shapes, NodeId node);
+
+/// Walks back from an operand through casts, views, scales, biases, norms, rotary embeddings, caches and repeats.
+RoleTrace traceRole(const Graph& graph, const Shapes& shapes, ValueId operand);
+
+/// Column range of a role in its projection: offset and width where they are one run; empty where interleaved.
+struct ColumnRange {
+    std::int64_t offset = 0, width = 0;
+    bool contiguous = false;
+    /// Runs of columns in the role's order; one where contiguous.
+    std::vector<std::pair<std::int64_t, std::int64_t>> runs;
+};
+std::optional<ColumnRange> columnRange(const ColumnView& view, std::int64_t columns);
+
+} // namespace triptych
