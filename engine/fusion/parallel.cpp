@@ -1,0 +1,102 @@
+// Which projections read the same value and could be one product. Roles come from the decomposition, which traced them.
+
+#include "fusion/rule.h"
+#include "fusion/structure.h"
+
+#include <algorithm>
+
+namespace triptych {
+
+namespace {
+
+std::int64_t bytesOf(const ValueShape& shape) {
+    const int bits = bitsOf(shape.type);
+    if (!shape.known() || bits == 0) return -1;
+    return (shape.count() * bits + 7) / 8;
+}
+
+class Finder {
+public:
+    Finder(const FusionInput& input, const PatternLibrary& library, const Units& units) : m_input(input), m_library(library), m_units(units) {}
+
+    std::vector<ParallelGroup> run() {
+        const std::vector<DecomposedAttention>& attentions = m_input.decomposition->attentions;
+        for (std::size_t i = 0; i < attentions.size(); ++i) ofAttention(attentions[i], i);
+        for (std::size_t i = 0; i < m_units.size(); ++i) gated(UnitId(i));
+        return std::move(m_found);
+    }
+
+private:
+    using Roles = std::vector<std::string>;
+
+    PatternId patternOf(const Roles& roles) const {
+        for (std::size_t i = 0; i < m_library.patterns.size(); ++i)
+            if (m_library.patterns[i].rule->roles == roles) return PatternId(i);
+        return {};
+    }
+    void add(Roles roles, std::vector<std::vector<NodeId>> members, ValueId shared, std::vector<std::size_t> attention, bool merged) {
+        ParallelGroup group;
+        group.pattern = patternOf(roles);
+        if (!group.pattern) return;
+        group.id = "parallel_" + std::to_string(m_found.size());
+        const auto others = static_cast<std::int64_t>(roles.size()) - 1;
+        group.sharedInput = shared;
+        group.sharedInputBytes = bytesOf(m_input.shapes.of(shared));
+        group.bytesSaved = group.sharedInputBytes < 0 ? -1 : others * group.sharedInputBytes;
+        group.launchesSaved = others;
+        group.roles = std::move(roles);
+        group.members = std::move(members);
+        group.attention = std::move(attention);
+        group.alreadyMerged = merged;
+        m_found.push_back(std::move(group));
+    }
+    void ofAttention(const DecomposedAttention& attention, std::size_t position) {
+        const auto shared = [](const std::vector<NodeId>& a, ValueId from, const std::vector<NodeId>& b, ValueId other) {
+            return !a.empty() && !b.empty() && from && from == other && a != b;
+        };
+        const bool qk = shared(attention.q, attention.inputQ, attention.k, attention.inputK);
+        const bool kv = shared(attention.k, attention.inputK, attention.v, attention.inputV);
+        if (qk && kv && attention.q != attention.v) add({"q", "k", "v"}, {attention.q, attention.k, attention.v}, attention.inputQ, {position}, attention.wasPacked);
+        else if (kv) add({"k", "v"}, {attention.k, attention.v}, attention.inputK, {position}, attention.wasPacked);
+        else if (qk) add({"q", "k"}, {attention.q, attention.k}, attention.inputQ, {position}, attention.wasPacked);
+    }
+
+    bool is(UnitId unit, std::string_view name) const { return m_units[unit].names[0] == name || m_units[unit].names[1] == name; }
+    bool isOneOf(UnitId unit, std::string_view set) const {
+        const std::vector<std::string>& names = *operatorSet(set);
+        return std::find(names.begin(), names.end(), m_units[unit].names[0]) != names.end();
+    }
+    ValueId weightOf(UnitId linear) const { return m_input.graph.node(m_units[linear].nodes.front()).input(1); }
+
+    /// gate = act(x Wg), up = x Wu, gate * up: both weights of one shape, and nothing else reads the products.
+    void gated(UnitId mul) {
+        if (!is(mul, "Mul") || m_units[mul].inputs.size() != 2) return;
+        for (const std::size_t side : {std::size_t(0), std::size_t(1)}) {
+            const UnitId activation = m_units.producer(m_units[mul].inputs[side]);
+            const UnitId up = m_units.producer(m_units[mul].inputs[1 - side]);
+            if (!activation || !up || !is(up, "Linear")) continue;
+            if (!isOneOf(activation, "activation") && !isOneOf(activation, "gelu")) continue;
+            const UnitId gate = m_units.producer(m_units[activation].inputs.front());
+            if (!gate || gate == up || !is(gate, "Linear")) continue;
+            const ValueId shared = m_units[gate].inputs.front();
+            const ValueShape& gateWeight = m_input.shapes.of(weightOf(gate));
+            const ValueShape& upWeight = m_input.shapes.of(weightOf(up));
+            if (shared != m_units[up].inputs.front() || !gateWeight.ranked || gateWeight.dims != upWeight.dims) continue;
+            return add({"gate", "up"}, {m_units[gate].nodes, m_units[up].nodes}, shared, {}, false);
+        }
+    }
+
+    const FusionInput& m_input;
+    const PatternLibrary& m_library;
+    const Units& m_units;
+    std::vector<ParallelGroup> m_found;
+};
+
+} // namespace
+
+std::vector<ParallelGroup> parallelGroups(const FusionInput& input, const PatternLibrary& library, const Units& units) {
+    if (!input.decomposition) return {};
+    return Finder(input, library, units).run();
+}
+
+} // namespace triptych
