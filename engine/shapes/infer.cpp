@@ -1,0 +1,309 @@
+// Shapes and constants, one node after another in topological order.
+
+#include "reference/evaluate.h"
+#include "shapes/rules.h"
+
+#include <algorithm>
+
+namespace triptych {
+
+std::optional<std::size_t> axisIn(std::int64_t axis, std::size_t rank) {
+    const auto size = static_cast<std::int64_t>(rank);
+    if (axis < -size || axis >= size) return std::nullopt;
+    return static_cast<std::size_t>(axis < 0 ? axis + size : axis);
+}
+
+Dims broadcast(const Dims& a, const Dims& b) {
+    Dims out(std::max(a.size(), b.size()), 1);
+    for (std::size_t i = 0; i < out.size(); ++i) {
+        const Dim x = i < a.size() ? a[a.size() - 1 - i] : 1, y = i < b.size() ? b[b.size() - 1 - i] : 1;
+        Dim& to = out[out.size() - 1 - i];
+        if (x == 1) to = y;
+        else if (y == 1) to = x;
+        else if (x < 0 || y < 0) to = std::max(x, y); // a known size above 1 decides
+        else to = x == y ? x : unknownDim;
+    }
+    return out;
+}
+
+Dim plus(Dim a, Dim b) { return a < 0 || b < 0 || a > INT64_MAX - b ? unknownDim : a + b; }
+
+Dim times(Dim a, Dim b) {
+    if (a < 0 || b < 0) return unknownDim;
+    return elementCount({a, b}).value_or(unknownDim);
+}
+
+const ValueShape& RuleCall::in(std::size_t index) const {
+    static const ValueShape nothing;
+    return has(index) ? m_shapeOf(node.input(index)) : nothing;
+}
+
+std::optional<std::vector<std::int64_t>> RuleCall::list(std::size_t index, std::string_view attribute) const {
+    if (has(index)) {
+        const HostTensor* given = constant(index);
+        return given && given->isInteger() ? std::optional(given->integers()) : std::nullopt;
+    }
+    const auto* found = attribute.empty() ? nullptr : node.attributes.integers(attribute);
+    return found ? *found : std::vector<std::int64_t>();
+}
+
+void RuleCall::set(std::size_t index, DataType type, Dims dims) {
+    if (index >= m_outputs.size()) return;
+    for (Dim& dim : dims) dim = std::max(dim, unknownDim);
+    m_outputs[index] = {type, true, std::move(dims)};
+}
+
+void RuleCall::setType(std::size_t index, DataType type) {
+    if (index < m_outputs.size()) m_outputs[index].type = type;
+}
+
+void RuleCall::set(std::size_t index, const ValueShape& shape) {
+    if (index < m_outputs.size()) m_outputs[index] = shape;
+}
+
+bool ValueShape::known() const { return ranked && std::all_of(dims.begin(), dims.end(), [](Dim dim) { return dim >= 0; }) && elementCount(dims).has_value(); }
+
+std::int64_t ValueShape::count() const { return elementCount(dims).value_or(0); }
+
+const HostTensor* Shapes::constant(ValueId value) const {
+    const auto found = m_constants.find(value);
+    return found == m_constants.end() ? nullptr : found->second.get();
+}
+
+std::optional<double> Shapes::scalar(ValueId value) const {
+    const HostTensor* content = value ? constant(value) : nullptr;
+    if (!content || content->count() != 1) return std::nullopt;
+    return content->at(0);
+}
+
+std::string Shapes::reasonUnknown(ValueId value) const {
+    const auto found = m_reasons.find(value);
+    return found == m_reasons.end() ? std::string() : found->second;
+}
+
+std::size_t Shapes::unknownCount() const {
+    return static_cast<std::size_t>(std::count_if(m_shapes.begin(), m_shapes.end(), [](const ValueShape& shape) { return !shape.known(); }));
+}
+
+namespace {
+
+const RuleTable& rules() {
+    static const RuleTable table = [] {
+        RuleTable made;
+        addPlainRules(made);
+        addViewRules(made);
+        addProductRules(made);
+        addAttentionRules(made);
+        addSubgraphRules(made);
+        return made;
+    }();
+    return table;
+}
+
+Rule ruleOf(const Node& node) {
+    const auto found = node.domain.empty() ? rules().find(node.op) : rules().find(node.domain + "::" + node.op);
+    return found == rules().end() ? nullptr : found->second;
+}
+
+bool readable(DataType type) {
+    return bitsOf(type) >= 8 && type != DataType::complex64 && type != DataType::complex128 && !shortName(type).starts_with("f8");
+}
+
+} // namespace
+
+class ShapeInference {
+public:
+    ShapeInference(const Model& model, const Graph& graph, const Bindings& bindings, const Job& job) : m_model(model), m_graph(graph), m_job(job), m_result(new Shapes()) {
+        m_result->m_bindings = bindings;
+        m_result->m_shapes.resize(graph.values().size());
+        m_result->m_constant = IndexVector<ValueId, bool>(graph.values().size(), false);
+    }
+
+    Result<ShapesPtr> run() {
+        givens();
+        const std::size_t count = m_graph.nodes().size();
+        for (std::size_t i = 0; i < count; ++i) {
+            if ((i & 255) == 0) {
+                if (m_job.stopped()) return fail("shapes", "stopped");
+                m_job.report("shapes", static_cast<double>(i) / static_cast<double>(count));
+            }
+            visit(m_graph.nodes()[i]);
+        }
+        return m_result;
+    }
+
+private:
+    Dims bound(const DeclaredType& declared, const std::string& name) const {
+        Dims dims = declared.dims;
+        for (std::size_t i = 0; i < dims.size(); ++i) {
+            if (dims[i] >= 0) continue;
+            std::string symbol = i < declared.symbols.size() ? declared.symbols[i] : "";
+            if (symbol.empty()) symbol = name + "_dim_" + std::to_string(i);
+            if (const auto found = m_result->m_bindings.find(symbol); found != m_result->m_bindings.end()) dims[i] = found->second;
+        }
+        return dims;
+    }
+
+    void givens() {
+        for (std::size_t i = 0; i < m_graph.values().size(); ++i) {
+            const ValueId id(i);
+            const Value& value = m_graph.values()[i];
+            if (value.initializer) {
+                m_result->m_shapes[id] = {value.initializer->type, true, value.initializer->dims};
+                m_result->m_constant[id] = true;
+                readInitializer(id, *value.initializer);
+            } else if (m_graph.isInput(id) && value.declared.kind == "tensor") {
+                m_result->m_shapes[id] = {value.declared.type, value.declared.hasShape, bound(value.declared, value.name)};
+                if (!m_result->m_shapes[id].known()) m_result->m_reasons[id] = "the input declares no shape";
+            } else if (!m_graph.producer(id)) {
+                m_result->m_shapes[id] = {value.declared.type, value.declared.hasShape, bound(value.declared, value.name)};
+                if (!m_result->m_shapes[id].known()) m_result->m_reasons[id] = value.declared.kind.empty() || value.declared.kind == "tensor" ? "nothing produces it" : "it is a " + value.declared.kind;
+            }
+        }
+    }
+
+    void readInitializer(ValueId id, const Tensor& tensor) {
+        const auto count = elementCount(tensor.dims);
+        const auto size = tensor.byteSize();
+        if (!count || *count > Shapes::foldLimit || !size || !readable(tensor.type) || tensor.payload.place == Payload::Place::absent) return;
+        const auto bytes = readPayload(m_model, tensor);
+        if (bytes && bytes->size() == *size) m_result->m_constants[id] = std::make_shared<HostTensor>(decodeTensor(tensor.type, tensor.dims, *bytes));
+    }
+
+    std::int64_t opset(const Node& node) const {
+        const auto found = m_model.opsets.find(node.domain);
+        return found == m_model.opsets.end() ? (node.domain.empty() ? 17 : 1) : found->second;
+    }
+
+    void visit(const Node& node) {
+        // Random numbers are no constants, though they have no inputs.
+        bool constant = !node.op.starts_with("Random") && node.captured.empty() && !node.is("If") && !node.is("Loop");
+        for (const ValueId value : node.inputs) constant = constant && (!value || m_result->m_constant[value]);
+        const bool shapeOnly = (node.is("Shape") || node.is("Size")) && node.input(0) && m_result->m_shapes[node.input(0)].known();
+        if (shapeOnly) constant = true;
+        std::vector<ValueShape> shapes;
+        std::string reason;
+        infer(node, shapes, reason);
+        for (std::size_t i = 0; i < node.outputs.size(); ++i) {
+            const ValueId id = node.outputs[i];
+            if (!id) continue;
+            ValueShape& shape = m_result->m_shapes[id];
+            shape = i < shapes.size() ? std::move(shapes[i]) : ValueShape();
+            m_result->m_constant[id] = constant;
+            merge(node, id, shape);
+        }
+        if (constant) fold(node, shapeOnly);
+        for (const ValueId id : node.outputs)
+            if (id && !m_result->m_shapes[id].known()) explain(node, id, reason);
+    }
+
+    void infer(const Node& node, std::vector<ValueShape>& shapes, std::string& reason) {
+        const Rule rule = ruleOf(node);
+        if (!rule) {
+            reason = "no shape rule for " + (node.domain.empty() ? "" : node.domain + ".") + node.op;
+            return;
+        }
+        RuleCall call(m_graph, node, opset(node), m_shapeOf, m_constantOf);
+        rule(call);
+        shapes = std::move(call.outputs());
+        reason = call.dataDependent;
+    }
+
+    /// What the file declares fills what is unknown; where both are known and differ, a warning names both.
+    void merge(const Node& node, ValueId id, ValueShape& shape) {
+        const Value& value = m_graph.value(id);
+        const DeclaredType& declared = value.declared;
+        if (shape.type == DataType::undefined) shape.type = declared.type;
+        if (!declared.hasShape) return;
+        const Dims dims = bound(declared, value.name);
+        if (!shape.ranked) {
+            shape.ranked = true;
+            shape.dims = dims;
+            return;
+        }
+        if (shape.dims.size() != dims.size()) return contradiction(node, value, shape.dims, dims);
+        bool differs = false;
+        for (std::size_t i = 0; i < dims.size(); ++i) {
+            if (shape.dims[i] < 0) shape.dims[i] = dims[i];
+            differs = differs || (dims[i] >= 0 && shape.dims[i] != dims[i]);
+        }
+        if (differs) contradiction(node, value, shape.dims, dims);
+    }
+
+    void contradiction(const Node& node, const Value& value, const Dims& ours, const Dims& theirs) {
+        // A file traced at one size declares that size everywhere: once inputs are bound to others, the declarations are void.
+        constexpr std::size_t most = 10;
+        if (!m_result->m_bindings.empty() || m_result->m_warnings.size() >= most) return;
+        const auto text = [](const Dims& dims) {
+            std::string all;
+            for (const Dim dim : dims) all += (all.empty() ? "" : "x") + (dim < 0 ? std::string("?") : std::to_string(dim));
+            return all;
+        };
+        m_result->m_warnings.push_back("the file declares " + text(theirs) + " for '" + value.name + "', but " + node.name + " (" + node.op + ") gives " + text(ours));
+    }
+
+    void fold(const Node& node, bool shapeOnly) {
+        for (const ValueId id : node.outputs) {
+            if (!id) continue;
+            const ValueShape& shape = m_result->m_shapes[id];
+            if (shape.known() && shape.count() > Shapes::foldLimit) return;
+        }
+        if (shapeOnly) {
+            HostTensor like;
+            like.dims = m_result->m_shapes[node.input(0)].dims;
+            const auto rank = static_cast<std::int64_t>(like.dims.size());
+            std::vector<std::int64_t> sizes = like.dims;
+            if (node.is("Size")) {
+                keep(node.output(), HostTensor::ofIntegers({}, {like.count()}));
+                return;
+            }
+            const auto clamped = [&](std::int64_t at) { return std::clamp<std::int64_t>(at < 0 ? at + rank : at, 0, rank); };
+            const std::int64_t start = clamped(node.attributes.integer("start", 0)), end = std::max(start, clamped(node.attributes.integer("end", rank)));
+            sizes = {like.dims.begin() + start, like.dims.begin() + end};
+            keep(node.output(), HostTensor::ofIntegers({end - start}, sizes));
+            return;
+        }
+        std::vector<const HostTensor*> inputs;
+        inputs.reserve(node.inputs.size());
+        for (const ValueId value : node.inputs) {
+            inputs.push_back(value ? m_result->constant(value) : nullptr);
+            if (value && !inputs.back()) return;
+        }
+        if (!canEvaluate(node)) return;
+        auto outputs = evaluateNode(node, inputs, opset(node), Shapes::foldLimit);
+        if (!outputs) return;
+        for (std::size_t i = 0; i < outputs->size() && i < node.outputs.size(); ++i)
+            if (node.outputs[i]) keep(node.outputs[i], std::move((*outputs)[i]));
+    }
+
+    void keep(ValueId id, HostTensor tensor) {
+        ValueShape& shape = m_result->m_shapes[id];
+        shape = {tensor.type, true, tensor.dims};
+        m_result->m_constants[id] = std::make_shared<HostTensor>(std::move(tensor));
+    }
+
+    void explain(const Node& node, ValueId id, const std::string& reason) {
+        if (!reason.empty()) {
+            m_result->m_reasons[id] = node.name + " (" + node.op + "): " + reason;
+            return;
+        }
+        for (const ValueId input : node.inputs) {
+            if (!input || m_result->m_shapes[input].known()) continue;
+            const auto found = m_result->m_reasons.find(input);
+            m_result->m_reasons[id] = found == m_result->m_reasons.end() ? "follows from '" + m_graph.value(input).name + "'" : found->second;
+            return;
+        }
+        m_result->m_reasons[id] = node.name + " (" + node.op + "): depends on the content of its inputs";
+    }
+
+    const Model& m_model;
+    const Graph& m_graph;
+    const Job& m_job;
+    std::shared_ptr<Shapes> m_result;
+    const std::function<const ValueShape&(ValueId)> m_shapeOf = [this](ValueId value) -> const ValueShape& { return m_result->m_shapes[value]; };
+    const std::function<const HostTensor*(ValueId)> m_constantOf = [this](ValueId value) { return m_result->constant(value); };
+};
+
+Result<ShapesPtr> inferShapes(const Model& model, const Graph& graph, const Bindings& bindings, const Job& job) { return ShapeInference(model, graph, bindings, job).run(); }
+
+} // namespace triptych

@@ -1,0 +1,133 @@
+// Attention operators and what newer opsets bring with them; control flow.
+// Sources: the ONNX operator specification (opset 23 to 25); ONNX Runtime's ContribOperators.md.
+
+#include "shapes/rules.h"
+
+namespace triptych {
+
+namespace {
+
+Dim at(const ValueShape& shape, std::size_t axis) { return shape.ranked && axis < shape.dims.size() ? shape.dims[axis] : unknownDim; }
+Dim last(const ValueShape& shape) { return shape.ranked && !shape.dims.empty() ? shape.dims.back() : unknownDim; }
+Dim over(Dim whole, std::int64_t parts) { return whole < 0 || parts <= 0 ? unknownDim : whole / parts; }
+
+/// Y, present key, present value, query-key product.
+void standardAttention(RuleCall& call) {
+    const ValueShape &q = call.in(0), &k = call.in(1), &v = call.in(2);
+    if (!q.ranked || !k.ranked || !v.ranked) return call.setType(0, q.type);
+    const bool four = q.dims.size() == 4;
+    const std::int64_t heads = four ? q.dims[1] : call.node.attributes.integer("q_num_heads", unknownDim);
+    const std::int64_t kvHeads = four ? at(k, 1) : call.node.attributes.integer("kv_num_heads", unknownDim);
+    const Dim batch = at(q, 0), rows = at(q, four ? 2 : 1), keys = at(k, four ? 2 : 1);
+    const Dim size = four ? last(k) : over(last(k), kvHeads), vSize = four ? last(v) : over(last(v), kvHeads);
+    const Dim past = call.has(4) ? at(call.in(4), 2) : 0, total = plus(past, keys);
+    if (four) call.set(0, q.type, {batch, heads, rows, vSize});
+    else call.set(0, q.type, {batch, rows, times(heads, vSize)});
+    call.set(1, k.type, {batch, kvHeads, total, size});
+    call.set(2, v.type, {batch, kvHeads, total, vSize});
+    call.set(3, q.type, {batch, heads, rows, total});
+}
+
+/// com.microsoft Attention: B x S x Dv, present 2 x B x N x T x H.
+void packedAttention(RuleCall& call) {
+    const ValueShape &in = call.in(0), &weight = call.in(1);
+    if (!in.ranked || in.dims.size() != 3) return call.setType(0, in.type);
+    const std::int64_t heads = call.node.attributes.integer("num_heads", unknownDim);
+    Dim hidden = over(last(weight), 3);
+    if (const auto* sizes = call.node.attributes.integers("qkv_hidden_sizes"); sizes && sizes->size() == 3) hidden = (*sizes)[2];
+    call.set(0, in.type, {in.dims[0], in.dims[1], hidden});
+    const Dim past = call.has(4) ? at(call.in(4), 3) : 0;
+    call.set(1, in.type, {2, in.dims[0], heads, plus(past, in.dims[1]), over(hidden, heads)});
+}
+
+/// com.microsoft MultiHeadAttention: B x S x Dv, present key and value B x N x T x H.
+void multiHeadAttention(RuleCall& call) {
+    const ValueShape &q = call.in(0), &k = call.in(1), &v = call.in(2);
+    if (!q.ranked) return call.setType(0, q.type);
+    const std::int64_t heads = call.node.attributes.integer("num_heads", unknownDim);
+    if (q.dims.size() == 5) { // packed B x S x N x 3 x H
+        call.set(0, q.type, {q.dims[0], q.dims[1], times(q.dims[2], q.dims[4])});
+        return;
+    }
+    const bool separate = v.ranked;
+    const Dim hidden = !separate ? last(q) : v.dims.size() == 4 ? times(at(v, 1), at(v, 3)) : last(v);
+    const Dim keys = k.ranked ? at(k, k.dims.size() == 4 ? 2 : 1) : at(q, 1);
+    call.set(0, q.type, {at(q, 0), at(q, 1), hidden});
+    const Dim past = call.has(6) ? at(call.in(6), 2) : 0;
+    call.set(1, q.type, {at(q, 0), heads, plus(past, keys), over(last(q), heads)});
+    call.set(2, q.type, {at(q, 0), heads, plus(past, keys), over(hidden, heads)});
+    call.set(3, q.type, {at(q, 0), heads, at(q, 1), plus(past, keys)});
+}
+
+/// com.microsoft GroupQueryAttention: like Q; present key and value B x K x T x H.
+void groupQueryAttention(RuleCall& call) {
+    const ValueShape& q = call.in(0);
+    if (!q.ranked || q.dims.size() != 3) return call.setType(0, q.type);
+    const std::int64_t heads = call.node.attributes.integer("num_heads", unknownDim), kvHeads = call.node.attributes.integer("kv_num_heads", unknownDim);
+    const bool packed = !call.has(1);
+    const Dim size = over(q.dims[2], packed ? heads + 2 * kvHeads : heads);
+    call.set(0, q.type, {q.dims[0], q.dims[1], times(size, heads)});
+    Dim total = unknownDim;
+    if (const HostTensor* length = call.constant(6); length && length->count() == 1) total = static_cast<Dim>(length->at(0));
+    if (total < 0) total = call.has(3) ? plus(at(call.in(3), 2), q.dims[1]) : q.dims[1];
+    for (const std::size_t index : {1U, 2U}) call.set(index, q.type, {q.dims[0], kvHeads, total, size});
+}
+
+void rotaryEmbedding(RuleCall& call) { call.set(0, call.in(0)); }
+
+/// Outputs of a branch where both agree; what the graph declares else.
+void conditional(RuleCall& call) {
+    const GraphPtr graphs[] = {call.node.attributes.graph("then_branch"), call.node.attributes.graph("else_branch")};
+    for (std::size_t i = 0; i < call.node.outputs.size(); ++i) {
+        ValueShape found;
+        for (const GraphPtr& graph : graphs) {
+            if (!graph || i >= graph->outputs().size()) continue;
+            const DeclaredType& declared = graph->value(graph->outputs()[i]).declared;
+            if (found.type == DataType::undefined) found.type = declared.type;
+            if (!declared.hasShape) continue;
+            if (!found.ranked) {
+                found.ranked = true;
+                found.dims = declared.dims;
+            } else if (found.dims.size() == declared.dims.size()) {
+                for (std::size_t d = 0; d < found.dims.size(); ++d)
+                    if (found.dims[d] != declared.dims[d]) found.dims[d] = unknownDim;
+            }
+        }
+        call.set(i, found);
+    }
+    call.dataDependent = "its condition decides";
+}
+
+/// What the body declares for its outputs; loops add an axis for what they collect.
+void loop(RuleCall& call) {
+    const GraphPtr body = call.node.attributes.graph("body");
+    if (!body) return;
+    const bool isLoop = call.node.is("Loop");
+    const std::size_t carried = isLoop ? (call.inputCount() > 2 ? call.inputCount() - 2 : 0) : static_cast<std::size_t>(std::max<std::int64_t>(0, static_cast<std::int64_t>(call.inputCount()) - call.node.attributes.integer("num_scan_inputs", 0)));
+    for (std::size_t i = 0; i < call.node.outputs.size(); ++i) {
+        const std::size_t from = isLoop ? i + 1 : i;
+        if (from >= body->outputs().size()) break;
+        const DeclaredType& declared = body->value(body->outputs()[from]).declared;
+        ValueShape found{declared.type, declared.hasShape, declared.dims};
+        if (i >= carried && found.ranked) found.dims.insert(found.dims.begin(), unknownDim);
+        call.set(i, found);
+    }
+    call.dataDependent = "the number of its iterations decides";
+}
+
+} // namespace
+
+void addAttentionRules(RuleTable& table) {
+    table["Attention"] = standardAttention;
+    table["com.microsoft::Attention"] = packedAttention;
+    table["com.microsoft::MultiHeadAttention"] = table["com.microsoft::DecoderMaskedMultiHeadAttention"] = multiHeadAttention;
+    table["com.microsoft::GroupQueryAttention"] = groupQueryAttention;
+    table["RotaryEmbedding"] = table["com.microsoft::RotaryEmbedding"] = rotaryEmbedding;
+}
+
+void addSubgraphRules(RuleTable& table) {
+    table["If"] = conditional;
+    table["Loop"] = table["Scan"] = loop;
+}
+
+} // namespace triptych
