@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <set>
 
 namespace triptych {
 
@@ -79,10 +80,17 @@ private:
         }
         return others;
     }
+    /// Every operand that no edge accounts for; where the match starts here, one of the operands.
     bool others() const {
-        for (const ValueId value : otherOperands(m_condition.nodes[0]))
-            if (!other(value)) return false;
-        return true;
+        const std::size_t node = m_condition.nodes[0];
+        const bool starts = m_variant.nodes[node].in.empty();
+        bool holds = !starts;
+        for (const ValueId value : otherOperands(node)) {
+            const bool fits = other(value);
+            if (!starts && !fits) return false;
+            holds = holds || fits;
+        }
+        return holds;
     }
     bool other(ValueId value) const {
         const bool constant = m_context.units.isConstant(value);
@@ -138,13 +146,13 @@ private:
         return swaps || no(0, "other permutation", "{} does more than swap the last two axes");
     }
     bool singleUse(std::size_t i) const {
-        std::size_t readers = 0;
+        std::set<UnitId> readers;
         for (const ValueId output : m_context.graph.node(root(i)).outputs) {
             if (!output) continue;
             if (m_context.graph.isOutput(output)) return no(i, "graph output", fmt::format("output {} of {{}} is an output of the graph", valueName(output)));
-            for (const NodeId reader : m_context.graph.readers(output)) readers += m_context.units.grouped(m_context.units.of(reader)) ? 1 : 0;
+            for (const NodeId reader : m_context.graph.readers(output)) if (const UnitId unit = m_context.units.of(reader); m_context.units.grouped(unit)) readers.insert(unit);
         }
-        return readers <= 1 || no(i, "multiple readers", fmt::format("the result of {{}} is read {} times", readers));
+        return readers.size() <= 1 || no(i, "multiple readers", fmt::format("the result of {{}} is read by {} operators", readers.size()));
     }
     bool notOutput(std::size_t i) const {
         for (const ValueId output : m_context.graph.node(root(i)).outputs)
