@@ -8,75 +8,72 @@ namespace triptych {
 
 ColumnView ColumnView::whole(const Dims& dims) {
     ColumnView view;
-    view.sizes = dims;
-    view.strides.resize(dims.size());
+    view.axes.resize(dims.size());
     std::int64_t step = 1;
     for (std::size_t i = dims.size(); i-- > 0;) {
-        view.strides[i] = step;
+        view.axes[i] = {{dims[i], step}};
         step *= dims[i];
     }
     return view;
 }
 
-// The rule by which NumPy reshapes without a copy: runs of axes whose strides nest are cut anew.
+std::int64_t ColumnView::size(std::size_t axis) const {
+    std::int64_t product = 1;
+    for (const Factor& factor : axes[axis]) product *= factor.size;
+    return product;
+}
+
 bool ColumnView::reshape(const Dims& dims) {
-    Dims oldSizes, oldStrides;
-    for (std::size_t i = 0; i < sizes.size(); ++i) {
-        if (sizes[i] == 1) continue;
-        oldSizes.push_back(sizes[i]);
-        oldStrides.push_back(strides[i]);
-    }
-    Dims newStrides(dims.size(), 0);
-    std::size_t oldBegin = 0, newBegin = 0;
-    while (oldBegin < oldSizes.size() || newBegin < dims.size()) {
-        std::int64_t oldCount = oldBegin < oldSizes.size() ? oldSizes[oldBegin] : 1, newCount = newBegin < dims.size() ? dims[newBegin] : 1;
-        std::size_t oldEnd = std::min(oldBegin + 1, oldSizes.size()), newEnd = std::min(newBegin + 1, dims.size());
-        while (oldCount != newCount) {
-            if (newCount < oldCount) {
-                if (newEnd == dims.size()) return false;
-                newCount *= dims[newEnd++];
-            } else {
-                if (oldEnd == oldSizes.size()) return false;
-                oldCount *= oldSizes[oldEnd++];
+    std::vector<Factor> left;
+    for (const auto& axis : axes)
+        for (const Factor& factor : axis)
+            if (factor.size != 1) left.push_back(factor);
+    std::reverse(left.begin(), left.end()); // the outermost factor last, to pop it
+    std::vector<std::vector<Factor>> fresh(dims.size());
+    for (std::size_t i = 0; i < dims.size(); ++i) {
+        std::int64_t open = dims[i];
+        while (open > 1) {
+            if (left.empty()) return false;
+            Factor factor = left.back();
+            left.pop_back();
+            if (factor.size > open) {
+                if (factor.size % open != 0) return false;
+                left.push_back({factor.size / open, factor.stride});
+                factor = {open, factor.stride * (factor.size / open)};
             }
+            if (open % factor.size != 0) return false;
+            open /= factor.size;
+            fresh[i].push_back(factor);
         }
-        for (std::size_t i = oldBegin; i + 1 < oldEnd; ++i)
-            if (oldStrides[i] != oldStrides[i + 1] * oldSizes[i + 1]) return false;
-        std::int64_t step = oldEnd > oldBegin ? oldStrides[oldEnd - 1] : 0;
-        for (std::size_t i = newEnd; i-- > newBegin;) {
-            newStrides[i] = dims[i] == 1 ? 0 : step;
-            if (dims[i] != 1) step *= dims[i];
-        }
-        oldBegin = oldEnd;
-        newBegin = newEnd;
     }
-    sizes = dims;
-    strides = std::move(newStrides);
+    if (!left.empty()) return false;
+    axes = std::move(fresh);
     return true;
 }
 
 void ColumnView::transpose(const std::vector<std::int64_t>& perm) {
-    Dims newSizes, newStrides;
-    for (const std::int64_t axis : perm) {
-        newSizes.push_back(sizes[static_cast<std::size_t>(axis)]);
-        newStrides.push_back(strides[static_cast<std::size_t>(axis)]);
-    }
-    sizes = std::move(newSizes);
-    strides = std::move(newStrides);
+    std::vector<std::vector<Factor>> fresh;
+    for (const std::int64_t axis : perm) fresh.push_back(axes[static_cast<std::size_t>(axis)]);
+    axes = std::move(fresh);
 }
 
-void ColumnView::slice(std::size_t axis, std::int64_t begin, std::int64_t length, std::int64_t step) {
-    offset += begin * strides[axis];
-    sizes[axis] = length;
-    strides[axis] *= step;
+bool ColumnView::slice(std::size_t axis, std::int64_t begin, std::int64_t length, std::int64_t step) {
+    auto& factors = axes[axis];
+    if (begin == 0 && step == 1 && length == size(axis)) return true;
+    if (factors.size() > 1) return false;
+    if (factors.empty()) return length == 1;
+    offset += begin * factors[0].stride;
+    factors[0] = {length, factors[0].stride * step};
+    return true;
 }
 
 std::optional<ColumnRange> columnRange(const ColumnView& view, std::int64_t columns) {
     if (columns <= 0) return std::nullopt;
     // Axes whose stride stays inside a row run over columns; those beyond run over rows.
     std::vector<std::pair<std::int64_t, std::int64_t>> axes; // stride, size
-    for (std::size_t i = 0; i < view.sizes.size(); ++i)
-        if (view.sizes[i] > 1 && view.strides[i] > 0 && view.strides[i] < columns) axes.emplace_back(view.strides[i], view.sizes[i]);
+    for (const auto& axis : view.axes)
+        for (const ColumnView::Factor& factor : axis)
+            if (factor.size > 1 && factor.stride > 0 && factor.stride < columns) axes.emplace_back(factor.stride, factor.size);
     std::sort(axes.begin(), axes.end());
     ColumnRange range;
     range.offset = view.offset % columns;

@@ -57,30 +57,21 @@ private:
     }
 
     /// Whether a product of two activations lies behind a value, without crossing a softmax or a weight.
-    bool leadsToProduct(ValueId value, int depth) const {
-        for (; depth < 24 && value && !constant(value); ++depth) {
-            const NodeId id = m_graph.producer(value);
-            if (!id) return false;
-            const Node& node = m_graph.node(id);
-            if (activationProduct(node)) return true;
-            if (isProduct(node) || node.is("Softmax") || node.is("Conv") || node.is("Gemm")) return false;
-            ValueId only;
-            std::size_t activations = 0;
-            for (const ValueId input : node.inputs)
-                if (!constant(input)) only = input, ++activations;
-            if (activations == 0) return false;
-            if (activations > 1) {
-                for (const ValueId input : node.inputs)
-                    if (!constant(input) && leadsToProduct(input, depth + 1)) return true;
-                return false;
-            }
-            value = only;
-        }
-        return false;
+    bool leadsToProduct(ValueId value, int depth = 0) {
+        if (!value || depth > 48 || constant(value)) return false;
+        if (const auto known = m_leads.find(value); known != m_leads.end()) return known->second;
+        m_leads[value] = false;
+        const NodeId id = m_graph.producer(value);
+        if (!id) return false;
+        const Node& node = m_graph.node(id);
+        bool leads = activationProduct(node);
+        const bool barrier = isProduct(node) || node.is("Softmax") || node.is("Conv") || node.is("Gemm");
+        for (std::size_t i = 0; i < node.inputs.size() && !leads && !barrier; ++i) leads = leadsToProduct(node.inputs[i], depth + 1);
+        return m_leads[value] = leads;
     }
 
     bool backward(ValueId value, int depth) {
-        for (; depth < 40; ++depth) {
+        for (; depth < 80; ++depth) {
             const NodeId id = m_graph.producer(value);
             if (!id) return false;
             const Node& node = m_graph.node(id);
@@ -89,7 +80,7 @@ private:
                 m_core.nodes.push_back(id);
                 return true;
             }
-            const ValueId next = step(id, node);
+            const ValueId next = step(node);
             if (!next) return false;
             m_core.nodes.push_back(id);
             value = next;
@@ -97,9 +88,15 @@ private:
         return false;
     }
 
-    ValueId step(NodeId id, const Node& node) {
+    ValueId step(const Node& node) {
         for (const char* op : {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Slice", "Expand", "Clip", "Contiguous"})
             if (node.is(op)) return node.input(0);
+        if (node.is("Gather") && constant(node.input(1))) return node.input(0);
+        // Bands are cut from chunks: padded, sliced askew, and scattered into one matrix.
+        if (node.is("Pad") || node.is("ScatterND")) {
+            m_core.extras.insert("banded");
+            return leadsToProduct(node.input(0)) ? node.input(0) : node.input(2);
+        }
         if (node.is("Cast")) {
             m_core.extras.insert("cast");
             return node.input(0);
@@ -110,7 +107,7 @@ private:
         }
         if (node.is("Where")) {
             for (const std::size_t branch : {1U, 2U}) {
-                if (!leadsToProduct(node.input(branch), 0)) continue;
+                if (!leadsToProduct(node.input(branch))) continue;
                 m_core.masks.push_back(node.input(0));
                 m_core.selecting.push_back(node.input(0));
                 return node.input(branch);
@@ -119,21 +116,20 @@ private:
         }
         if (node.is("Mul") || node.is("Div")) return scaled(node);
         if (node.is("Add") || node.is("Sub") || node.is("Max") || node.is("Min")) {
-            const bool first = leadsToProduct(node.input(0), 0);
+            const bool first = leadsToProduct(node.input(0));
             const ValueId next = node.input(first ? 0 : 1), other = node.input(first ? 1 : 0);
-            if (!first && !leadsToProduct(next, 0)) return {};
-            if (first && leadsToProduct(other, 0)) m_core.extras.insert("disentangled");
+            if (!first && !leadsToProduct(next)) return {};
+            if (first && leadsToProduct(other)) m_core.extras.insert("disentangled");
             else m_core.masks.push_back(other);
             return next;
         }
-        (void)id;
         return {};
     }
 
     ValueId scaled(const Node& node) {
-        const bool first = leadsToProduct(node.input(0), 0);
+        const bool first = leadsToProduct(node.input(0));
         const ValueId next = node.input(first ? 0 : 1), other = node.input(first ? 1 : 0);
-        if (!first && !leadsToProduct(next, 0)) return {};
+        if (!first && !leadsToProduct(next)) return {};
         if (const auto factor = m_shapes.scalar(other)) m_core.scale *= node.is("Mul") ? *factor : 1 / *factor;
         m_core.scaled = true;
         return next;
@@ -141,7 +137,7 @@ private:
 
     bool forward() {
         ValueId value = m_graph.node(m_core.softmax).output();
-        for (int depth = 0; depth < 12; ++depth) {
+        for (int depth = 0; depth < 32; ++depth) {
             NodeId follower;
             for (const NodeId reader : m_graph.readers(value)) {
                 const Node& node = m_graph.node(reader);
@@ -152,7 +148,7 @@ private:
                     m_probabilities = value;
                     return true;
                 }
-                for (const char* op : {"Cast", "Identity", "Dropout", "Reshape", "Transpose", "Where", "Mul", "Unsqueeze", "Squeeze", "Slice"})
+                for (const char* op : {"Cast", "Identity", "Dropout", "Reshape", "Transpose", "Where", "Mul", "Unsqueeze", "Squeeze", "Slice", "Pad", "Gather", "Expand", "Concat"})
                     if (!follower && node.is(op)) follower = reader;
             }
             if (!follower) break;
@@ -191,6 +187,7 @@ private:
     const Graph& m_graph;
     const Shapes& m_shapes;
     Core m_core;
+    std::unordered_map<ValueId, bool> m_leads;
     ValueId m_probabilities;
     std::string m_reason, m_detail;
 };

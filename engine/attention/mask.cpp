@@ -61,14 +61,19 @@ void MaskReader::judge(const HostTensor& mask, MaskFacts& facts) const {
     facts.window = facts.window || window;
 }
 
-void MaskReader::visit(ValueId value, int depth, std::set<ValueId>& seen, MaskFacts& facts) {
+void MaskReader::visit(ValueId value, int depth, Area area, std::set<ValueId>& seen, MaskFacts& facts) {
     if (!value || depth > deepest || !seen.insert(value).second) return;
     const ValueShape& shape = m_shapes.of(value);
     if (m_shapes.isConstant(value)) {
-        const bool square = shape.ranked && shape.dims.size() >= 2 && shape.dims.back() > 1 && shape.dims[shape.dims.size() - 2] > 1;
-        if (!square) return;
-        if (const HostTensor* mask = content(value, 0)) judge(*mask, facts);
-        else facts.unknown = true;
+        const std::size_t rank = shape.ranked ? shape.dims.size() : 0;
+        // A mask may be cut out of a larger one; what is smaller only stretches along a side.
+        if (rank < 2 || area.rows < 2 || shape.dims[rank - 2] < area.rows || shape.dims[rank - 1] < area.columns) return;
+        if (const HostTensor* mask = content(value, 0)) return judge(*mask, facts);
+        // What differs by head or window is a bias or a window's mask: causality is the same for all.
+        bool same = true;
+        for (std::size_t i = 0; i + 2 < rank; ++i) same = same && shape.dims[i] == 1;
+        if (same) facts.unknown = true;
+        else facts.learned = true;
         return;
     }
     const NodeId id = m_graph.producer(value);
@@ -83,21 +88,27 @@ void MaskReader::visit(ValueId value, int depth, std::set<ValueId>& seen, MaskFa
         if (!node.is(op)) continue;
         const ValueShape &a = m_shapes.of(node.input(0)), &b = m_shapes.of(node.input(1));
         const auto last = [](const ValueShape& s, std::size_t back) { return s.ranked && s.dims.size() > back ? s.dims[s.dims.size() - 1 - back] : Dim(1); };
-        if ((last(a, 0) > 1 && last(a, 1) == 1 && last(b, 0) == 1 && last(b, 1) > 1) || (last(b, 0) > 1 && last(b, 1) == 1 && last(a, 0) == 1 && last(a, 1) > 1)) facts.causal = true;
+        const auto row = [&](const ValueShape& s) { return last(s, 0) > 1 && last(s, 1) == 1; };
+        const auto column = [&](const ValueShape& s) { return last(s, 0) == 1 && last(s, 1) > 1; };
+        if ((row(a) && column(b)) || (column(a) && row(b))) facts.causal = true;
     }
     if (node.is("Gather") && m_shapes.isConstant(node.input(0)) && !m_shapes.constant(node.input(0))) {
         facts.learned = true;
         return;
     }
-    for (const ValueId input : node.inputs) visit(input, depth + 1, seen, facts);
+    if (node.is("MatMul") || node.is("Einsum") || node.is("Gemm")) return; // computed scores, as of decomposed relative positions
+    for (const ValueId input : node.inputs) visit(input, depth + 1, area, seen, facts);
 }
 
 MaskFacts MaskReader::facts(ValueId mask) {
     if (const auto found = m_known.find(mask); found != m_known.end()) return found->second;
     MaskFacts facts;
-    facts.boolean = m_shapes.of(mask).type == DataType::boolean;
+    const ValueShape& shape = m_shapes.of(mask);
+    facts.boolean = shape.type == DataType::boolean;
+    Area area;
+    if (shape.ranked && shape.dims.size() >= 2) area = {shape.dims[shape.dims.size() - 2], shape.dims.back()};
     std::set<ValueId> seen;
-    visit(mask, 0, seen, facts);
+    visit(mask, 0, area, seen, facts);
     m_known[mask] = facts;
     return facts;
 }

@@ -24,7 +24,10 @@ public:
     MaskFacts facts(ValueId mask);
 
 private:
-    void visit(ValueId value, int depth, std::set<ValueId>& seen, MaskFacts& facts);
+    struct Area {
+        Dim rows = 1, columns = 1; ///< of the mask in question
+    };
+    void visit(ValueId value, int depth, Area area, std::set<ValueId>& seen, MaskFacts& facts);
     /// Content of a constant value of any size up to a million elements; null where a payload is absent.
     const HostTensor* content(ValueId value, int depth);
     void judge(const HostTensor& mask, MaskFacts& facts) const;

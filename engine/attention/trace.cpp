@@ -283,25 +283,24 @@ private:
         if (node.is("Transpose")) {
             const auto* perm = node.attributes.integers("perm");
             std::vector<std::int64_t> reversed;
-            for (std::size_t i = view.sizes.size(); i-- > 0;) reversed.push_back(static_cast<std::int64_t>(i));
+            for (std::size_t i = view.axes.size(); i-- > 0;) reversed.push_back(static_cast<std::int64_t>(i));
             const auto& order = perm ? *perm : reversed;
-            if (order.size() != view.sizes.size()) return false;
+            if (order.size() != view.axes.size()) return false;
             for (const std::int64_t axis : order)
                 if (axis < 0 || axis >= static_cast<std::int64_t>(order.size())) return false;
             view.transpose(order);
             return true;
         }
-        const auto rank = static_cast<std::int64_t>(view.sizes.size());
+        const auto rank = static_cast<std::int64_t>(view.axes.size());
         const auto axisAt = [&](std::int64_t axis) { return static_cast<std::size_t>(axis < 0 ? axis + rank : axis); };
         if (node.is("Split")) {
             const std::size_t axis = axisAt(node.attributes.integer("axis", 0));
             std::int64_t begin = 0;
             for (const ValueId output : node.outputs) {
                 const ValueShape& shape = m_shapes.of(output);
-                if (axis >= view.sizes.size() || !shape.known() || axis >= shape.dims.size()) return false;
+                if (axis >= view.axes.size() || !shape.known() || axis >= shape.dims.size()) return false;
                 if (output == to) {
-                    view.slice(axis, begin, shape.dims[axis], 1);
-                    return true;
+                    return view.slice(axis, begin, shape.dims[axis], 1);
                 }
                 begin += shape.dims[axis];
             }
@@ -310,15 +309,14 @@ private:
         if (node.is("Gather")) {
             const std::size_t axis = axisAt(node.attributes.integer("axis", 0));
             const HostTensor* index = m_shapes.constant(node.input(1));
-            if (axis >= view.sizes.size() || !index || index->count() < 1 || !index->isInteger()) return false;
+            if (axis >= view.axes.size() || !index || index->count() < 1 || !index->isInteger()) return false;
             const auto& all = index->integers();
             const std::int64_t step = all.size() > 1 ? all[1] - all[0] : 1;
             for (std::size_t i = 1; i < all.size(); ++i)
                 if (all[i] - all[i - 1] != step) return false;
-            const std::int64_t begin = all[0] < 0 ? all[0] + view.sizes[axis] : all[0];
-            view.slice(axis, begin, static_cast<std::int64_t>(all.size()), step);
+            const std::int64_t begin = all[0] < 0 ? all[0] + view.size(axis) : all[0];
             const ValueShape& shape = m_shapes.of(to);
-            return shape.known() && view.reshape(shape.dims);
+            return view.slice(axis, begin, static_cast<std::int64_t>(all.size()), step) && shape.known() && view.reshape(shape.dims);
         }
         if (node.is("Slice")) return applySlice(view, node, to);
         if (from == to) return true;
@@ -328,7 +326,7 @@ private:
 
     bool applySlice(ColumnView& view, const Node& node, ValueId to) const {
         const ValueShape& shape = m_shapes.of(to);
-        if (!shape.known() || shape.dims.size() != view.sizes.size()) return false;
+        if (!shape.known() || shape.dims.size() != view.axes.size()) return false;
         const HostTensor* starts = m_shapes.constant(node.input(1));
         const HostTensor* axes = node.input(3) ? m_shapes.constant(node.input(3)) : nullptr;
         const HostTensor* steps = node.input(4) ? m_shapes.constant(node.input(4)) : nullptr;
@@ -341,12 +339,12 @@ private:
             for (std::size_t i = 0; i < first.size(); ++i) along.push_back(static_cast<std::int64_t>(i));
         if (first.empty() || along.size() != first.size()) return false;
         for (std::size_t i = 0; i < first.size(); ++i) {
-            const std::int64_t axis = along[i] < 0 ? along[i] + static_cast<std::int64_t>(view.sizes.size()) : along[i];
-            if (axis < 0 || axis >= static_cast<std::int64_t>(view.sizes.size())) return false;
+            const std::int64_t axis = along[i] < 0 ? along[i] + static_cast<std::int64_t>(view.axes.size()) : along[i];
+            if (axis < 0 || axis >= static_cast<std::int64_t>(view.axes.size())) return false;
             const auto at = static_cast<std::size_t>(axis);
-            const std::int64_t begin = std::clamp<std::int64_t>(first[i] < 0 ? first[i] + view.sizes[at] : first[i], 0, view.sizes[at]);
+            const std::int64_t begin = std::clamp<std::int64_t>(first[i] < 0 ? first[i] + view.size(at) : first[i], 0, view.size(at));
             const std::int64_t step = steps && i < steps->integers().size() ? steps->integers()[i] : 1;
-            view.slice(at, begin, shape.dims[at], step);
+            if (!view.slice(at, begin, shape.dims[at], step)) return false;
         }
         return true;
     }

@@ -5,17 +5,22 @@
 
 namespace triptych {
 
-/// A run of columns of a linear projection, as the views behind it select and order them.
+/// Which elements of a linear projection's output a chain of views selects, and in which order. An axis may hold several
+/// factors, from outer to inner: so a merge of transposed axes can still be told.
 struct ColumnView {
-    /// Sizes and strides, in elements of the projection's output, of every axis; offset of the first element.
-    Dims sizes, strides;
-    std::int64_t offset = 0;
+    struct Factor {
+        std::int64_t size = 1, stride = 0; ///< stride in elements of the projection's output
+    };
+    std::vector<std::vector<Factor>> axes;
+    std::int64_t offset = 0; ///< of the first element
 
     static ColumnView whole(const Dims& dims);
-    /// False where the result can't be told by strides.
+    std::int64_t size(std::size_t axis) const;
+    /// False where the sizes can't be cut that way.
     bool reshape(const Dims& dims);
     void transpose(const std::vector<std::int64_t>& perm);
-    void slice(std::size_t axis, std::int64_t begin, std::int64_t length, std::int64_t step);
+    /// False where the axis is a merge of several.
+    bool slice(std::size_t axis, std::int64_t begin, std::int64_t length, std::int64_t step);
 };
 
 /// What was met on the way from a product's operand back to its source.

@@ -102,14 +102,15 @@ void concat(RuleCall& call) {
     ValueShape out = call.in(0);
     const auto axis = out.ranked ? axisIn(call.node.attributes.integer("axis", 0), out.dims.size()) : std::nullopt;
     if (!axis) return call.setType(0, out.type);
+    const std::size_t along = *axis;
     for (std::size_t i = 1; i < call.inputCount(); ++i) {
         const ValueShape& next = call.in(i);
         if (!next.ranked || next.dims.size() != out.dims.size()) {
-            out.dims[*axis] = unknownDim;
+            out.dims[along] = unknownDim;
             continue;
         }
         for (std::size_t d = 0; d < out.dims.size(); ++d) {
-            if (d == *axis) out.dims[d] = plus(out.dims[d], next.dims[d]);
+            if (d == along) out.dims[d] = plus(out.dims[d], next.dims[d]);
             else if (out.dims[d] < 0) out.dims[d] = next.dims[d];
         }
     }
@@ -121,18 +122,19 @@ void split(RuleCall& call) {
     const auto axis = in.ranked ? axisIn(call.node.attributes.integer("axis", 0), in.dims.size()) : std::nullopt;
     const std::size_t parts = call.node.outputs.size();
     const auto given = call.list(1, "split");
+    const std::size_t along = axis.value_or(0);
     for (std::size_t i = 0; i < parts; ++i) {
         if (!axis) {
             call.setType(i, in.type);
             continue;
         }
         Dims dims = in.dims;
-        const Dim whole = dims[*axis];
+        const Dim whole = dims[along];
         const auto count = static_cast<Dim>(parts);
         const Dim each = whole < 0 ? unknownDim : (whole + count - 1) / count;
-        if (given && given->size() == parts) dims[*axis] = (*given)[i];
-        else if (call.has(1)) dims[*axis] = unknownDim;
-        else dims[*axis] = each < 0 ? unknownDim : std::clamp<Dim>(whole - static_cast<Dim>(i) * each, 0, each);
+        if (given && given->size() == parts) dims[along] = (*given)[i];
+        else if (call.has(1)) dims[along] = unknownDim;
+        else dims[along] = each < 0 ? unknownDim : std::clamp<Dim>(whole - static_cast<Dim>(i) * each, 0, each);
         call.set(i, in.type, std::move(dims));
     }
 }
