@@ -9,10 +9,14 @@ namespace triptych {
 
 std::string_view toString(NodeClass nodeClass) {
     switch (nodeClass) {
-    case NodeClass::constant: return "constant";
-    case NodeClass::shape: return "shape";
-    case NodeClass::view: return "view";
-    case NodeClass::compute: return "compute";
+    case NodeClass::constant:
+        return "constant";
+    case NodeClass::shape:
+        return "shape";
+    case NodeClass::view:
+        return "view";
+    case NodeClass::compute:
+        return "compute";
     }
     return "";
 }
@@ -20,7 +24,8 @@ std::string_view toString(NodeClass nodeClass) {
 namespace {
 
 bool random(const Node& node) {
-    static constexpr std::array<std::string_view, 6> ops{"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"};
+    static constexpr std::array<std::string_view, 6> ops{"RandomNormal",      "RandomUniform", "RandomNormalLike",
+                                                         "RandomUniformLike", "Bernoulli",     "Multinomial"};
     return std::find(ops.begin(), ops.end(), node.op) != ops.end();
 }
 
@@ -40,7 +45,8 @@ bool dropsNothing(const Shapes& shapes, const Node& dropout) {
 }
 
 bool isView(const Shapes& shapes, const Node& node) {
-    static constexpr std::array<std::string_view, 9> ops{"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Expand", "Slice", "Split", "Transpose"};
+    static constexpr std::array<std::string_view, 9> ops{"Reshape", "Squeeze", "Unsqueeze", "Flatten",  "Identity",
+                                                         "Expand",  "Slice",   "Split",     "Transpose"};
     if (!node.domain.empty()) return false;
     if (std::find(ops.begin(), ops.end(), node.op) != ops.end()) return true;
     if (node.op == "Gather") return takesOneIndex(shapes, node);
@@ -60,10 +66,12 @@ public:
         m_classes.compositeOf = IndexVector<NodeId, std::int32_t>(graph.nodes().size(), -1);
     }
     NodeClasses run() {
-        for (std::size_t i = 0; i < m_graph.nodes().size(); ++i) m_classes.of[NodeId(i)] = classOf(m_graph.node(NodeId(i)));
+        for (std::size_t i = 0; i < m_graph.nodes().size(); ++i)
+            m_classes.of[NodeId(i)] = classOf(m_graph.node(NodeId(i)));
         m_classes.composites = findComposites(m_graph, m_shapes, [this](ValueId value) { return folds(value); });
         for (std::size_t i = 0; i < m_classes.composites.size(); ++i)
-            for (const NodeId node : m_classes.composites[i].nodes) m_classes.compositeOf[node] = static_cast<std::int32_t>(i);
+            for (const NodeId node : m_classes.composites[i].nodes)
+                m_classes.compositeOf[node] = static_cast<std::int32_t>(i);
         return std::move(m_classes);
     }
 
@@ -103,6 +111,8 @@ private:
 
 } // namespace
 
-NodeClasses classify(const Graph& graph, const Shapes& shapes) { return Classifier(graph, shapes).run(); }
+NodeClasses classify(const Graph& graph, const Shapes& shapes) {
+    return Classifier(graph, shapes).run();
+}
 
 } // namespace triptych

@@ -45,8 +45,8 @@ private:
         for (const std::string square : {"Pow(Cast?(d), 2)", "Mul(d, d)", "Pow(Sub(x, ReduceMean(x)), 2)"}) {
             const std::string deviation = "Sqrt(Add(ReduceMean(" + square + "), $e))";
             for (const std::string& normal : {"Div(" + difference + ", " + deviation + ")",
-                                             "Mul(" + difference + ", Reciprocal(" + deviation + "))",
-                                             "Mul(" + difference + ", Div(1, " + deviation + "))"}) {
+                                              "Mul(" + difference + ", Reciprocal(" + deviation + "))",
+                                              "Mul(" + difference + ", Div(1, " + deviation + "))"}) {
                 add("LayerNorm", "Add(Mul(Cast?(" + normal + "), $g), $b)");
                 add("LayerNorm", "Mul(Cast?(" + normal + "), $g)");
                 add("LayerNorm", normal);
@@ -56,11 +56,14 @@ private:
     void rmsNorm() {
         for (const std::string square : {"Pow(h, 2)", "Mul(h, h)"}) {
             const std::string root = "Sqrt(Add(ReduceMean(" + square + "), $e))";
-            for (const std::string& normal : {"Mul(h:Cast?(x), Reciprocal(" + root + "))", "Mul(h:Cast?(x), Div(1, " + root + "))",
-                                             "Div(h:Cast?(x), " + root + ")"}) {
-                add("RMSNorm", "Mul(Cast?(" + normal + "), $g)");
-                add("RMSNorm", normal);
-            }
+            // The cast in front may be shared with the residual: then it is no part of the norm.
+            for (const std::string operand : {"h:Cast(x)", "h"})
+                for (const std::string& normal :
+                     {"Mul(" + operand + ", Reciprocal(" + root + "))", "Mul(" + operand + ", Div(1, " + root + "))",
+                      "Div(" + operand + ", " + root + ")"}) {
+                    add("RMSNorm", "Mul(Cast?(" + normal + "), $g)");
+                    add("RMSNorm", normal);
+                }
         }
     }
     void gelu() {
@@ -96,13 +99,15 @@ std::vector<NodeId> matchLinear(const Expression::Context& context, NodeId root)
 
 } // namespace
 
-std::vector<Composite> findComposites(const Graph& graph, const Shapes& shapes, const std::function<bool(ValueId)>& constant) {
+std::vector<Composite> findComposites(const Graph& graph, const Shapes& shapes,
+                                      const std::function<bool(ValueId)>& constant) {
     static const Spellings spellings;
     const Expression::Context context{graph, shapes, constant};
     std::vector<Composite> found;
     IndexVector<NodeId, bool> taken(graph.nodes().size());
     const auto take = [&](const std::string& kind, std::vector<NodeId> nodes) {
-        if (nodes.empty() || std::any_of(nodes.begin(), nodes.end(), [&](NodeId node) { return taken[node]; })) return false;
+        if (nodes.empty() || std::any_of(nodes.begin(), nodes.end(), [&](NodeId node) { return taken[node]; }))
+            return false;
         for (const NodeId node : nodes) taken[node] = true;
         found.push_back({kind, std::move(nodes)});
         return true;
@@ -117,7 +122,8 @@ std::vector<Composite> findComposites(const Graph& graph, const Shapes& shapes, 
                 if ((done = take(spelling.kind, spelling.expression.match(context, root)))) break;
         if (!done && node.op == "Add") take("Linear", matchLinear(context, root));
     }
-    std::sort(found.begin(), found.end(), [](const Composite& a, const Composite& b) { return a.nodes.back() < b.nodes.back(); });
+    std::sort(found.begin(), found.end(),
+              [](const Composite& a, const Composite& b) { return a.nodes.back() < b.nodes.back(); });
     return found;
 }
 

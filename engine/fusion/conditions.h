@@ -18,8 +18,8 @@ struct MatchContext {
 
 /// Units that the nodes of one spelling stand for.
 struct Binding {
-    std::vector<UnitId> units;    ///< for each MatchVariant::nodes
-    std::vector<int> operands;    ///< for each MatchVariant::steps: position in Unit::inputs
+    std::vector<UnitId> units; ///< for each MatchVariant::nodes
+    std::vector<int> operands; ///< for each MatchVariant::steps: position in Unit::inputs
 };
 
 /// Why a condition doesn't hold.
@@ -29,8 +29,10 @@ struct Objection {
     std::string detail;
 };
 
-/// Cost: constant for the words of one node, readers of its outputs for "single_use". Details are only written where `explain`.
-bool holds(const MatchContext& context, const MatchVariant& variant, const Condition& condition, const Binding& binding, Objection* explain);
+/// Cost: constant for the words of one node, readers of its outputs for "single_use". Details are only written where
+/// `explain`.
+bool holds(const MatchContext& context, const MatchVariant& variant, const Condition& condition, const Binding& binding,
+           Objection* explain);
 
 /// A Reshape must move data: what it reads is strided, through views that are no Reshape, by a Transpose or an Expand.
 bool needsCopy(const MatchContext& context, NodeId reshape);

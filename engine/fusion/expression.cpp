@@ -32,7 +32,9 @@ bool reducesLastAxes(const Expression::Context& context, const Node& node) {
     return !fromEnd.empty();
 }
 
-bool commutes(std::string_view op) { return op == "Add" || op == "Mul"; }
+bool commutes(std::string_view op) {
+    return op == "Add" || op == "Mul";
+}
 
 } // namespace
 
@@ -44,7 +46,8 @@ Expression::Expression(std::string_view text) {
 
 std::string Expression::word(std::string_view text, std::size_t& at) const {
     std::string word;
-    while (at < text.size() && (std::isalnum(static_cast<unsigned char>(text[at])) || text[at] == '.')) word += text[at++];
+    while (at < text.size() && (std::isalnum(static_cast<unsigned char>(text[at])) || text[at] == '.'))
+        word += text[at++];
     return word;
 }
 
@@ -56,7 +59,9 @@ int Expression::variable(const std::string& name) {
 }
 
 std::size_t Expression::parse(std::string_view text, std::size_t& at) {
-    const auto skip = [&] { while (at < text.size() && text[at] == ' ') ++at; };
+    const auto skip = [&] {
+        while (at < text.size() && text[at] == ' ') ++at;
+    };
     const std::size_t position = m_terms.size();
     m_terms.emplace_back();
     Term term;
@@ -92,13 +97,15 @@ std::size_t Expression::parse(std::string_view text, std::size_t& at) {
 bool Expression::matches(const Context& context, const Term& term, ValueId value, Trial& trial) const {
     if (!value) return false;
     switch (term.kind) {
-    case Kind::constant: return context.constant(value);
+    case Kind::constant:
+        return context.constant(value);
     case Kind::number: {
         if (!context.constant(value)) return false;
         const std::optional<double> number = context.shapes.scalar(value);
         return number && std::abs(*number - term.number) <= 1e-3 * std::abs(term.number);
     }
-    case Kind::value: break;
+    case Kind::value:
+        break;
     case Kind::call:
         if (!matchesCall(context, term, value, trial)) return false;
         break;
@@ -124,7 +131,8 @@ bool Expression::matchesCall(const Context& context, const Term& term, ValueId v
     return term.optional && matches(context, m_terms[term.operands.front()], value, trial);
 }
 
-bool Expression::matchesOperands(const Context& context, const Term& term, NodeId id, bool swapped, Trial& trial) const {
+bool Expression::matchesOperands(const Context& context, const Term& term, NodeId id, bool swapped,
+                                 Trial& trial) const {
     const Node& node = context.graph.node(id);
     if (node.op == "ReduceMean" && !reducesLastAxes(context, node)) return false;
     for (std::size_t i = 0; i < term.operands.size(); ++i)

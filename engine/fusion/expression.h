@@ -2,9 +2,8 @@
 // Expression trees over a graph: how the spelled-out forms of framework operators are written down in composites.cpp.
 //
 //   Mul(x, Sigmoid(x))          operators with their operands; Add and Mul match in either order
-//   x, d:Sub(x, ReduceMean(x))  lower case names a value, the same value wherever it is repeated; NAME:EXPR names a result
-//   $w                          any constant
-//   0.5                         a constant with this one element
+//   x, d:Sub(x, ReduceMean(x))  lower case names a value, the same value wherever it is repeated; NAME:EXPR names a
+//   result $w                          any constant 0.5                         a constant with this one element
 //   Cast?(x)                    an operator that may be missing
 //
 // ReduceMean, where it occurs, must reduce the last axes: what frameworks normalise over.

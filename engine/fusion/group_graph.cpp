@@ -4,7 +4,8 @@
 
 namespace triptych {
 
-GroupGraph::GroupGraph(const Units& units) : m_units(units), m_group(units.size()), m_members(units.size()), m_rank(units.size()), m_products(units.size()) {
+GroupGraph::GroupGraph(const Units& units)
+    : m_units(units), m_group(units.size()), m_members(units.size()), m_rank(units.size()), m_products(units.size()) {
     for (std::size_t i = 0; i < units.size(); ++i) {
         const UnitId unit(i);
         m_group[unit] = unit;
@@ -14,8 +15,7 @@ GroupGraph::GroupGraph(const Units& units) : m_units(units), m_group(units.size(
     }
 }
 
-template <class Visit>
-void GroupGraph::eachReader(UnitId group, Visit visit) const {
+template <class Visit> void GroupGraph::eachReader(UnitId group, Visit visit) const {
     const Graph& graph = m_units.graph();
     for (const UnitId member : m_members[group])
         for (const NodeId node : m_units[member].nodes)
@@ -28,8 +28,7 @@ void GroupGraph::eachReader(UnitId group, Visit visit) const {
             }
 }
 
-template <class Visit>
-void GroupGraph::eachRead(UnitId group, Visit visit) const {
+template <class Visit> void GroupGraph::eachRead(UnitId group, Visit visit) const {
     for (const UnitId member : m_members[group])
         for (const ValueId input : m_units[member].inputs) {
             const UnitId producer = m_units.producer(input);
@@ -50,8 +49,10 @@ bool GroupGraph::search(const Groups& from, bool forward, std::size_t limit, std
     while (!todo.empty()) {
         const UnitId group = todo.back();
         todo.pop_back();
-        if (forward) eachReader(group, visit);
-        else eachRead(group, visit);
+        if (forward)
+            eachReader(group, visit);
+        else
+            eachRead(group, visit);
         if (found.size() > searchLimit) return false;
     }
     return true;

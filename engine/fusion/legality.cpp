@@ -14,7 +14,9 @@ std::string oneGroupEach(const Graph& graph, const NodeClasses& classes, const P
         if (partition.groups[g].nodes.empty()) return fmt::format("group {} is empty", partition.groups[g].id);
         for (const NodeId node : partition.groups[g].nodes) {
             ++times[node.position()];
-            if (partition.groupOf[node] != GroupId(g)) return fmt::format("{} is in group {}, yet groupOf says another", describe(graph, node), partition.groups[g].id);
+            if (partition.groupOf[node] != GroupId(g))
+                return fmt::format("{} is in group {}, yet groupOf says another", describe(graph, node),
+                                   partition.groups[g].id);
         }
     }
     for (std::size_t i = 0; i < times.size(); ++i) {
@@ -24,7 +26,8 @@ std::string oneGroupEach(const Graph& graph, const NodeClasses& classes, const P
     }
     for (const Composite& composite : classes.composites)
         for (const NodeId node : composite.nodes)
-            if (partition.groupOf[node] != partition.groupOf[composite.nodes.front()]) return fmt::format("the {} at {} is torn apart", composite.kind, describe(graph, node));
+            if (partition.groupOf[node] != partition.groupOf[composite.nodes.front()])
+                return fmt::format("the {} at {} is torn apart", composite.kind, describe(graph, node));
     return {};
 }
 
@@ -42,7 +45,9 @@ std::string illegal(const Graph& graph, const NodeClasses& classes, const Partit
                 const NodeId producer = value ? graph.producer(value) : NodeId();
                 const GroupId from = producer ? partition.groupOf[producer] : GroupId();
                 if (from && from > to)
-                    return fmt::format("{} in group {} reads {} in the later group {}", describe(graph, reader), partition.groups[to.position()].id, describe(graph, producer), partition.groups[from.position()].id);
+                    return fmt::format("{} in group {} reads {} in the later group {}", describe(graph, reader),
+                                       partition.groups[to.position()].id, describe(graph, producer),
+                                       partition.groups[from.position()].id);
             }
     }
     return {};

@@ -13,23 +13,34 @@ namespace triptych {
 
 std::string_view toString(PatternKind kind) {
     switch (kind) {
-    case PatternKind::sequential: return "sequential";
-    case PatternKind::parallel: return "parallel";
-    case PatternKind::region: return "region";
+    case PatternKind::sequential:
+        return "sequential";
+    case PatternKind::parallel:
+        return "parallel";
+    case PatternKind::region:
+        return "region";
     }
     return "";
 }
 
 std::string_view toString(Family family) {
     switch (family) {
-    case Family::none: return "none";
-    case Family::parallel: return "parallel";
-    case Family::attention: return "attention";
-    case Family::linear: return "linear";
-    case Family::norm: return "norm";
-    case Family::region: return "region";
-    case Family::gated: return "gated";
-    case Family::view: return "view";
+    case Family::none:
+        return "none";
+    case Family::parallel:
+        return "parallel";
+    case Family::attention:
+        return "attention";
+    case Family::linear:
+        return "linear";
+    case Family::norm:
+        return "norm";
+    case Family::region:
+        return "region";
+    case Family::gated:
+        return "gated";
+    case Family::view:
+        return "view";
     }
     return "";
 }
@@ -53,7 +64,9 @@ std::vector<Preset> shippedPresets() {
     std::vector<Preset> presets;
     for (const Resource& resource : resourcesUnder("presets/")) {
         const nlohmann::json json = nlohmann::json::parse(resource.content);
-        presets.push_back({json.at("name"), json.value("known_in", ""), json.value("includes", std::vector<std::string>()), json.value("patterns", std::vector<std::string>())});
+        presets.push_back({json.at("name"), json.value("known_in", ""),
+                           json.value("includes", std::vector<std::string>()),
+                           json.value("patterns", std::vector<std::string>())});
     }
     return presets;
 }
@@ -76,16 +89,24 @@ bool holds(const std::vector<Preset>& presets, const Preset& preset, const Patte
 
 void addPresets(Pattern& pattern, const std::vector<Preset>& presets) {
     for (const Preset& preset : presets)
-        if (std::find(pattern.enabledIn.begin(), pattern.enabledIn.end(), preset.name) == pattern.enabledIn.end() && holds(presets, preset, pattern)) pattern.enabledIn.push_back(preset.name);
+        if (std::find(pattern.enabledIn.begin(), pattern.enabledIn.end(), preset.name) == pattern.enabledIn.end() &&
+            holds(presets, preset, pattern))
+            pattern.enabledIn.push_back(preset.name);
     std::sort(pattern.enabledIn.begin(), pattern.enabledIn.end());
 }
 
-Result<void> add(PatternLibrary& library, std::vector<Pattern> patterns, const std::vector<Preset>& presets, const std::string& origin) {
+Result<void> add(PatternLibrary& library, std::vector<Pattern> patterns, const std::vector<Preset>& presets,
+                 const std::string& origin) {
     for (Pattern& pattern : patterns) {
-        if (library.find(pattern.id)) return fail("patterns", fmt::format("{}, pattern {}: there is one of that id already", origin, pattern.id), "choose another id");
+        if (library.find(pattern.id))
+            return fail("patterns", fmt::format("{}, pattern {}: there is one of that id already", origin, pattern.id),
+                        "choose another id");
         for (const std::string& preset : pattern.enabledIn)
             if (std::find(library.presets.begin(), library.presets.end(), preset) == library.presets.end())
-                return fail("patterns", fmt::format("{}, pattern {}: key \"enabled_in\" names the unknown preset '{}'", origin, pattern.id, preset), fmt::format("known are {}", fmt::join(library.presets, ", ")));
+                return fail("patterns",
+                            fmt::format("{}, pattern {}: key \"enabled_in\" names the unknown preset '{}'", origin,
+                                        pattern.id, preset),
+                            fmt::format("known are {}", fmt::join(library.presets, ", ")));
         addPresets(pattern, presets);
         library.patterns.push_back(std::move(pattern));
     }
@@ -101,7 +122,8 @@ LibraryPtr readShipped() {
         Result<std::vector<Pattern>> patterns = parsePatterns(resource.content, std::string(resource.path));
         assert(patterns);
         if (!patterns) continue;
-        [[maybe_unused]] const Result<void> added = add(*library, std::move(*patterns), presets, std::string(resource.path));
+        [[maybe_unused]] const Result<void> added =
+            add(*library, std::move(*patterns), presets, std::string(resource.path));
         assert(added);
     }
     return library;
@@ -122,9 +144,11 @@ Result<LibraryPtr> patternsWith(const std::vector<std::string>& files) {
         const Result<std::shared_ptr<const MappedFile>> mapped = MappedFile::open(file);
         if (!mapped) return fail("patterns", file + ": " + mapped.error().cause, mapped.error().advice);
         const std::span<const std::byte> bytes = (*mapped)->bytes();
-        Result<std::vector<Pattern>> patterns = parsePatterns({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, file);
+        Result<std::vector<Pattern>> patterns =
+            parsePatterns({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, file);
         if (!patterns) return tl::unexpected(patterns.error());
-        if (const Result<void> added = add(*library, std::move(*patterns), presets, file); !added) return tl::unexpected(added.error());
+        if (const Result<void> added = add(*library, std::move(*patterns), presets, file); !added)
+            return tl::unexpected(added.error());
     }
     return library;
 }
@@ -136,7 +160,8 @@ Result<PatternSet> presetPatterns(const PatternLibrary& library, std::string_vie
         const std::string name(presets.substr(0, comma));
         presets.remove_prefix(std::min(comma + 1, presets.size()));
         if (std::find(library.presets.begin(), library.presets.end(), name) == library.presets.end())
-            return fail("patterns", fmt::format("there is no preset '{}'", name), fmt::format("known are {}", fmt::join(library.presets, ", ")));
+            return fail("patterns", fmt::format("there is no preset '{}'", name),
+                        fmt::format("known are {}", fmt::join(library.presets, ", ")));
         for (std::size_t i = 0; i < library.patterns.size(); ++i) {
             const std::vector<std::string>& in = library.patterns[i].enabledIn;
             if (std::find(in.begin(), in.end(), name) != in.end()) enabled.insert(PatternId(i));

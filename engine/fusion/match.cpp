@@ -25,7 +25,8 @@ Matcher::Matcher(const MatchContext& context, const PatternLibrary& library) : m
                 compiled.symbols.push_back(std::move(symbols));
             }
             m_byRoot.resize(m_symbols.size());
-            for (const int symbol : compiled.symbols.back()) m_byRoot[static_cast<std::size_t>(symbol)].push_back(m_compiled.size());
+            for (const int symbol : compiled.symbols.back())
+                m_byRoot[static_cast<std::size_t>(symbol)].push_back(m_compiled.size());
             m_compiled.push_back(std::move(compiled));
         }
     m_unitSymbols.resize(context.units.size());
@@ -36,21 +37,26 @@ Matcher::Matcher(const MatchContext& context, const PatternLibrary& library) : m
         }
 }
 
-int Matcher::symbolOf(const std::string& op) { return m_symbols.emplace(op, static_cast<int>(m_symbols.size())).first->second; }
+int Matcher::symbolOf(const std::string& op) {
+    return m_symbols.emplace(op, static_cast<int>(m_symbols.size())).first->second;
+}
 
 bool Matcher::fits(const Compiled& compiled, std::size_t node, UnitId unit) const {
     const std::optional<NodeClass>& wanted = compiled.variant->nodes[node].nodeClass;
     const NodeClass is = m_context.units[unit].nodeClass;
     if (wanted ? is != *wanted : is <= NodeClass::shape) return false;
     for (const int symbol : m_unitSymbols[unit])
-        if (symbol >= 0 && std::binary_search(compiled.symbols[node].begin(), compiled.symbols[node].end(), symbol)) return true;
+        if (symbol >= 0 && std::binary_search(compiled.symbols[node].begin(), compiled.symbols[node].end(), symbol))
+            return true;
     return false;
 }
 
 void Matcher::matchesAt(UnitId root, const OnMatch& onMatch, const OnNearMiss& onNearMiss) const {
     std::vector<std::size_t> candidates;
     for (const int symbol : m_unitSymbols[root])
-        if (symbol >= 0) candidates.insert(candidates.end(), m_byRoot[static_cast<std::size_t>(symbol)].begin(), m_byRoot[static_cast<std::size_t>(symbol)].end());
+        if (symbol >= 0)
+            candidates.insert(candidates.end(), m_byRoot[static_cast<std::size_t>(symbol)].begin(),
+                              m_byRoot[static_cast<std::size_t>(symbol)].end());
     std::sort(candidates.begin(), candidates.end());
     candidates.erase(std::unique(candidates.begin(), candidates.end()), candidates.end());
     for (const std::size_t position : candidates) {
@@ -77,7 +83,9 @@ void Matcher::step(Search& search, std::size_t at) const {
         if (wanted.operand >= 0 && wanted.operand != static_cast<int>(i)) continue;
         const UnitId producer = m_context.units.producer(reader.inputs[i]);
         if (!producer || !fits(search.compiled, wanted.from, producer)) continue;
-        const auto taken = [&](std::size_t earlier) { return variant.steps[earlier].node == edge.node && search.binding.operands[earlier] == static_cast<int>(i); };
+        const auto taken = [&](std::size_t earlier) {
+            return variant.steps[earlier].node == edge.node && search.binding.operands[earlier] == static_cast<int>(i);
+        };
         bool used = false;
         for (std::size_t earlier = 0; earlier < at; ++earlier) used = used || taken(earlier);
         if (used) continue;

@@ -9,11 +9,17 @@ namespace {
 const std::map<std::string, std::vector<std::string>, std::less<>>& sets() {
     static const std::map<std::string, std::vector<std::string>, std::less<>> all = [] {
         std::map<std::string, std::vector<std::string>, std::less<>> made{
-            {"gelu", {"GELU", "Gelu", "com.microsoft.Gelu", "com.microsoft.FastGelu", "com.microsoft.QuickGelu", "com.microsoft.BiasGelu"}},
+            {"gelu",
+             {"GELU", "Gelu", "com.microsoft.Gelu", "com.microsoft.FastGelu", "com.microsoft.QuickGelu",
+              "com.microsoft.BiasGelu"}},
             {"silu", {"SiLU", "Swish", "HardSwish", "Mish"}},
-            {"activation", {"Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Sigmoid", "HardSigmoid", "Tanh", "Clip", "Softplus", "Softsign", "ThresholdedRelu"}},
+            {"activation",
+             {"Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Sigmoid", "HardSigmoid", "Tanh", "Clip", "Softplus",
+              "Softsign", "ThresholdedRelu"}},
             {"layernorm", {"LayerNorm", "LayerNormalization"}},
-            {"rmsnorm", {"RMSNorm", "RMSNormalization", "SimplifiedLayerNormalization", "com.microsoft.SimplifiedLayerNormalization"}},
+            {"rmsnorm",
+             {"RMSNorm", "RMSNormalization", "SimplifiedLayerNormalization",
+              "com.microsoft.SimplifiedLayerNormalization"}},
             {"groupnorm", {"GroupNormalization", "InstanceNormalization", "com.microsoft.GroupNorm"}},
             {"conv", {"Conv", "ConvTranspose"}},
             {"pool", {"GlobalAveragePool", "ReduceMean"}},
@@ -22,8 +28,12 @@ const std::map<std::string, std::vector<std::string>, std::less<>>& sets() {
             {"scale", {"Mul", "Div"}},
             {"cut", {"Slice", "Split", "Gather"}},
             {"attention", {"Attention"}},
-            {"size", {"Shape", "Size", "Gather", "Slice", "Concat", "Unsqueeze", "Squeeze", "Cast", "Add", "Sub", "Mul", "Div", "Where", "Range", "ConstantOfShape", "Reshape", "Identity"}},
-            {"view", {"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "Expand", "Slice", "Split", "Transpose", "Gather", "Cast"}},
+            {"size",
+             {"Shape", "Size", "Gather", "Slice", "Concat", "Unsqueeze", "Squeeze", "Cast", "Add", "Sub", "Mul", "Div",
+              "Where", "Range", "ConstantOfShape", "Reshape", "Identity"}},
+            {"view",
+             {"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "Expand", "Slice", "Split",
+              "Transpose", "Gather", "Cast"}},
             {"quantize", {"QuantizeLinear", "DynamicQuantizeLinear"}},
             {"dequantize", {"DequantizeLinear"}},
         };
@@ -31,9 +41,13 @@ const std::map<std::string, std::vector<std::string>, std::less<>>& sets() {
         activation.insert(activation.end(), made["silu"].begin(), made["silu"].end());
         auto& norm = made["norm"];
         for (const char* part : {"layernorm", "rmsnorm"}) norm.insert(norm.end(), made[part].begin(), made[part].end());
-        auto& pointwise = made["pointwise"] = {"Add", "Sub", "Mul", "Div", "Pow", "Sqrt", "Neg", "Abs", "Exp", "Log", "Erf", "Reciprocal", "Where", "Cast", "Not", "And", "Or",
-                                               "Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Min", "Max", "Sin", "Cos", "Floor", "Ceil", "Round", "Sign", "IsNaN", "Dropout"};
-        for (const char* part : {"activation", "gelu"}) pointwise.insert(pointwise.end(), made[part].begin(), made[part].end());
+        auto& pointwise = made["pointwise"] = {
+            "Add", "Sub",   "Mul",   "Div",        "Pow",         "Sqrt",           "Neg",   "Abs",
+            "Exp", "Log",   "Erf",   "Reciprocal", "Where",       "Cast",           "Not",   "And",
+            "Or",  "Equal", "Less",  "Greater",    "LessOrEqual", "GreaterOrEqual", "Min",   "Max",
+            "Sin", "Cos",   "Floor", "Ceil",       "Round",       "Sign",           "IsNaN", "Dropout"};
+        for (const char* part : {"activation", "gelu"})
+            pointwise.insert(pointwise.end(), made[part].begin(), made[part].end());
         return made;
     }();
     return all;

@@ -17,7 +17,8 @@ std::int64_t bytesOf(const ValueShape& shape) {
 
 class Finder {
 public:
-    Finder(const FusionInput& input, const PatternLibrary& library, const Units& units) : m_input(input), m_library(library), m_units(units) {}
+    Finder(const FusionInput& input, const PatternLibrary& library, const Units& units)
+        : m_input(input), m_library(library), m_units(units) {}
 
     std::vector<ParallelGroup> run() {
         const std::vector<DecomposedAttention>& attentions = m_input.decomposition->attentions;
@@ -34,7 +35,8 @@ private:
             if (m_library.patterns[i].rule->roles == roles) return PatternId(i);
         return {};
     }
-    void add(Roles roles, std::vector<std::vector<NodeId>> members, ValueId shared, std::vector<std::size_t> attention, bool merged) {
+    void add(Roles roles, std::vector<std::vector<NodeId>> members, ValueId shared, std::vector<std::size_t> attention,
+             bool merged) {
         ParallelGroup group;
         group.pattern = patternOf(roles);
         if (!group.pattern) return;
@@ -51,17 +53,22 @@ private:
         m_found.push_back(std::move(group));
     }
     void ofAttention(const DecomposedAttention& attention, std::size_t position) {
-        const auto shared = [](const std::vector<NodeId>& a, ValueId from, const std::vector<NodeId>& b, ValueId other) {
-            return !a.empty() && !b.empty() && from && from == other && a != b;
-        };
+        const auto shared = [](const std::vector<NodeId>& a, ValueId from, const std::vector<NodeId>& b,
+                               ValueId other) { return !a.empty() && !b.empty() && from && from == other && a != b; };
         const bool qk = shared(attention.q, attention.inputQ, attention.k, attention.inputK);
         const bool kv = shared(attention.k, attention.inputK, attention.v, attention.inputV);
-        if (qk && kv && attention.q != attention.v) add({"q", "k", "v"}, {attention.q, attention.k, attention.v}, attention.inputQ, {position}, attention.wasPacked);
-        else if (kv) add({"k", "v"}, {attention.k, attention.v}, attention.inputK, {position}, attention.wasPacked);
-        else if (qk) add({"q", "k"}, {attention.q, attention.k}, attention.inputQ, {position}, attention.wasPacked);
+        if (qk && kv && attention.q != attention.v)
+            add({"q", "k", "v"}, {attention.q, attention.k, attention.v}, attention.inputQ, {position},
+                attention.wasPacked);
+        else if (kv)
+            add({"k", "v"}, {attention.k, attention.v}, attention.inputK, {position}, attention.wasPacked);
+        else if (qk)
+            add({"q", "k"}, {attention.q, attention.k}, attention.inputQ, {position}, attention.wasPacked);
     }
 
-    bool is(UnitId unit, std::string_view name) const { return m_units[unit].names[0] == name || m_units[unit].names[1] == name; }
+    bool is(UnitId unit, std::string_view name) const {
+        return m_units[unit].names[0] == name || m_units[unit].names[1] == name;
+    }
     bool isOneOf(UnitId unit, std::string_view set) const {
         const std::vector<std::string>& names = *operatorSet(set);
         return std::find(names.begin(), names.end(), m_units[unit].names[0]) != names.end();
@@ -81,7 +88,8 @@ private:
             const ValueId shared = m_units[gate].inputs.front();
             const ValueShape& gateWeight = m_input.shapes.of(weightOf(gate));
             const ValueShape& upWeight = m_input.shapes.of(weightOf(up));
-            if (shared != m_units[up].inputs.front() || !gateWeight.ranked || gateWeight.dims != upWeight.dims) continue;
+            if (shared != m_units[up].inputs.front() || !gateWeight.ranked || gateWeight.dims != upWeight.dims)
+                continue;
             return add({"gate", "up"}, {m_units[gate].nodes, m_units[up].nodes}, shared, {}, false);
         }
     }

@@ -26,6 +26,8 @@ namespace triptych {
 
 namespace {
 
+/// No kernel computes more operators at once; it also keeps the cost of merging into a growing group constant.
+constexpr std::size_t maxGroupUnits = 256;
 constexpr std::size_t maxNearMisses = 200;
 constexpr std::size_t maxNearMissesOfPattern = 40;
 
@@ -39,8 +41,9 @@ struct Contribution {
 class Partitioner {
 public:
     Partitioner(const FusionInput& input, const PatternLibrary& library, const PatternSet& enabled)
-        : m_input(input), m_library(library), m_enabled(library.patterns.size()), m_units(input.graph, input.classes), m_groups(m_units), m_contributions(m_units.size()),
-          m_closed(m_units.size()), m_missesOf(library.patterns.size()) {
+        : m_input(input), m_library(library), m_enabled(library.patterns.size()), m_units(input.graph, input.classes),
+          m_groups(m_units), m_contributions(m_units.size()), m_closed(m_units.size()),
+          m_missesOf(library.patterns.size()) {
         for (const PatternId pattern : enabled) m_enabled[pattern.position()] = true;
         m_result.matches.assign(library.patterns.size(), 0);
     }
@@ -61,7 +64,8 @@ private:
 
     void miss(PatternId pattern, NodeId at, std::string reason, std::string detail) {
         std::vector<NearMiss>& misses = m_missesOf[pattern.position()];
-        if (misses.size() < maxNearMissesOfPattern) misses.push_back({pattern, at, std::move(reason), std::move(detail)});
+        if (misses.size() < maxNearMissesOfPattern)
+            misses.push_back({pattern, at, std::move(reason), std::move(detail)});
     }
     /// @returns whether the units are one group now.
     bool join(PatternId pattern, const std::vector<UnitId>& units, NodeId at) {
@@ -70,9 +74,12 @@ private:
             return false;
         };
         switch (m_groups.merge(units)) {
-        case GroupGraph::Merge::cycle: return refused("would make a cycle", "a path leaves the group and comes back to it");
-        case GroupGraph::Merge::tooFar: return refused("too far apart", "too many operators lie between to prove that the group is convex");
-        case GroupGraph::Merge::done: break;
+        case GroupGraph::Merge::cycle:
+            return refused("would make a cycle", "a path leaves the group and comes back to it");
+        case GroupGraph::Merge::tooFar:
+            return refused("too far apart", "too many operators lie between to prove that the group is convex");
+        case GroupGraph::Merge::done:
+            break;
         }
         ++m_result.matches[pattern.position()];
         m_contributions[units.front()].push_back({pattern, units.size(), units.front(), units.back()});
@@ -88,7 +95,10 @@ private:
                 const Region region = attentionRegion(m_input, m_units, attention, !m_input.viewsStayApart);
                 if (region.units.empty()) {
                     if (region.at) miss(pattern, region.at, region.reason, region.detail);
-                } else if (on(pattern) && std::none_of(region.units.begin(), region.units.end(), [&](UnitId unit) { return m_closed[unit]; }) && join(pattern, region.units, region.at)) {
+                } else if (on(pattern) &&
+                           std::none_of(region.units.begin(), region.units.end(),
+                                        [&](UnitId unit) { return m_closed[unit]; }) &&
+                           join(pattern, region.units, region.at)) {
                     for (const UnitId unit : region.units) m_closed[unit] = true;
                 }
             }
@@ -100,9 +110,14 @@ private:
             std::vector<UnitId> units;
             for (const std::vector<NodeId>& member : group.members)
                 for (const NodeId node : member)
-                    if (const UnitId unit = m_units.of(node); m_units.grouped(unit) && std::find(units.begin(), units.end(), unit) == units.end()) units.push_back(unit);
-            if (units.size() < 2 || std::any_of(units.begin(), units.end(), [&](UnitId unit) { return m_closed[unit]; })) continue;
-            if (m_input.viewsStayApart) std::erase_if(units, [&](UnitId unit) { return m_units[unit].nodeClass == NodeClass::view; });
+                    if (const UnitId unit = m_units.of(node);
+                        m_units.grouped(unit) && std::find(units.begin(), units.end(), unit) == units.end())
+                        units.push_back(unit);
+            if (units.size() < 2 ||
+                std::any_of(units.begin(), units.end(), [&](UnitId unit) { return m_closed[unit]; }))
+                continue;
+            if (m_input.viewsStayApart)
+                std::erase_if(units, [&](UnitId unit) { return m_units[unit].nodeClass == NodeClass::view; });
             if (join(group.pattern, units, m_units[units.front()].root())) m_merged.emplace_back(&group, units.front());
         }
     }
@@ -115,11 +130,18 @@ private:
             context.attentionsOf = &m_attentionsOf;
         }
         const Matcher matcher(context, m_library);
-        const auto onNearMiss = [&](PatternId pattern, const Objection& objection) { miss(pattern, m_units[objection.at].root(), objection.reason, objection.detail); };
+        const auto onNearMiss = [&](PatternId pattern, const Objection& objection) {
+            miss(pattern, m_units[objection.at].root(), objection.reason, objection.detail);
+        };
         for (std::size_t i = 0; i < m_units.size(); ++i) {
             if (i % 1024 == 0 && job.stopped()) return false;
             const UnitId root(i);
-            matcher.matchesAt(root, [&](PatternId pattern, const Binding& binding) { return !on(pattern) || apply(pattern, binding, root); }, onNearMiss);
+            matcher.matchesAt(
+                root,
+                [&](PatternId pattern, const Binding& binding) {
+                    return !on(pattern) || apply(pattern, binding, root);
+                },
+                onNearMiss);
         }
         return true;
     }
@@ -127,14 +149,25 @@ private:
     bool apply(PatternId pattern, const Binding& binding, UnitId root) {
         std::vector<UnitId> units;
         for (const UnitId unit : binding.units)
-            if (m_units.grouped(unit) && std::find(units.begin(), units.end(), unit) == units.end()) units.push_back(unit);
+            if (m_units.grouped(unit) && std::find(units.begin(), units.end(), unit) == units.end())
+                units.push_back(unit);
         const NodeId at = m_units[root].root();
         for (const UnitId unit : units) {
             if (m_input.viewsStayApart && m_units[unit].nodeClass == NodeClass::view) return false;
             if (m_closed[unit]) return false;
         }
         if (!fitsKernel(pattern, units)) {
-            miss(pattern, at, "second product", fmt::format("{} would bring another matrix product into the group than its kernel holds", describe(m_input.graph, at)));
+            miss(pattern, at, "second product",
+                 fmt::format("{} would bring another matrix product into the group than its kernel holds",
+                             describe(m_input.graph, at)));
+            return false;
+        }
+        std::size_t size = 0;
+        for (const UnitId unit : units) size += m_groups.members(m_groups.groupOf(unit)).size();
+        if (size > maxGroupUnits) {
+            miss(pattern, at, "group is full",
+                 fmt::format("the groups at {} would have more than {} operators together", describe(m_input.graph, at),
+                             maxGroupUnits));
             return false;
         }
         return join(pattern, units, at);
@@ -191,19 +224,24 @@ private:
         group.why = why(group.pattern, contributions);
         return group;
     }
-    /// Regions and merged projections name their group; else the rule that joined most, the first of the library among equals.
+    /// Regions and merged projections name their group; else the rule that joined most, the first of the library among
+    /// equals.
     PatternId nameOf(const std::vector<Contribution>& contributions) const {
         const auto weight = [&](const Contribution& contribution) {
-            return contribution.size + (m_library[contribution.pattern].kind == PatternKind::sequential ? 0 : m_units.size());
+            return contribution.size +
+                   (m_library[contribution.pattern].kind == PatternKind::sequential ? 0 : m_units.size());
         };
         const Contribution* best = &contributions.front();
         for (const Contribution& next : contributions)
-            if (weight(next) > weight(*best) || (weight(next) == weight(*best) && next.pattern < best->pattern)) best = &next;
+            if (weight(next) > weight(*best) || (weight(next) == weight(*best) && next.pattern < best->pattern))
+                best = &next;
         return best->pattern;
     }
     std::string why(PatternId name, std::vector<Contribution> contributions) const {
         std::string text = m_library[name].why;
-        std::sort(contributions.begin(), contributions.end(), [](const Contribution& a, const Contribution& b) { return std::pair(a.to, a.pattern) < std::pair(b.to, b.pattern); });
+        std::sort(contributions.begin(), contributions.end(), [](const Contribution& a, const Contribution& b) {
+            return std::pair(a.to, a.pattern) < std::pair(b.to, b.pattern);
+        });
         constexpr std::size_t most = 8;
         for (std::size_t i = 0; i < std::min(contributions.size(), most); ++i) {
             const Contribution& next = contributions[i];
@@ -213,7 +251,8 @@ private:
                 text += " joins ";
                 text += m_input.graph.node(m_units[next.from].root()).name;
                 text += " with ";
-            } else text += " at ";
+            } else
+                text += " at ";
             text += m_input.graph.node(m_units[next.to].root()).name;
         }
         if (contributions.size() > most) text += "\nand " + std::to_string(contributions.size() - most) + " more";
@@ -225,7 +264,9 @@ private:
         for (std::size_t turn = 0; turn < maxNearMissesOfPattern; ++turn)
             for (const std::vector<NearMiss>& misses : m_missesOf)
                 if (turn < misses.size() && all.size() < maxNearMisses) all.push_back(misses[turn]);
-        std::stable_sort(all.begin(), all.end(), [](const NearMiss& a, const NearMiss& b) { return std::pair(a.pattern, a.at) < std::pair(b.pattern, b.at); });
+        std::stable_sort(all.begin(), all.end(), [](const NearMiss& a, const NearMiss& b) {
+            return std::pair(a.pattern, a.at) < std::pair(b.pattern, b.at);
+        });
     }
 
     const FusionInput& m_input;
@@ -243,6 +284,9 @@ private:
 
 } // namespace
 
-Result<Partition> fuse(const FusionInput& input, const PatternLibrary& library, const PatternSet& enabled, const Job& job) { return Partitioner(input, library, enabled).run(job); }
+Result<Partition> fuse(const FusionInput& input, const PatternLibrary& library, const PatternSet& enabled,
+                       const Job& job) {
+    return Partitioner(input, library, enabled).run(job);
+}
 
 } // namespace triptych

@@ -5,8 +5,8 @@
 //   K -- views -- scale --+                                           context -- views
 //   V -- views ---------------------------------------------------------+
 //
-// Everything on a path from scores to context belongs to it; so do views and scalar scales that only it reads, and views
-// that only read it: such a kernel reads strided Q, K and V, repeats heads, and writes merged heads.
+// Everything on a path from scores to context belongs to it; so do views and scalar scales that only it reads, and
+// views that only read it: such a kernel reads strided Q, K and V, repeats heads, and writes merged heads.
 
 #include "fusion/rule.h"
 #include "fusion/structure.h"
@@ -25,13 +25,21 @@ public:
         : m_input(input), m_units(units), m_attention(attention), m_withViews(withViews) {}
 
     Region run() {
-        if (!m_attention.scores || !m_attention.context) return no(m_attention.nodes.empty() ? NodeId() : m_attention.nodes.front(), "no scores", "this attention has no product of Q and K");
-        if (!m_attention.softmax) return no(m_attention.scores, "no softmax", fmt::format("nothing normalises the scores of {}", describe(m_input.graph, m_attention.scores)));
+        if (!m_attention.scores || !m_attention.context)
+            return no(m_attention.nodes.empty() ? NodeId() : m_attention.nodes.front(), "no scores",
+                      "this attention has no product of Q and K");
+        if (!m_attention.softmax)
+            return no(m_attention.scores, "no softmax",
+                      fmt::format("nothing normalises the scores of {}", describe(m_input.graph, m_attention.scores)));
         m_first = m_units.of(m_attention.scores);
         m_last = m_units.of(m_attention.context);
         between();
-        if (!m_members.contains(m_first) || !m_members.contains(m_last)) return no(m_attention.scores, "no path", "no path leads from the scores to the context");
-        if (const NodeId leak = readOutside()) return no(leak, "value is read outside", fmt::format("{} is read outside of the region, so it must be written", describe(m_input.graph, leak)));
+        if (!m_members.contains(m_first) || !m_members.contains(m_last))
+            return no(m_attention.scores, "no path", "no path leads from the scores to the context");
+        if (const NodeId leak = readOutside())
+            return no(
+                leak, "value is read outside",
+                fmt::format("{} is read outside of the region, so it must be written", describe(m_input.graph, leak)));
         if (m_withViews) {
             takeUpstream();
             takeDownstream();
@@ -42,15 +50,17 @@ public:
     }
 
 private:
-    static Region no(NodeId at, std::string reason, std::string detail) { return {{}, at, std::move(reason), std::move(detail)}; }
+    static Region no(NodeId at, std::string reason, std::string detail) {
+        return {{}, at, std::move(reason), std::move(detail)};
+    }
 
-    template <class Visit>
-    void eachReader(UnitId unit, Visit visit) const {
+    template <class Visit> void eachReader(UnitId unit, Visit visit) const {
         for (const NodeId node : m_units[unit].nodes)
             for (const ValueId output : m_input.graph.node(node).outputs)
                 if (output)
                     for (const NodeId reader : m_input.graph.readers(output))
-                        if (m_units.of(reader) != unit && m_units.grouped(m_units.of(reader))) visit(m_units.of(reader));
+                        if (m_units.of(reader) != unit && m_units.grouped(m_units.of(reader)))
+                            visit(m_units.of(reader));
     }
     /// Units on a path from the scores to the context. Both walks stay between the two in the order of units.
     void between() {
@@ -59,7 +69,9 @@ private:
         while (!todo.empty()) {
             const UnitId unit = todo.back();
             todo.pop_back();
-            eachReader(unit, [&](UnitId next) { if (next <= m_last && ahead.insert(next).second) todo.push_back(next); });
+            eachReader(unit, [&](UnitId next) {
+                if (next <= m_last && ahead.insert(next).second) todo.push_back(next);
+            });
         }
         if (!ahead.contains(m_last)) return;
         m_members = {m_last};
@@ -68,7 +80,9 @@ private:
             const UnitId unit = todo.back();
             todo.pop_back();
             for (const ValueId input : m_units[unit].inputs)
-                if (const UnitId before = m_units.producer(input); before && ahead.contains(before) && m_members.insert(before).second) todo.push_back(before);
+                if (const UnitId before = m_units.producer(input);
+                    before && ahead.contains(before) && m_members.insert(before).second)
+                    todo.push_back(before);
         }
     }
     NodeId readOutside() const {
@@ -76,7 +90,8 @@ private:
             if (unit == m_last) continue;
             bool outside = false;
             eachReader(unit, [&](UnitId reader) { outside = outside || !m_members.contains(reader); });
-            for (const ValueId output : m_input.graph.node(m_units[unit].root()).outputs) outside = outside || (output && m_input.graph.isOutput(output));
+            for (const ValueId output : m_input.graph.node(m_units[unit].root()).outputs)
+                outside = outside || (output && m_input.graph.isOutput(output));
             if (outside) return m_units[unit].root();
         }
         return {};
@@ -84,7 +99,8 @@ private:
     bool onlyReadHere(UnitId unit) const {
         bool here = true;
         eachReader(unit, [&](UnitId reader) { here = here && m_members.contains(reader); });
-        for (const ValueId output : m_input.graph.node(m_units[unit].root()).outputs) here = here && !(output && m_input.graph.isOutput(output));
+        for (const ValueId output : m_input.graph.node(m_units[unit].root()).outputs)
+            here = here && !(output && m_input.graph.isOutput(output));
         return here;
     }
     bool scalarScale(UnitId unit) const {
@@ -116,7 +132,9 @@ private:
             std::vector<UnitId> readers;
             eachReader(unit, [&](UnitId reader) { readers.push_back(reader); });
             const NodeId root = m_units[unit].root();
-            if (readers.size() != 1 || m_input.graph.isOutput(m_input.graph.node(root).output()) || m_units[readers.front()].nodeClass != NodeClass::view) return;
+            if (readers.size() != 1 || m_input.graph.isOutput(m_input.graph.node(root).output()) ||
+                m_units[readers.front()].nodeClass != NodeClass::view)
+                return;
             unit = readers.front();
             m_members.insert(unit);
         }
@@ -132,7 +150,8 @@ private:
 
 } // namespace
 
-Region attentionRegion(const FusionInput& input, const Units& units, const DecomposedAttention& attention, bool withViews) {
+Region attentionRegion(const FusionInput& input, const Units& units, const DecomposedAttention& attention,
+                       bool withViews) {
     return Finder(input, units, attention, withViews).run();
 }
 

@@ -11,10 +11,26 @@ namespace triptych {
 
 /// Words that a pattern may use as conditions; each has its reason when it fails (docs/patterns.md, "Reasons").
 enum class Word : std::uint8_t {
-    operandsActivations, operandsWeight,                                  // of a matched product
-    otherScalar, otherConstant, otherVector, otherActivation, otherRandom, // operands that come from no matched node
-    axis, attribute, copies, dense, swapsLast,                             // of one matched node
-    singleUse, notOutput, sameInput, sameOther, sameShape, sameWeightShape, oneAttention, shapeFromArithmetic // of several ("when")
+    operandsActivations,
+    operandsWeight, // of a matched product
+    otherScalar,
+    otherConstant,
+    otherVector,
+    otherActivation,
+    otherRandom, // operands that come from no matched node
+    axis,
+    attribute,
+    copies,
+    dense,
+    swapsLast, // of one matched node
+    singleUse,
+    notOutput,
+    sameInput,
+    sameOther,
+    sameShape,
+    sameWeightShape,
+    oneAttention,
+    shapeFromArithmetic // of several ("when")
 };
 
 struct Condition {
@@ -47,9 +63,9 @@ struct MatchVariant {
 };
 
 struct PatternRule {
-    std::vector<MatchVariant> variants;   ///< sequential patterns
-    std::vector<std::string> roles;       ///< parallel patterns: whose products merge
-    int products = 1; ///< how many matrix products the kernel holds
+    std::vector<MatchVariant> variants; ///< sequential patterns
+    std::vector<std::string> roles;     ///< parallel patterns: whose products merge
+    int products = 1;                   ///< how many matrix products the kernel holds
 };
 
 /// The members of a named set of operators ("@activation"); null where there is none.

@@ -6,18 +6,20 @@
 
 namespace triptych {
 
-/// Every parallel projection group that exists: for each attention Q, K, V (or the two of them) that read one value, then
-/// gates with their up projections. Patterns that the library lacks are left out.
+/// Every parallel projection group that exists: for each attention Q, K, V (or the two of them) that read one value,
+/// then gates with their up projections. Patterns that the library lacks are left out.
 std::vector<ParallelGroup> parallelGroups(const FusionInput& input, const PatternLibrary& library, const Units& units);
 
 /// The core of one attention, or what keeps it from being one region.
 struct Region {
-    std::vector<UnitId> units; ///< scores to context with scale, mask, softmax, dropout and the views around; empty where it is none
+    std::vector<UnitId>
+        units; ///< scores to context with scale, mask, softmax, dropout and the views around; empty where it is none
     NodeId at;
     std::string reason, detail;
 };
 
 /// @param withViews  whether views around the core belong to it
-Region attentionRegion(const FusionInput& input, const Units& units, const DecomposedAttention& attention, bool withViews);
+Region attentionRegion(const FusionInput& input, const Units& units, const DecomposedAttention& attention,
+                       bool withViews);
 
 } // namespace triptych

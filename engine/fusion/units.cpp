@@ -6,10 +6,13 @@ namespace triptych {
 
 namespace {
 
-constexpr std::array<std::string_view, 12> productOps{"MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum", "MatMulInteger", "QLinearMatMul",
-                                                      "ConvInteger", "QLinearConv", "MatMulNBits", "FusedMatMul", "FusedConv"};
+constexpr std::array<std::string_view, 12> productOps{"MatMul",      "Gemm",          "Conv",          "ConvTranspose",
+                                                      "Einsum",      "MatMulInteger", "QLinearMatMul", "ConvInteger",
+                                                      "QLinearConv", "MatMulNBits",   "FusedMatMul",   "FusedConv"};
 
-bool attentionOperator(std::string_view op) { return op.ends_with("Attention"); }
+bool attentionOperator(std::string_view op) {
+    return op.ends_with("Attention");
+}
 
 } // namespace
 
@@ -20,7 +23,8 @@ Units::Units(const Graph& graph, const NodeClasses& classes) : m_graph(graph), m
         const std::int32_t composite = classes.compositeOf[node];
         // A composite takes its place at its last node: all that it reads stands before that.
         if (composite >= 0 && classes.composites[static_cast<std::size_t>(composite)].nodes.back() != node) continue;
-        const UnitId id = m_units.push_back(composite < 0 ? single(node) : ofComposite(classes.composites[static_cast<std::size_t>(composite)]));
+        const UnitId id = m_units.push_back(
+            composite < 0 ? single(node) : ofComposite(classes.composites[static_cast<std::size_t>(composite)]));
         for (const NodeId member : m_units[id].nodes) m_of[member] = id;
         m_products.push_back(hasProduct(m_units[id]));
     }
@@ -59,7 +63,8 @@ Unit Units::ofComposite(const Composite& composite) const {
         for (const ValueId operand : m_graph.node(member).inputs) {
             if (!operand) continue;
             const NodeId producer = m_graph.producer(operand);
-            if (!producer || !std::binary_search(composite.nodes.begin(), composite.nodes.end(), producer)) unit.inputs.push_back(operand);
+            if (!producer || !std::binary_search(composite.nodes.begin(), composite.nodes.end(), producer))
+                unit.inputs.push_back(operand);
         }
     return unit;
 }

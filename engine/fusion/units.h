@@ -14,7 +14,8 @@ struct Unit {
     std::vector<NodeId> nodes;   ///< in topological order
     std::vector<ValueId> inputs; ///< from outside, in the order of their first use; a value read twice is there twice
     NodeClass nodeClass = NodeClass::compute;
-    /// Names that "op" of a pattern compares with: the operator ("MatMul", "com.microsoft.Gelu") or the composite's kind
+    /// Names that "op" of a pattern compares with: the operator ("MatMul", "com.microsoft.Gelu") or the composite's
+    /// kind
     /// ("GELU"), and "Linear" for products with a constant weight.
     std::array<std::string, 2> names;
     NodeId root() const { return nodes.back(); }

@@ -42,7 +42,8 @@ struct Bench {
         return nodes;
     }
     /// An attention all of whose nodes are those between its projections and `last`; x is what all three read.
-    DecomposedAttention& attention(std::initializer_list<const char*> q, std::initializer_list<const char*> k, std::initializer_list<const char*> v, const char* x) {
+    DecomposedAttention& attention(std::initializer_list<const char*> q, std::initializer_list<const char*> k,
+                                   std::initializer_list<const char*> v, const char* x) {
         if (!decomposition) decomposition = Decomposition{graph, {}, {}};
         DecomposedAttention attention;
         attention.attention = AttentionId(decomposition->attentions.size());
@@ -77,13 +78,17 @@ struct Bench {
             QStringList names;
             for (const NodeId node : group.nodes) names << QString::fromStdString(graph->node(node).name);
             QString text = names.join('+');
-            if (group.pattern) text += '[' + QString::fromStdString((*shippedPatterns())[group.pattern].id) + ']';
-            else if (!group.composite.empty()) text += '(' + QString::fromStdString(group.composite) + ')';
+            if (group.pattern)
+                text += '[' + QString::fromStdString((*shippedPatterns())[group.pattern].id) + ']';
+            else if (!group.composite.empty())
+                text += '(' + QString::fromStdString(group.composite) + ')';
             all << text;
         }
         return all.join(' ');
     }
-    std::int64_t matches(const Partition& partition, const char* id) const { return partition.matches[shippedPatterns()->find(id).position()]; }
+    std::int64_t matches(const Partition& partition, const char* id) const {
+        return partition.matches[shippedPatterns()->find(id).position()];
+    }
     std::size_t computeGroups(const Partition& partition) const {
         std::size_t count = 0;
         for (const Group& group : partition.groups)
@@ -97,7 +102,8 @@ struct Bench {
     /// "multiple readers at mm", for the first near miss of a pattern; empty where there is none.
     QString nearMiss(const Partition& partition, const char* id) const {
         for (const NearMiss& miss : partition.nearMisses)
-            if ((*shippedPatterns())[miss.pattern].id == id) return QString::fromStdString(miss.reason + " at " + graph->node(miss.at).name);
+            if ((*shippedPatterns())[miss.pattern].id == id)
+                return QString::fromStdString(miss.reason + " at " + graph->node(miss.at).name);
         return {};
     }
 };

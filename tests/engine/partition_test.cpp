@@ -53,7 +53,8 @@ const char* const blockText = R"(
 Bench block() {
     Bench bench(blockText);
     DecomposedAttention& attention = bench.attention({"qm", "qa"}, {"km", "ka"}, {"vm", "va"}, "n1");
-    attention.nodes = bench.named({"qm", "qa", "km", "ka", "vm", "va", "qr", "kr", "vr", "qt", "kt", "vt", "scores", "scale", "softmax", "context", "ct", "cr", "om", "oa"});
+    attention.nodes = bench.named({"qm", "qa", "km",     "ka",    "vm",      "va",      "qr", "kr", "vr", "qt",
+                                   "kt", "vt", "scores", "scale", "softmax", "context", "ct", "cr", "om", "oa"});
     attention.scores = bench.node("scores");
     attention.softmax = bench.node("softmax");
     attention.context = bench.node("context");
@@ -69,7 +70,8 @@ private slots:
     void nothingFusesWithoutPatterns() {
         const Bench bench = block();
         const Partition partition = bench.preset("none");
-        QCOMPARE(bench.groups(partition), QString("ln1 qm+qa(Linear) km+ka(Linear) vm+va(Linear) qr kr vr qt kt vt scores scale softmax context ct cr om+oa(Linear) add1 ln2 "
+        QCOMPARE(bench.groups(partition), QString("ln1 qm+qa(Linear) km+ka(Linear) vm+va(Linear) qr kr vr qt kt vt "
+                                                  "scores scale softmax context ct cr om+oa(Linear) add1 ln2 "
                                                   "fm+fa(Linear) g1+g2+g3+g4+g5(GELU) pm+pa(Linear) add2"));
     }
 
@@ -80,10 +82,14 @@ private slots:
         bench.viewsStayApart = true;
         const Partition seed = bench.preset("seed");
         QCOMPARE(bench.computeGroups(standard) - bench.computeGroups(seed), std::size_t(5));
-        QCOMPARE(bench.groups(seed), QString("ln1 qm+qa+km+ka+vm+va[parallel.qkv] qr kr vr qt kt vt scores+scale+softmax+context[attention.matmul_mul] ct cr om+oa(Linear) add1 "
-                                             "ln2+fm+fa+g1+g2+g3+g4+g5[linear.linear_bias_gelu] pm+pa(Linear) add2"));
-        QCOMPARE(bench.groups(standard), QString("ln1 qm+qa(Linear) km+ka(Linear) vm+va(Linear) qr kr vr qt kt vt scores scale softmax context ct cr om+oa(Linear) add1 "
-                                                 "ln2+fm+fa+g1+g2+g3+g4+g5[linear.linear_bias_gelu] pm+pa(Linear) add2"));
+        QCOMPARE(bench.groups(seed),
+                 QString("ln1 qm+qa+km+ka+vm+va[parallel.qkv] qr kr vr qt kt vt "
+                         "scores+scale+softmax+context[attention.matmul_mul] ct cr om+oa(Linear) add1 "
+                         "ln2+fm+fa+g1+g2+g3+g4+g5[linear.linear_bias_gelu] pm+pa(Linear) add2"));
+        QCOMPARE(bench.groups(standard),
+                 QString("ln1 qm+qa(Linear) km+ka(Linear) vm+va(Linear) qr kr vr qt kt vt scores scale softmax context "
+                         "ct cr om+oa(Linear) add1 "
+                         "ln2+fm+fa+g1+g2+g3+g4+g5[linear.linear_bias_gelu] pm+pa(Linear) add2"));
         QCOMPARE(bench.matches(seed, "attention.matmul_mul"), 1);
         QCOMPARE(bench.matches(seed, "attention.mul_softmax"), 1);
         QCOMPARE(bench.matches(seed, "attention.softmax_matmul"), 1);
@@ -102,14 +108,19 @@ private slots:
     void defaultTakesViewsIn() {
         const Bench bench = block();
         const Partition partition = bench.preset("default");
-        QCOMPARE(bench.groups(partition), QString("ln1 qm+qa+km+ka+vm+va+qr+kr+vr+qt+kt+vt[parallel.qkv] scores+scale+softmax+context+ct+cr[attention.matmul_mul] "
-                                                  "om+oa+add1[linear.linear_add] ln2+fm+fa+g1+g2+g3+g4+g5[linear.linear_bias_gelu] pm+pa+add2[linear.linear_add]"));
+        QCOMPARE(bench.groups(partition),
+                 QString("ln1 qm+qa+km+ka+vm+va+qr+kr+vr+qt+kt+vt[parallel.qkv] "
+                         "scores+scale+softmax+context+ct+cr[attention.matmul_mul] "
+                         "om+oa+add1[linear.linear_add] ln2+fm+fa+g1+g2+g3+g4+g5[linear.linear_bias_gelu] "
+                         "pm+pa+add2[linear.linear_add]"));
     }
     void flashTakesTheCoreWithItsViews() {
         const Bench bench = block();
         const Partition partition = bench.preset("flash");
-        QCOMPARE(bench.groups(partition), QString("ln1 qm+qa(Linear) km+ka(Linear) vm+va(Linear) qr+kr+vr+qt+kt+vt+scores+scale+softmax+context+ct+cr[region.flash] "
-                                                  "om+oa(Linear) add1 ln2 fm+fa(Linear) g1+g2+g3+g4+g5(GELU) pm+pa(Linear) add2"));
+        QCOMPARE(bench.groups(partition),
+                 QString("ln1 qm+qa(Linear) km+ka(Linear) vm+va(Linear) "
+                         "qr+kr+vr+qt+kt+vt+scores+scale+softmax+context+ct+cr[region.flash] "
+                         "om+oa(Linear) add1 ln2 fm+fa(Linear) g1+g2+g3+g4+g5(GELU) pm+pa(Linear) add2"));
     }
     void flashGoesBeforePairs() {
         const Bench bench = block();
@@ -253,9 +264,16 @@ private slots:
             std::string text = "v0: f32[4,4]\n";
             const int count = 60;
             for (int i = 1; i <= count; ++i) {
-                const auto pick = [&] { return "v" + std::to_string(std::max(0, i - 1 - static_cast<int>(random() % 9))); };
-                const std::array<std::string, 7> ops{"Add(" + pick() + ", " + pick() + ")", "Mul(" + pick() + ", " + pick() + ")", "Relu(" + pick() + ")", "Softmax(" + pick() + ", axis=-1)",
-                                                     "MatMul(" + pick() + ", " + pick() + ")", "Transpose(" + pick() + ", perm=[1,0])", "MatMul(" + pick() + ", w" + std::to_string(i) + ": f32[4,4])"};
+                const auto pick = [&] {
+                    return "v" + std::to_string(std::max(0, i - 1 - static_cast<int>(random() % 9)));
+                };
+                const std::array<std::string, 7> ops{"Add(" + pick() + ", " + pick() + ")",
+                                                     "Mul(" + pick() + ", " + pick() + ")",
+                                                     "Relu(" + pick() + ")",
+                                                     "Softmax(" + pick() + ", axis=-1)",
+                                                     "MatMul(" + pick() + ", " + pick() + ")",
+                                                     "Transpose(" + pick() + ", perm=[1,0])",
+                                                     "MatMul(" + pick() + ", w" + std::to_string(i) + ": f32[4,4])"};
                 text += "v" + std::to_string(i) + " = " + ops[random() % ops.size()] + "\n";
             }
             const Bench bench(text.c_str());
@@ -265,7 +283,9 @@ private slots:
     void costGrowsLinearly() {
         // A toggle on ViT-L is 1,500 nodes: a few milliseconds. Ten blocks of the text are 370 nodes.
         std::string text = "v0: f32[4,4]\n";
-        for (int i = 1; i <= 20000; ++i) text += "v" + std::to_string(i) + (i % 3 ? " = Relu(v" : " = Transpose(v") + std::to_string(i - 1) + (i % 3 ? ")\n" : ", perm=[1,0])\n");
+        for (int i = 1; i <= 20000; ++i)
+            text += "v" + std::to_string(i) + (i % 3 ? " = Relu(v" : " = Transpose(v") + std::to_string(i - 1) +
+                    (i % 3 ? ")\n" : ", perm=[1,0])\n");
         const Bench bench(text.c_str());
         QElapsedTimer timer;
         timer.start();
