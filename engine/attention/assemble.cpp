@@ -59,26 +59,25 @@ bool sameOrigin(const Graph& graph, const Shapes& shapes, ValueId a, ValueId b) 
 
 ValueId sourceOf(const Graph& graph, const RoleTrace& trace) { return trace.linear ? graph.node(trace.linear).input(0) : trace.source; }
 
-ProjectionForm packedForm(const Shapes& shapes, const Graph& graph, const RoleTrace& trace) {
-    const ValueShape& out = shapes.of(graph.node(trace.linear).output());
-    if (!trace.columns || !out.known() || out.dims.empty()) return ProjectionForm::packed;
-    const auto range = columnRange(*trace.columns, out.dims.back());
-    return range && !range->contiguous ? ProjectionForm::packedInterleaved : ProjectionForm::packed;
+std::int64_t columnsOf(const Graph& graph, const Shapes& shapes, NodeId linear) {
+    const ValueShape& out = shapes.of(graph.node(linear).output());
+    if (!out.known() || out.dims.empty()) return 0;
+    return graph.node(linear).is("Conv") && out.dims.size() > 1 ? out.dims[1] : out.dims.back();
 }
 
-/// Width of a role's columns, where its projection is shared.
-std::int64_t roleWidth(const Graph& graph, const Shapes& shapes, const RoleTrace& trace, bool shared, std::int64_t& offset) {
-    if (!trace.linear) return 0;
-    const ValueShape& out = shapes.of(graph.node(trace.linear).output());
-    if (!out.known() || out.dims.empty()) return 0;
-    const std::int64_t columns = graph.node(trace.linear).is("Conv") && out.dims.size() > 1 ? out.dims[1] : out.dims.back();
-    offset = 0;
-    if (!shared) return columns;
-    if (!trace.columns) return 0;
-    const auto range = columnRange(*trace.columns, columns);
-    if (!range) return 0;
-    offset = range->offset;
-    return range->width;
+/// Columns of a role in the projection that it shares with others.
+std::optional<ColumnRange> sharedRange(const Graph& graph, const Shapes& shapes, const RoleTrace& role, const Roles& roles) {
+    std::vector<const RoleTrace*> others;
+    for (const RoleTrace* other : {&roles.q, &roles.k, &roles.v})
+        if (other != &role && other->linear == role.linear) others.push_back(other);
+    const std::int64_t columns = columnsOf(graph, shapes, role.linear);
+    if (const RoleStage* stage = ownStage(role, others, columns)) return columnRange(stage->view, columns);
+    return role.columns ? columnRange(*role.columns, columns) : std::nullopt;
+}
+
+ProjectionForm packedForm(const Graph& graph, const Shapes& shapes, const RoleTrace& role, const Roles& roles) {
+    const auto range = sharedRange(graph, shapes, role, roles);
+    return range && !range->contiguous ? ProjectionForm::packedInterleaved : ProjectionForm::packed;
 }
 
 std::int64_t headsFromOperand(const Shapes& shapes, ValueId operand) {
@@ -108,13 +107,19 @@ void assembleRoles(const Graph& graph, const Shapes& shapes, const Roles& roles,
 
     const bool qk = q.linear && q.linear == k.linear, kv = k.linear && k.linear == v.linear, qv = q.linear && q.linear == v.linear;
     if (!k.linear && !v.linear && !q.linear) spec.projections = ProjectionForm::none;
-    else if (kv) spec.projections = packedForm(shapes, graph, k);
-    else if (qk) spec.projections = packedForm(shapes, graph, k);
+    else if (kv) spec.projections = packedForm(graph, shapes, k, roles);
+    else if (qk) spec.projections = packedForm(graph, shapes, k, roles);
     else if (!k.linear && !v.linear) spec.projections = ProjectionForm::none;
     else spec.projections = ProjectionForm::separate;
 
     const auto place = [&](std::optional<Projection>& projection, const RoleTrace& trace, bool shared) {
-        if (projection) projection->width = roleWidth(graph, shapes, trace, shared, projection->offset);
+        if (!projection) return;
+        projection->width = shared ? 0 : columnsOf(graph, shapes, trace.linear);
+        if (!shared) return;
+        if (const auto range = sharedRange(graph, shapes, trace, roles)) {
+            projection->offset = range->offset;
+            projection->width = range->width;
+        }
     };
     place(spec.projectionQ, q, qk || qv);
     place(spec.projectionK, k, qk || kv);

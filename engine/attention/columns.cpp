@@ -99,4 +99,30 @@ std::optional<ColumnRange> columnRange(const ColumnView& view, std::int64_t colu
     return range;
 }
 
+namespace {
+
+bool overlap(const ColumnRange& a, const ColumnRange& b) {
+    for (const auto& [beginA, lengthA] : a.runs)
+        for (const auto& [beginB, lengthB] : b.runs)
+            if (beginA < beginB + lengthB && beginB < beginA + lengthA) return true;
+    return false;
+}
+
+} // namespace
+
+const RoleStage* ownStage(const RoleTrace& role, const std::vector<const RoleTrace*>& others, std::int64_t columns) {
+    std::vector<ColumnRange> taken;
+    for (const RoleTrace* other : others) {
+        if (other->stages.empty()) return nullptr;
+        auto range = columnRange(other->stages.back().view, columns);
+        if (!range) return nullptr;
+        taken.push_back(std::move(*range));
+    }
+    for (const RoleStage& stage : role.stages) {
+        const auto range = columnRange(stage.view, columns);
+        if (range && std::none_of(taken.begin(), taken.end(), [&](const ColumnRange& each) { return overlap(*range, each); })) return &stage;
+    }
+    return nullptr;
+}
+
 } // namespace triptych

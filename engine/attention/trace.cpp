@@ -80,7 +80,6 @@ private:
         if (node.is("Split") || node.is("Slice") || node.is("Gather")) {
             if (constant(node.input(0))) return false;
             if (node.is("Gather") && !constant(node.input(1))) return false;
-            m_trace.selectors.push_back(id);
             return take(id, node.input(0));
         }
         if (node.is("Expand") || node.is("Tile")) {
@@ -263,6 +262,7 @@ private:
             const ValueId to = i == 0 ? m_trace.operand : readBy(m_trace.path[i - 1], id);
             if (!apply(view, node, from, to)) return;
             from = to;
+            if (node.is("Split") || node.is("Slice") || node.is("Gather")) m_trace.stages.push_back({id, to, view});
             if (node.is("Expand") || node.is("Tile") || node.is("Concat") || node.op == "RotaryEmbedding" || node.is("Pad")) break;
         }
         m_trace.columns = std::move(view);

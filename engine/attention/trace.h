@@ -23,6 +23,13 @@ struct ColumnView {
     bool slice(std::size_t axis, std::int64_t begin, std::int64_t length, std::int64_t step);
 };
 
+/// A cut of a packed projection on the way to an operand.
+struct RoleStage {
+    NodeId selector; ///< Split, Slice or Gather
+    ValueId value;   ///< what it hands on
+    ColumnView view; ///< of that value
+};
+
 /// What was met on the way from a product's operand back to its source.
 struct RoleTrace {
     ValueId operand;                     ///< where the walk began
@@ -33,7 +40,7 @@ struct RoleTrace {
     bool scaled = false;
     std::set<std::string> extras;        ///< "rope", "qk_norm", "kv_cache", "kv_repeat", "cast", "cosine"
     std::optional<ColumnView> columns;   ///< which columns of the projection reach the operand; empty: can't be told
-    std::vector<NodeId> selectors;       ///< Split, Slice and Gather nodes that cut a packed projection
+    std::vector<RoleStage> stages;       ///< Split, Slice and Gather nodes that cut it, from the projection on
     NodeId bias;                         ///< the Add of a 1-D bias right behind the product
     bool ambiguous = false;              ///< more than one projection feeds it
 };
@@ -52,5 +59,8 @@ struct ColumnRange {
     std::vector<std::pair<std::int64_t, std::int64_t>> runs;
 };
 std::optional<ColumnRange> columnRange(const ColumnView& view, std::int64_t columns);
+
+/// The first cut behind which `role` shares no column with `others` (roles of the same projection); null where there is none.
+const RoleStage* ownStage(const RoleTrace& role, const std::vector<const RoleTrace*>& others, std::int64_t columns);
 
 } // namespace triptych
