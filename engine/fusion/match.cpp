@@ -9,6 +9,7 @@ struct Matcher::Search {
     const OnMatch& onMatch;
     Binding binding;
     int trials = 0;
+    bool wantsNearMiss = false;
     bool matched = false, done = false;
     std::optional<Objection> nearMiss;
     static constexpr int maxTrials = 64; ///< operands of Add and Mul can be swapped: a few ways each
@@ -51,7 +52,8 @@ bool Matcher::fits(const Compiled& compiled, std::size_t node, UnitId unit) cons
     return false;
 }
 
-void Matcher::matchesAt(UnitId root, const OnMatch& onMatch, const OnNearMiss& onNearMiss) const {
+void Matcher::matchesAt(UnitId root, const OnMatch& onMatch, const WantsNearMiss& wantsNearMiss,
+                        const OnNearMiss& onNearMiss) const {
     std::vector<std::size_t> candidates;
     for (const int symbol : m_unitSymbols[root])
         if (symbol >= 0)
@@ -63,7 +65,7 @@ void Matcher::matchesAt(UnitId root, const OnMatch& onMatch, const OnNearMiss& o
         const Compiled& compiled = m_compiled[position];
         const std::size_t last = compiled.variant->nodes.size() - 1;
         if (!fits(compiled, last, root)) continue;
-        Search search{compiled, onMatch, {}, 0, false, false, {}};
+        Search search{compiled, onMatch, {}, 0, wantsNearMiss(compiled.pattern), false, false, {}};
         search.binding.units.resize(last + 1);
         search.binding.operands.assign(compiled.variant->steps.size(), -1);
         search.binding.units[last] = root;
@@ -108,7 +110,7 @@ void Matcher::judge(Search& search) const {
     const Condition* failed = nullptr;
     for (const Condition& condition : search.compiled.variant->conditions) {
         if (holds(m_context, *search.compiled.variant, condition, search.binding, nullptr)) continue;
-        if (failed) return; // two conditions failed: not near
+        if (failed || !search.wantsNearMiss) return; // two failed: not near
         failed = &condition;
     }
     if (!failed) {

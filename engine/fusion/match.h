@@ -17,8 +17,11 @@ public:
     using OnMatch = std::function<bool(PatternId, const Binding&)>;
     /// Is told of a pattern whose operators all fit while exactly one condition fails.
     using OnNearMiss = std::function<void(PatternId, const Objection&)>;
+    /// Whether to look for near misses of a pattern at all: explaining one costs more than finding it.
+    using WantsNearMiss = std::function<bool(PatternId)>;
     /// Patterns whose root may be this unit, in library order.
-    void matchesAt(UnitId root, const OnMatch& onMatch, const OnNearMiss& onNearMiss) const;
+    void matchesAt(UnitId root, const OnMatch& onMatch, const WantsNearMiss& wantsNearMiss,
+                   const OnNearMiss& onNearMiss) const;
 
 private:
     struct Compiled {

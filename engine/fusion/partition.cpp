@@ -133,15 +133,16 @@ private:
         const auto onNearMiss = [&](PatternId pattern, const Objection& objection) {
             miss(pattern, m_units[objection.at].root(), objection.reason, objection.detail);
         };
+        const auto wantsNearMiss = [&](PatternId pattern) {
+            return m_missesOf[pattern.position()].size() < maxNearMissesOfPattern;
+        };
         for (std::size_t i = 0; i < m_units.size(); ++i) {
             if (i % 1024 == 0 && job.stopped()) return false;
             const UnitId root(i);
-            matcher.matchesAt(
-                root,
-                [&](PatternId pattern, const Binding& binding) {
-                    return !on(pattern) || apply(pattern, binding, root);
-                },
-                onNearMiss);
+            const auto onMatch = [&](PatternId pattern, const Binding& binding) {
+                return !on(pattern) || apply(pattern, binding, root);
+            };
+            matcher.matchesAt(root, onMatch, wantsNearMiss, onNearMiss);
         }
         return true;
     }
