@@ -1,0 +1,131 @@
+#include "attention/rewrite.h"
+
+#include <algorithm>
+
+namespace triptych {
+
+ValueId Emitter::op(const std::string& role, const char* type, std::vector<ValueId> inputs, std::vector<Attribute> attributes, ValueId output) {
+    Node node;
+    node.name = m_prefix + "/" + role + "/" + type;
+    for (int copy = 1; std::find(m_names.begin(), m_names.end(), node.name) != m_names.end(); ++copy) node.name = m_prefix + "/" + role + "/" + type + "_" + std::to_string(copy);
+    node.op = type;
+    node.scope = m_scope;
+    node.inputs = std::move(inputs);
+    node.outputs = {output ? output : m_builder.newValue(node.name + "_output")};
+    node.attributes = Attributes(std::move(attributes));
+    const ValueId result = node.outputs[0];
+    m_names.push_back(node.name);
+    m_nodes.push_back(m_builder.addNode(std::move(node), m_sources));
+    return result;
+}
+
+ValueId Emitter::transpose(const std::string& role, ValueId value, std::vector<std::int64_t> perm, ValueId output) {
+    return op(role, "Transpose", {value}, {{"perm", std::move(perm), {}}}, output);
+}
+
+ValueId Emitter::reshape(const std::string& role, ValueId value, Dims dims, ValueId output) {
+    return op(role, "Reshape", {value, integers(m_prefix + "/" + role + "/shape", std::move(dims))}, {}, output);
+}
+
+ValueId Emitter::integers(const std::string& name, std::vector<std::int64_t> values) {
+    const auto count = static_cast<Dim>(values.size());
+    return m_builder.addInitializer(makeTensor(name, {count}, values));
+}
+
+ValueId Emitter::scalar(const std::string& name, DataType type, double value) {
+    const auto bytes = encodeTensor([&] {
+        HostTensor one = HostTensor::zeros(type, {});
+        std::visit([&](auto& all) { all[0] = static_cast<typename std::decay_t<decltype(all)>::value_type>(value); }, one.values);
+        one.normalise();
+        return one;
+    }());
+    auto tensor = std::make_shared<Tensor>();
+    tensor->name = name;
+    tensor->type = type;
+    tensor->payload.place = Payload::Place::memory;
+    tensor->payload.length = bytes.size();
+    tensor->payload.bytes = std::make_shared<const std::vector<std::byte>>(bytes);
+    return m_builder.addInitializer(std::move(tensor));
+}
+
+ValueId Emitter::copy(const std::string& role, const Node& node, std::vector<ValueId> inputs) {
+    return op(role, node.op.c_str(), std::move(inputs), node.attributes.items());
+}
+
+std::optional<WeightSource> weightSource(const Graph& graph, ValueId value) {
+    WeightSource source;
+    for (int steps = 0; steps < 8 && value; ++steps) {
+        if (graph.value(value).initializer) {
+            source.tensor = graph.value(value).initializer;
+            return source;
+        }
+        const NodeId id = graph.producer(value);
+        if (!id) return std::nullopt;
+        const Node& node = graph.node(id);
+        if (node.is("Transpose")) {
+            const auto* perm = node.attributes.integers("perm");
+            if (perm && *perm != std::vector<std::int64_t>{1, 0}) return std::nullopt;
+            source.transposed = !source.transposed;
+        } else if (node.is("Constant") && node.attributes.tensor("value")) {
+            source.tensor = node.attributes.tensor("value");
+            return source;
+        } else if (!node.is("Identity")) {
+            return std::nullopt;
+        }
+        value = node.input(0);
+    }
+    return std::nullopt;
+}
+
+TensorPtr cutTensor(const WeightSource& source, const std::vector<std::pair<std::int64_t, std::int64_t>>& runs, std::size_t axis, std::string name) {
+    auto cut = std::make_shared<Tensor>();
+    cut->name = std::move(name);
+    cut->type = source.tensor->type;
+    cut->dims = source.tensor->dims;
+    if (source.transposed && cut->dims.size() == 2) std::swap(cut->dims[0], cut->dims[1]);
+    cut->dims[axis] = 0;
+    for (const auto& [begin, length] : runs) {
+        cut->payload.parts.push_back({source.tensor, source.transposed, begin, length});
+        cut->dims[axis] += length;
+    }
+    cut->payload.axis = static_cast<int>(axis);
+    cut->payload.length = cut->byteSize().value_or(0);
+    const bool absent = source.tensor->payload.place == Payload::Place::absent;
+    cut->payload.place = absent ? Payload::Place::absent : Payload::Place::derived;
+    if (absent) cut->payload.missing = "cut from " + source.tensor->name + ", which is not in the file";
+    return cut;
+}
+
+std::optional<ValueId> ownProjection(Emitter& emit, const Graph& graph, const RoleTrace& role, const ColumnRange& range, const std::string& roleName,
+                                     const std::string& weightPrefix, std::vector<std::string>& names, ValueId input) {
+    const Node& product = graph.node(role.linear);
+    const auto weight = weightSource(graph, product.input(1));
+    if (!weight || weight->tensor->dims.size() != 2 || (!product.is("MatMul") && !product.is("Gemm"))) return std::nullopt;
+    const bool turned = product.is("Gemm") && product.attributes.integer("transB", 0) != 0;
+    std::vector<ValueId> inputs{input ? input : product.input(0), emit.builder().addInitializer(cutTensor(*weight, range.runs, turned ? 0 : 1, weightPrefix + "." + roleName + "_weight"))};
+    const auto bias = [&](ValueId value) -> std::optional<ValueId> {
+        const auto source = weightSource(graph, value);
+        if (!source || source->tensor->dims.size() != 1) return std::nullopt;
+        return emit.builder().addInitializer(cutTensor(*source, range.runs, 0, weightPrefix + "." + roleName + "_bias"));
+    };
+    std::optional<ValueId> added;
+    if (const ValueId given = product.input(2)) {
+        if (!(added = bias(given))) return std::nullopt;
+        inputs.push_back(*added);
+    }
+    std::optional<ValueId> sum;
+    if (role.bias) {
+        const Node& add = graph.node(role.bias);
+        sum = bias(add.input(0) == product.output() ? add.input(1) : add.input(0));
+        if (!sum) return std::nullopt;
+    }
+    ValueId value = emit.copy(roleName + "_proj", product, std::move(inputs));
+    names.push_back(emit.names().back());
+    if (sum) {
+        value = emit.op(roleName + "_proj", "Add", {value, *sum});
+        names.push_back(emit.names().back());
+    }
+    return value;
+}
+
+} // namespace triptych

@@ -1,0 +1,63 @@
+#pragma once
+// A graph under rewriting: what decomposition adds to it. Private to engine/attention.
+
+#include "attention/assemble.h"
+#include "attention/decompose.h"
+
+namespace triptych {
+
+/// Adds nodes with names below a prefix, all with the same sources.
+class Emitter {
+public:
+    Emitter(GraphBuilder& builder, std::string prefix, std::string scope, std::vector<SourceId> sources)
+        : m_builder(builder), m_prefix(std::move(prefix)), m_scope(std::move(scope)), m_sources(std::move(sources)) {}
+
+    /// One node of ai.onnx with one output; `role` ends its name: PREFIX/ROLE/OP.
+    ValueId op(const std::string& role, const char* type, std::vector<ValueId> inputs, std::vector<Attribute> attributes = {}, ValueId output = {});
+    ValueId transpose(const std::string& role, ValueId value, std::vector<std::int64_t> perm, ValueId output = {});
+    ValueId reshape(const std::string& role, ValueId value, Dims dims, ValueId output = {});
+    ValueId integers(const std::string& name, std::vector<std::int64_t> values);
+    ValueId scalar(const std::string& name, DataType type, double value);
+    /// A copy of a node with other inputs and outputs.
+    ValueId copy(const std::string& role, const Node& node, std::vector<ValueId> inputs);
+
+    GraphBuilder& builder() { return m_builder; }
+    std::vector<NodeId>& nodes() { return m_nodes; }
+    const std::string& prefix() const { return m_prefix; }
+    /// Names of nodes added so far, in order: ids change when the graph is finished.
+    const std::vector<std::string>& names() const { return m_names; }
+
+private:
+    GraphBuilder& m_builder;
+    std::string m_prefix, m_scope;
+    std::vector<SourceId> m_sources;
+    std::vector<NodeId> m_nodes;
+    std::vector<std::string> m_names;
+};
+
+/// Names of nodes, until the graph is finished and has ids.
+struct NamedAttention {
+    std::vector<std::string> nodes, q, k, v;
+    std::string scores, softmax, context;
+    ValueId inputQ, inputK, inputV;
+    bool rewritten = false, wasPacked = false;
+};
+
+/// The initializer behind a constant value, through Identity and Transpose.
+struct WeightSource {
+    TensorPtr tensor;
+    bool transposed = false;
+};
+std::optional<WeightSource> weightSource(const Graph& graph, ValueId value);
+
+/// Columns of a weight or bias as a tensor of its own. `axis` is that of the columns in the value.
+TensorPtr cutTensor(const WeightSource& source, const std::vector<std::pair<std::int64_t, std::int64_t>>& runs, std::size_t axis, std::string name);
+
+/// One role's own product and bias out of a packed one; none where the weight can't be cut. Adds the names to `names`.
+std::optional<ValueId> ownProjection(Emitter& emit, const Graph& graph, const RoleTrace& role, const ColumnRange& range, const std::string& roleName,
+                                     const std::string& weightPrefix, std::vector<std::string>& names, ValueId input = {});
+
+/// Q, K, V of an opaque attention as it is documented; false where an option is not known, with the reason.
+Result<NamedAttention> expandOpaque(Emitter& emit, const Graph& graph, const Shapes& shapes, const AttentionSpec& spec, Expansion expansion);
+
+} // namespace triptych
