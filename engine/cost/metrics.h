@@ -45,6 +45,7 @@ struct CostInput {
     Precision precision = Precision::file;
     std::vector<NodeId> attentionNodes; ///< for attentionBytes
     bool seedConstants = false;         ///< preset seed: the research's 7.5 us a launch
+    std::map<NodeId, GroupMetrics> expansions; ///< opaque nodes: what their expansion costs, counted in their place
 };
 
 /// Cost: linear in nodes, apart from the cache simulation, which is linear in tensor uses.
