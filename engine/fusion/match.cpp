@@ -74,6 +74,16 @@ void Matcher::matchesAt(UnitId root, const OnMatch& onMatch, const WantsNearMiss
     }
 }
 
+namespace {
+
+/// Words that say which operator is meant rather than what is asked of it: where one fails, nothing was missed.
+bool tellsOperatorsApart(Word word) {
+    return word == Word::copies || word == Word::dense || word == Word::otherRandom || word == Word::swapsLast ||
+           word == Word::shapeFromArithmetic;
+}
+
+} // namespace
+
 /// Tries every operand for the edge of this step, then goes on to the next.
 void Matcher::step(Search& search, std::size_t at) const {
     const MatchVariant& variant = *search.compiled.variant;
@@ -110,7 +120,7 @@ void Matcher::judge(Search& search) const {
     const Condition* failed = nullptr;
     for (const Condition& condition : search.compiled.variant->conditions) {
         if (holds(m_context, *search.compiled.variant, condition, search.binding, nullptr)) continue;
-        if (failed || !search.wantsNearMiss) return; // two failed: not near
+        if (failed || !search.wantsNearMiss || tellsOperatorsApart(condition.word)) return; // two failed: not near
         failed = &condition;
     }
     if (!failed) {

@@ -21,6 +21,8 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <set>
+#include <tuple>
 
 namespace triptych {
 
@@ -34,7 +36,7 @@ constexpr std::size_t maxNearMissesOfPattern = 40;
 /// A rule that joined units.
 struct Contribution {
     PatternId pattern;
-    std::size_t size; ///< units that it joined: the largest names the group
+    std::size_t size, compute; ///< units that it joined, and compute operators among them: the largest names the group
     UnitId from, to;
 };
 
@@ -64,8 +66,12 @@ private:
 
     void miss(PatternId pattern, NodeId at, std::string reason, std::string detail) {
         std::vector<NearMiss>& misses = m_missesOf[pattern.position()];
-        if (misses.size() < maxNearMissesOfPattern)
-            misses.push_back({pattern, at, std::move(reason), std::move(detail)});
+        if (misses.size() == maxNearMissesOfPattern) return;
+        // One operator may be looked at from several of its readers, with the same outcome.
+        const bool repeated = std::any_of(misses.begin(), misses.end(), [&](const NearMiss& earlier) {
+            return earlier.at == at && earlier.reason == reason && earlier.detail == detail;
+        });
+        if (!repeated) misses.push_back({pattern, at, std::move(reason), std::move(detail)});
     }
     /// @returns whether the units are one group now.
     bool join(PatternId pattern, const std::vector<UnitId>& units, NodeId at) {
@@ -82,8 +88,14 @@ private:
             break;
         }
         ++m_result.matches[pattern.position()];
-        m_contributions[units.front()].push_back({pattern, units.size(), units.front(), units.back()});
+        m_contributions[units.front()].push_back(
+            {pattern, units.size(), computeUnits(units), units.front(), units.back()});
         return true;
+    }
+
+    std::size_t computeUnits(const std::vector<UnitId>& units) const {
+        return static_cast<std::size_t>(std::count_if(
+            units.begin(), units.end(), [&](UnitId unit) { return m_units[unit].nodeClass == NodeClass::compute; }));
     }
 
     void regions() {
@@ -158,9 +170,11 @@ private:
             if (m_closed[unit]) return false;
         }
         if (!fitsKernel(pattern, units)) {
-            miss(pattern, at, "second product",
-                 fmt::format("{} would bring another matrix product into the group than its kernel holds",
-                             describe(m_input.graph, at)));
+            const bool none = m_library[pattern].rule->products == 0;
+            miss(pattern, at, none ? "product in the group" : "second product",
+                 fmt::format("{} would come into one group with {}", describe(m_input.graph, at),
+                             none ? "a matrix product, and the kernel holds none"
+                                  : "more matrix products than the kernel holds"));
             return false;
         }
         std::size_t size = 0;
@@ -229,8 +243,8 @@ private:
     /// equals.
     PatternId nameOf(const std::vector<Contribution>& contributions) const {
         const auto weight = [&](const Contribution& contribution) {
-            return contribution.size +
-                   (m_library[contribution.pattern].kind == PatternKind::sequential ? 0 : m_units.size());
+            const bool sequential = m_library[contribution.pattern].kind == PatternKind::sequential;
+            return std::tuple(!sequential, contribution.compute, contribution.size);
         };
         const Contribution* best = &contributions.front();
         for (const Contribution& next : contributions)
