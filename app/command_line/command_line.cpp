@@ -1,0 +1,230 @@
+#include "command_line/command_line.h"
+
+#include "command_line/requirement.h"
+#include "open_window.h"
+#include "drawing/draw.h"
+#include "paint_file.h"
+#include "report/json.h"
+#include "report/text.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+namespace triptych {
+
+namespace {
+
+/// Options that every analysis takes.
+struct AnalysisArguments {
+    std::string file;
+    std::vector<std::string> bindings;
+    std::string precision = "file";
+    AnalysisOptions options;
+    bool quiet = false, progress = false;
+};
+
+void addAnalysisOptions(CLI::App& command, AnalysisArguments& arguments) {
+    command.add_option("FILE", arguments.file, "an ONNX model")->required();
+    command.add_option("--bind", arguments.bindings, "NAME=N: a symbolic dimension of an input")->take_all()->allow_extra_args(false);
+    command.add_option("--hardware", arguments.options.hardware, "hardware profile")->capture_default_str();
+    command.add_option("--runtime", arguments.options.runtime, "what costs a launch")->capture_default_str();
+    command.add_option("--precision", arguments.precision, "fp32, fp16, bf16 or file")->capture_default_str()->check(CLI::IsMember({"fp32", "fp16", "bf16", "file"}));
+    command.add_option("--preset", arguments.options.preset, "named sets of patterns, joined by commas")->capture_default_str();
+    command.add_option("--patterns", arguments.options.patternFiles, "a file with more patterns")->allow_extra_args(false);
+    command.add_option("--enable", arguments.options.enable, "switch a pattern on")->allow_extra_args(false);
+    command.add_option("--disable", arguments.options.disable, "switch a pattern off")->allow_extra_args(false);
+    command.add_flag("--quiet", arguments.quiet, "no warnings");
+    command.add_flag("--progress", arguments.progress, "say which stage runs");
+}
+
+int complain(const std::string& file, const Failure& failure, int status) {
+    std::fprintf(stderr, "triptych: %s%s%s\n", file.c_str(), file.empty() ? "" : ": ", failure.message().c_str());
+    return status;
+}
+
+/// Text to bindings and precision; exit status 2 where it doesn't parse.
+Result<void> complete(AnalysisArguments& arguments) {
+    for (const std::string& binding : arguments.bindings) {
+        const std::size_t equals = binding.find('=');
+        char* end = nullptr;
+        const std::int64_t size = equals == std::string::npos ? -1 : std::strtoll(binding.c_str() + equals + 1, &end, 10);
+        if (equals == std::string::npos || equals == 0 || !end || *end != '\0' || end == binding.c_str() + equals + 1) return fail("options", "'" + binding + "' is no binding", "write NAME=N");
+        arguments.options.bindings[binding.substr(0, equals)] = size;
+    }
+    arguments.options.precision = arguments.precision == "fp32"   ? Precision::fp32
+                                  : arguments.precision == "fp16" ? Precision::fp16
+                                  : arguments.precision == "bf16" ? Precision::bf16
+                                                                  : Precision::file;
+    return {};
+}
+
+/// Which exit status a failed analysis has: wrong options are usage, all else is the file.
+int statusOf(const Failure& failure) { return failure.stage == "options" || failure.stage == "bindings" ? exitUsage : exitUnreadable; }
+
+Job jobFor(const AnalysisArguments& arguments) {
+    Job job;
+    if (arguments.progress) job.progress = [](std::string_view stage, double part) { std::fprintf(stderr, "%.*s %.0f %%\n", static_cast<int>(stage.size()), stage.data(), part * 100); };
+    return job;
+}
+
+/// Analyses, with the effect of every pattern; prints what is wrong and gives the exit status otherwise.
+tl::expected<std::shared_ptr<Analysis>, int> analyzed(AnalysisArguments& arguments, bool withEffects) {
+    if (const auto ready = complete(arguments); !ready) return tl::unexpected(complain(arguments.file, ready.error(), exitUsage));
+    const Job job = jobFor(arguments);
+    const auto analysis = analyze(std::filesystem::path(arguments.file), arguments.options, job);
+    if (!analysis) return tl::unexpected(complain(arguments.file, analysis.error(), statusOf(analysis.error())));
+    auto full = std::make_shared<Analysis>(**analysis);
+    if (withEffects) full->marginals = marginalEffects(*full, job);
+    return full;
+}
+
+int writeOutput(const std::string& path, const std::string& text) {
+    if (const auto written = writeFile(path, text); !written) return complain(path, written.error(), exitUnwritable);
+    return exitDone;
+}
+
+struct AnalyzeArguments : AnalysisArguments {
+    std::string json;
+    bool withGraphs = false;
+    std::vector<std::string> requirements;
+};
+
+int runAnalyze(AnalyzeArguments& arguments) {
+    const auto analysis = analyzed(arguments, true);
+    if (!analysis) return analysis.error();
+    if (!arguments.json.empty()) {
+        if (const int status = writeOutput(arguments.json, analysisJson(**analysis, {arguments.withGraphs})); status != exitDone) return status;
+    } else if (!arguments.quiet) {
+        std::fputs(analysisTable(**analysis).c_str(), stdout);
+    }
+    int status = exitDone;
+    for (const std::string& requirement : arguments.requirements) {
+        const auto verdict = checkRequirement(requirement, **analysis);
+        if (!verdict) return complain("", verdict.error(), exitUsage);
+        if (verdict->holds) continue;
+        std::fprintf(stderr, "triptych: %s: required %s, but it is %s\n", arguments.file.c_str(), requirement.c_str(), verdict->actual.c_str());
+        status = exitCheckFailed;
+    }
+    return status;
+}
+
+struct ExportArguments : AnalysisArguments {
+    std::string view = "both", format = "svg", output, theme = "light";
+    bool collapse = false;
+};
+
+int exportDrawing(const ExportArguments& arguments, const Analysis& analysis) {
+    LayoutOptions options;
+    options.expandAll = !arguments.collapse;
+    options.collapseRepeats = arguments.collapse;
+    LayoutPtr layouts[2];
+    const Projected* projected[2] = {&analysis.baseline, &analysis.enhanced};
+    for (int side = 0; side < 2; ++side) {
+        const Decomposition* decomposition = side == 0 ? nullptr : analysis.decomposition.get();
+        auto layout = layOut(*projected[side], analysis.attentions, decomposition, options);
+        if (!layout) return complain(arguments.file, layout.error(), exitUnreadable);
+        layouts[side] = *layout;
+    }
+    const View view = arguments.view == "baseline" ? View::baseline : arguments.view == "enhanced" ? View::enhanced : View::both;
+    const DisplayList sheet = drawSheet(analysis, *layouts[0], *layouts[1], view);
+    const Theme& theme = arguments.theme == "dark" ? darkTheme() : lightTheme();
+    if (arguments.format == "svg") return writeOutput(arguments.output, writeSvg(sheet, theme, analysis.model->path.filename().string()));
+    const auto painted = paintToFile(sheet, theme, arguments.output, arguments.format == "png" ? PaintFormat::png : PaintFormat::pdf);
+    return painted ? exitDone : complain(arguments.output, painted.error(), exitUnwritable);
+}
+
+int runExport(ExportArguments& arguments) {
+    const auto analysis = analyzed(arguments, arguments.format == "md");
+    if (!analysis) return analysis.error();
+    const Analysis& a = **analysis;
+    if (arguments.format == "md") return writeOutput(arguments.output, analysisMarkdown(a));
+    if (arguments.format == "csv") {
+        std::string text;
+        if (arguments.view != "enhanced") text += partitionCsv(a, a.baseline);
+        if (arguments.view != "baseline") text += partitionCsv(a, a.enhanced);
+        return writeOutput(arguments.output, text);
+    }
+    return exportDrawing(arguments, a);
+}
+
+struct DiagnoseArguments : AnalysisArguments {
+    bool strict = false;
+};
+
+int runDiagnose(DiagnoseArguments& arguments) {
+    const auto analysis = analyzed(arguments, false);
+    if (!analysis) return analysis.error();
+    std::fputs(diagnosisText(**analysis).c_str(), stdout);
+    return arguments.strict && !(*analysis)->attentions.unrecognised.empty() ? exitCheckFailed : exitDone;
+}
+
+} // namespace
+
+int runCommandLine(int argc, char** argv) {
+    CLI::App app("What would fuse in this ONNX transformer, what it would really save, and why something did not fuse.", "triptych");
+    app.require_subcommand(0, 1);
+    OpenRequest window;
+    app.add_option("FILE", window.file, "an ONNX model to open in the window");
+
+    AnalyzeArguments analyzeArguments;
+    CLI::App* analyzeCommand = app.add_subcommand("analyze", "everything the window knows, as a table or as JSON");
+    addAnalysisOptions(*analyzeCommand, analyzeArguments);
+    analyzeCommand->add_option("--json", analyzeArguments.json, "write JSON to this file");
+    analyzeCommand->add_flag("--with-graphs", analyzeArguments.withGraphs, "each graph's nodes in the JSON too");
+    analyzeCommand->add_option("--require", analyzeArguments.requirements, "KEY OP NUMBER, as launches<=180: exit 1 where it doesn't hold")->allow_extra_args(false);
+
+    ExportArguments exportArguments;
+    CLI::App* exportCommand = app.add_subcommand("export", "a diagram or a report");
+    addAnalysisOptions(*exportCommand, exportArguments);
+    exportCommand->add_option("--view", exportArguments.view, "baseline, enhanced or both")->check(CLI::IsMember({"baseline", "enhanced", "both"}))->capture_default_str();
+    exportCommand->add_option("--format", exportArguments.format, "svg, png, pdf, md or csv")->check(CLI::IsMember({"svg", "png", "pdf", "md", "csv"}))->capture_default_str();
+    exportCommand->add_option("--theme", exportArguments.theme, "light or dark")->check(CLI::IsMember({"light", "dark"}))->capture_default_str();
+    exportCommand->add_option("-o,--output", exportArguments.output, "the file to write")->required();
+    exportCommand->add_flag("--collapse", exportArguments.collapse, "repeated blocks as one box");
+
+    DiagnoseArguments diagnoseArguments;
+    CLI::App* diagnoseCommand = app.add_subcommand("diagnose", "what blocked every attention and every pattern that nearly matched");
+    addAnalysisOptions(*diagnoseCommand, diagnoseArguments);
+    diagnoseCommand->add_flag("--strict", diagnoseArguments.strict, "exit 1 where any attention is unrecognised");
+
+    bool patternsAsJson = false;
+    CLI::App* patternsCommand = app.add_subcommand("patterns", "the pattern library");
+    patternsCommand->add_flag("--json", patternsAsJson, "as JSON");
+
+    AnalysisArguments openArguments;
+    std::string size = "1600x1000";
+    CLI::App* openCommand = app.add_subcommand("open", "the window; with --screenshot it saves a picture of itself and ends");
+    addAnalysisOptions(*openCommand, openArguments);
+    openCommand->add_option("--screenshot", window.screenshot, "PNG to save once both graphs are painted");
+    openCommand->add_option("--size", size, "WIDTHxHEIGHT")->capture_default_str();
+    openCommand->add_option("--timings", window.timings, "JSON with the milliseconds of each stage");
+    openCommand->add_option("--theme", window.theme, "light or dark")->check(CLI::IsMember({"light", "dark"}));
+    openCommand->add_option("--select", window.select, "name of a node to select");
+
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::Success& asked) { // --help
+        return app.exit(asked);
+    } catch (const CLI::ParseError& error) {
+        std::fprintf(stderr, "triptych: %s; see triptych --help\n", error.what());
+        return exitUsage;
+    }
+    if (analyzeCommand->parsed()) return runAnalyze(analyzeArguments);
+    if (exportCommand->parsed()) return runExport(exportArguments);
+    if (diagnoseCommand->parsed()) return runDiagnose(diagnoseArguments);
+    if (patternsCommand->parsed()) {
+        const LibraryPtr library = shippedPatterns();
+        std::fputs((patternsAsJson ? patternsJson(*library) : patternsTable(*library)).c_str(), stdout);
+        return exitDone;
+    }
+    if (openCommand->parsed()) {
+        if (const auto ready = complete(openArguments); !ready) return complain(openArguments.file, ready.error(), exitUsage);
+        if (std::sscanf(size.c_str(), "%dx%d", &window.width, &window.height) != 2 || window.width < 200 || window.height < 150 || window.width > 16000 || window.height > 16000)
+            return complain("", {"options", "", "'" + size + "' is no size", "write WIDTHxHEIGHT, as 1600x1000"}, exitUsage);
+        window.file = openArguments.file;
+        window.options = openArguments.options;
+    }
+    return openWindow(argc, argv, window);
+}
+
+} // namespace triptych
