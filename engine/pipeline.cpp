@@ -58,6 +58,43 @@ std::vector<NodeId> attentionNodes(const Decomposition* decomposition) {
     return nodes;
 }
 
+/// Opaque nodes of the baseline cost what their expansion costs in `unfused`, which is measured before.
+std::map<NodeId, GroupMetrics> expansionCosts(const Analysis& analysis) {
+    std::map<SourceId, GroupMetrics> bySource;
+    const Projected& unfused = analysis.unfused;
+    for (std::size_t i = 0; i < unfused.partition->groups.size(); ++i) {
+        const auto sources = unfused.graph->sources(unfused.partition->groups[i].nodes[0]);
+        if (sources.size() != 1) continue;
+        GroupMetrics& sum = bySource[sources[0]];
+        const GroupMetrics& part = unfused.metrics->byGroup[i];
+        sum.launches += part.launches;
+        sum.flops += part.flops;
+        sum.inputBytes += part.inputBytes;
+        sum.outputBytes += part.outputBytes;
+        sum.weightBytes += part.weightBytes;
+        sum.internalBytes += part.internalBytes;
+        sum.dramBytes += part.dramBytes;
+        sum.timeUs += part.timeUs;
+        sum.known = sum.known && part.known;
+    }
+    std::map<NodeId, GroupMetrics> costs;
+    std::set<std::string> operators;
+    for (const AttentionSpec& spec : analysis.attentions.found)
+        if (spec.opaque) operators.insert(analysis.inlined->node(spec.opaque).name);
+    const Graph& baseline = *analysis.baseline.graph;
+    for (std::size_t i = 0; i < baseline.nodes().size(); ++i) {
+        const NodeId id(i);
+        const bool call = analysis.model->function(baseline.node(id)) != nullptr;
+        const bool opaque = call || operators.contains(baseline.node(id).name);
+        const auto found = opaque ? bySource.find(baseline.sources(id)[0]) : bySource.end();
+        if (found == bySource.end()) continue;
+        GroupMetrics& cost = costs[id] = found->second;
+        const std::int64_t bytes = cost.inputBytes + cost.weightBytes + cost.outputBytes;
+        cost.intensity = bytes > 0 ? cost.flops / static_cast<double>(bytes) : 0;
+    }
+    return costs;
+}
+
 /// Partitions and measures one graph.
 Result<void> project(Analysis& analysis, Projected& projected, const PatternSet& enabled, const Decomposition* decomposition, bool viewsStayApart, const Job& job) {
     {
@@ -69,7 +106,8 @@ Result<void> project(Analysis& analysis, Projected& projected, const PatternSet&
     const Stopwatch watch(analysis.times.cost);
     projected.metrics = std::make_shared<const GraphMetrics>(
         measure({*projected.graph, *projected.shapes, *projected.classes, *projected.partition, *analysis.library, analysis.hardware, analysis.runtime,
-                 analysis.options.precision, attentionNodes(decomposition), isSeed(analysis.options)}));
+                 analysis.options.precision, attentionNodes(decomposition), isSeed(analysis.options),
+                 &projected == &analysis.baseline ? expansionCosts(analysis) : std::map<NodeId, GroupMetrics>()}));
     if (job.stopped()) return fail("measure", "stopped");
     return {};
 }

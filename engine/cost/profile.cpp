@@ -46,7 +46,8 @@ Result<HardwareProfile> hardwareProfile(std::string_view id) {
     HardwareProfile profile;
     profile.id = json->value("id", std::string(id));
     profile.name = json->value("name", std::string(id));
-    for (const auto& [precision, peak] : json->value("peak_flops", Json::object()).items()) profile.peakFlops[precision] = peak.get<double>();
+    const Json peaks = json->value("peak_flops", Json::object()), sources = json->value("sources", Json::object());
+    for (const auto& [precision, peak] : peaks.items()) profile.peakFlops[precision] = peak.get<double>();
     profile.memoryBandwidth = json->value("memory_bandwidth", 0.0);
     profile.cacheBandwidth = json->value("cache_bandwidth", 0.0);
     profile.cacheCapacity = json->value("cache_capacity", 0.0);
@@ -55,7 +56,7 @@ Result<HardwareProfile> hardwareProfile(std::string_view id) {
     profile.hostCost = json->value("host_cost_us", 0.0);
     profile.floor = json->value("floor_us", 0.0);
     profile.measured = json->value("measured", false);
-    for (const auto& [figure, source] : json->value("sources", Json::object()).items()) profile.sources[figure] = source.get<std::string>();
+    for (const auto& [figure, source] : sources.items()) profile.sources[figure] = source.get<std::string>();
     return profile;
 }
 
