@@ -77,6 +77,7 @@ public:
 
 private:
     bool folds(ValueId value) const {
+        if (!value) return false;
         const NodeId producer = m_graph.producer(value);
         if (!producer) return m_graph.value(value).initializer != nullptr;
         return m_classes.of[producer] <= NodeClass::shape;

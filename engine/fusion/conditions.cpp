@@ -151,7 +151,7 @@ private:
         const std::int64_t wanted = std::get<std::int64_t>(m_condition.value);
         const Node& node = m_context.graph.node(at(0).nodes.front());
         const std::int64_t axis = node.attributes.integer("axis", -1);
-        const ValueShape& shape = m_context.shapes.of(node.input(0));
+        const ValueShape shape = node.input(0) ? m_context.shapes.of(node.input(0)) : ValueShape();
         const auto rank = static_cast<std::int64_t>(shape.dims.size());
         if (axis == wanted ||
             (shape.ranked && (axis < 0 ? axis + rank : axis) == (wanted < 0 ? wanted + rank : wanted)))
@@ -236,9 +236,9 @@ private:
     bool sameShape(bool ofWeight) const {
         const auto shapeOf = [&](std::size_t i) -> const ValueShape* {
             const Unit& unit = at(i);
-            if (!ofWeight) return &m_context.shapes.of(m_context.graph.node(root(i)).output());
-            const ValueId weight = m_context.graph.node(unit.nodes.front()).input(1);
-            return weight ? &m_context.shapes.of(weight) : nullptr;
+            const ValueId value =
+                ofWeight ? m_context.graph.node(unit.nodes.front()).input(1) : m_context.graph.node(root(i)).output();
+            return value ? &m_context.shapes.of(value) : nullptr;
         };
         const ValueShape* first = shapeOf(0);
         for (std::size_t i = 1; i < m_condition.nodes.size(); ++i) {

@@ -20,6 +20,7 @@ bool reducesLastAxes(const Expression::Context& context, const Node& node) {
         folded = tensor->integers();
         axes = &folded;
     }
+    if (!node.input(0)) return false;
     const ValueShape& shape = context.shapes.of(node.input(0));
     std::vector<std::int64_t> fromEnd;
     for (const std::int64_t axis : *axes) {

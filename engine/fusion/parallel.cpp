@@ -83,6 +83,7 @@ private:
             const UnitId up = m_units.producer(m_units[mul].inputs[1 - side]);
             if (!activation || !up || !is(up, "Linear")) continue;
             if (!isOneOf(activation, "activation") && !isOneOf(activation, "gelu")) continue;
+            if (m_units[activation].inputs.empty()) continue;
             const UnitId gate = m_units.producer(m_units[activation].inputs.front());
             if (!gate || gate == up || !is(gate, "Linear")) continue;
             const ValueId shared = m_units[gate].inputs.front();

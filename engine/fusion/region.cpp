@@ -107,8 +107,9 @@ private:
         const Node& node = m_input.graph.node(m_units[unit].root());
         if (m_units[unit].nodes.size() != 1 || (!node.is("Mul") && !node.is("Div"))) return false;
         return std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId value) {
+            if (!m_units.isConstant(value)) return false;
             const ValueShape& shape = m_input.shapes.of(value);
-            return m_units.isConstant(value) && shape.known() && shape.count() == 1;
+            return shape.known() && shape.count() == 1;
         });
     }
     /// Operands of the two products alone: views before the mask are the mask's.

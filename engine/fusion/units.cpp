@@ -36,6 +36,7 @@ UnitId Units::producer(ValueId value) const {
 }
 
 bool Units::isConstant(ValueId value) const {
+    if (!value) return false;
     const NodeId node = m_graph.producer(value);
     return node ? m_classes.of[node] <= NodeClass::shape : m_graph.value(value).initializer != nullptr;
 }

@@ -228,6 +228,23 @@ private slots:
         QCOMPARE(bench.nearMiss(partition, "attention.matmul_mul"), QString("graph output at m"));
         QCOMPARE(bench.nearMiss(partition, "attention.mul_softmax"), QString("not last axis at softmax"));
     }
+    // Files may leave operands and results out where operators need them.
+    void missingOperandsAndResultsAreNoTrouble() {
+        const Bench bench(R"(
+            x: f32[4,4]
+            @a a = Softmax(_, axis=-1)
+            @b b = MatMul(a, x)
+            @c c = ReduceMean(_, axes=[-1])
+            @d d = Sub(x, c)
+            @e e = Mul(_, d)
+            @f f = Sigmoid()
+            @g g = Mul(f, e)
+            @h h = Add(_, g)
+            @i _ = LayerNormalization(h, axis=-1)
+            return b, h)");
+        const Partition partition = bench.preset("all");
+        QCOMPARE(partition.groupOf[bench.node("a")], partition.groupOf[bench.node("b")]);
+    }
     void mutatedPartitionsAreCalledIllegal() {
         const Bench bench = block();
         const Partition legal = bench.preset("default");
