@@ -137,16 +137,14 @@ private:
 
     void measureGroup(GroupId id, GroupMetrics& metrics, Traffic& traffic) {
         const Group& group = m_in.partition.groups[id.position()];
-        if (group.nodes.size() == 1)
-            if (const auto known = m_in.expansions.find(group.nodes[0]); known != m_in.expansions.end()) {
-                metrics = known->second;
-                m_out.estimated = true;
-                return;
-            }
         bool any = false;
         std::unordered_map<ValueId, std::int64_t> reads, weights, writes;
         for (const NodeId node : group.nodes) {
             for (const ValueId value : m_copiesOf[node]) copied(node, value, metrics, traffic);
+            if (const auto known = m_in.expansions.find(node); known != m_in.expansions.end()) {
+                expanded(known->second, metrics);
+                continue;
+            }
             if (!computes(node)) continue;
             any = true;
             if (const auto flops = flopsOf(m_in.graph, m_in.shapes, node)) metrics.flops += *flops;
@@ -168,6 +166,20 @@ private:
         if (any)
             for (const auto& [root, bytes] : ordered) metrics.outputBytes += bytes;
         if (any) traffic.writes.insert(traffic.writes.end(), ordered.begin(), ordered.end());
+    }
+
+    /// An opaque node stands for its expansion, whatever else its group holds.
+    void expanded(const GroupMetrics& cost, GroupMetrics& metrics) {
+        m_out.estimated = true;
+        metrics.launches += cost.launches;
+        metrics.flops += cost.flops;
+        metrics.inputBytes += cost.inputBytes;
+        metrics.outputBytes += cost.outputBytes;
+        metrics.weightBytes += cost.weightBytes;
+        metrics.internalBytes += cost.internalBytes;
+        metrics.dramBytes += cost.dramBytes;
+        metrics.timeUs += cost.timeUs;
+        metrics.known = metrics.known && cost.known;
     }
 
     /// The copy is a launch of its own: read once more, written once more.
@@ -293,7 +305,7 @@ private:
         for (std::size_t i = 0; i < m_out.byGroup.size(); ++i) {
             GroupMetrics& m = m_out.byGroup[i];
             const Group& group = m_in.partition.groups[i];
-            if (!m_in.expansions.contains(group.nodes[0])) time(m);
+            if (m.timeUs == 0) time(m);
             const bool computing = std::any_of(group.nodes.begin(), group.nodes.end(), [&](NodeId node) { return m_in.classes.of[node] == NodeClass::compute; });
             m_out.groups += computing;
             m_out.launches += m.launches;

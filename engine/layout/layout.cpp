@@ -1,0 +1,203 @@
+#include "layout/layout.h"
+
+#include "drawing/draw.h"
+#include "layout/layered.h"
+#include "support/numbers.h"
+
+#include <algorithm>
+#include <map>
+#include <unordered_map>
+
+namespace triptych {
+
+namespace {
+
+constexpr float margin = 16, heading = 26, gap = 26, nodeHeight = 30, shapedHeight = 38, viewHeight = 22, standInHeight = 22;
+constexpr std::size_t collapseAbove = 300;
+
+bool drawn(NodeClass nodeClass) { return nodeClass == NodeClass::compute || nodeClass == NodeClass::view; }
+
+/// What one distinct block looks like; all its copies share it.
+struct BlockShape {
+    LayeredGraph graph;
+    LayeredResult result;
+};
+
+class LayoutMaker {
+public:
+    LayoutMaker(const Projected& projected, const LayoutOptions& options, const Job& job) : m_projected(projected), m_graph(*projected.graph), m_options(options), m_job(job) {}
+
+    Result<LayoutPtr> run(std::vector<Block> blocks) {
+        auto layout = std::make_shared<Layout>();
+        layout->blocks = std::move(blocks);
+        number(layout->blocks);
+        std::size_t count = 0;
+        for (const Block& block : layout->blocks) count += block.nodes.size();
+        const bool collapse = m_options.collapseRepeats || (count > collapseAbove && !m_options.expandAll);
+        std::set<std::uint64_t> open;
+        float width = 0;
+        for (std::size_t b = 0; b < layout->blocks.size(); ++b) {
+            if (m_job.stopped()) return fail("layout", "stopped");
+            const Block& block = layout->blocks[b];
+            const bool first = open.insert(block.hash).second;
+            const bool collapsed = collapse && !first && block.repeat > 1 && !m_options.expanded.contains(block.key);
+            layout->placed.push_back(collapsed ? folded(b, block) : opened(b, block));
+            width = std::max(width, layout->placed.back().box.width);
+        }
+        float y = 0;
+        for (PlacedBlock& placed : layout->placed) {
+            move(placed, (width - placed.box.width) / 2, y);
+            y += placed.box.height + gap;
+        }
+        layout->bounds = {0, 0, width, std::max(0.0F, y - gap)};
+        between(*layout);
+        return layout;
+    }
+
+private:
+    /// Which block each node lies in, and how many blocks read each value.
+    void number(const std::vector<Block>& blocks) {
+        m_blockOf = IndexVector<NodeId, std::int32_t>(m_graph.nodes().size(), -1);
+        for (std::size_t b = 0; b < blocks.size(); ++b)
+            for (const NodeId node : blocks[b].nodes) m_blockOf[node] = static_cast<std::int32_t>(b);
+    }
+
+    LayeredGraph::Size sizeOf(NodeId id) const {
+        const Node& node = m_graph.node(id);
+        if (m_projected.classes->of[id] == NodeClass::view) return {textWidth(node.op, 11, Font::words) + 24, viewHeight};
+        const ValueShape& shape = m_projected.shapes->of(node.output());
+        const float title = textWidth(node.op, 13, Font::words, true), detail = shape.known() ? textWidth(formatDims(shape.dims), 10.5F, Font::figures) : 0;
+        return {std::max(title, detail) + 28, shape.known() ? shapedHeight : nodeHeight};
+    }
+
+    /// The value is made in the same block by a node that is drawn.
+    bool inside(const Block&, ValueId value, std::size_t b) const {
+        const NodeId producer = m_graph.producer(value);
+        return producer && m_blockOf[producer] == static_cast<std::int32_t>(b);
+    }
+
+    bool flows(ValueId value) const { return value && !m_projected.shapes->isConstant(value); }
+
+    /// Values from outside that come from farther than the block right before: stand-ins take their place.
+    std::vector<ValueId> standIns(const Block& block, std::size_t b) const {
+        std::vector<ValueId> values;
+        for (const NodeId node : block.nodes) {
+            for (const ValueId value : m_graph.node(node).inputs) {
+                if (!flows(value) || inside(block, value, b)) continue;
+                const NodeId producer = m_graph.producer(value);
+                const bool near = producer && b > 0 && m_blockOf[producer] == static_cast<std::int32_t>(b) - 1;
+                if (!near && std::find(values.begin(), values.end(), value) == values.end()) values.push_back(value);
+            }
+        }
+        return values;
+    }
+
+    PlacedBlock folded(std::size_t b, const Block& block) const {
+        PlacedBlock placed;
+        placed.block = b;
+        placed.collapsed = true;
+        placed.box = {0, 0, std::max(220.0F, textWidth(block.title, 13, Font::words, true) + 90), 40};
+        return placed;
+    }
+
+    PlacedBlock opened(std::size_t b, const Block& block) {
+        PlacedBlock placed;
+        placed.block = b;
+        const std::vector<ValueId> outside = standIns(block, b);
+        // Copies of one structure differ in nothing that layout sees, unless their stand-ins do.
+        const auto key = std::pair(block.hash, outside.size());
+        std::unordered_map<NodeId, std::size_t> index;
+        std::unordered_map<ValueId, std::size_t> standIn;
+        LayeredGraph graph;
+        for (const ValueId value : outside) {
+            standIn[value] = graph.nodes.size();
+            graph.nodes.push_back({std::min(220.0F, textWidth(shortened(m_graph.value(value).name), 10.5F, Font::figures)) + 20, standInHeight});
+        }
+        for (const NodeId node : block.nodes) {
+            index[node] = graph.nodes.size();
+            graph.nodes.push_back(sizeOf(node));
+        }
+        std::vector<PlacedEdge> edges;
+        for (const NodeId node : block.nodes) {
+            for (const ValueId value : m_graph.node(node).inputs) {
+                if (!flows(value)) continue;
+                const auto stand = standIn.find(value);
+                const NodeId producer = m_graph.producer(value);
+                const auto made = producer ? index.find(producer) : index.end();
+                if (stand == standIn.end() && made == index.end()) continue;
+                graph.edges.push_back({stand != standIn.end() ? stand->second : made->second, index[node]});
+                edges.push_back({value, stand != standIn.end() ? NodeId() : producer, node, {}});
+            }
+        }
+        auto& shape = m_shapes[key];
+        if (shape.result.nodes.size() != graph.nodes.size() || shape.graph.edges.size() != graph.edges.size()) shape = {graph, layOutLayers(graph)};
+        const LayeredResult& result = shape.result;
+        const float dx = margin, dy = heading + 8;
+        placed.box = {0, 0, std::max(result.width + 2 * margin, textWidth(block.title, 12, Font::words, true) + 120), result.height + heading + 8 + margin};
+        const float centred = dx + (placed.box.width - 2 * margin - result.width) / 2;
+        const auto shifted = [&](Box box) { return Box{box.x + centred, box.y + dy, box.width, box.height}; };
+        for (const ValueId value : outside) placed.stubs.push_back({value, shifted(result.nodes[standIn[value]])});
+        for (const NodeId node : block.nodes) placed.nodes.push_back({node, shifted(result.nodes[index[node]])});
+        for (std::size_t e = 0; e < edges.size(); ++e) {
+            for (const Point point : result.edges[e]) edges[e].path.push_back({point.x + centred, point.y + dy});
+        }
+        placed.edges = std::move(edges);
+        return placed;
+    }
+
+    static void move(PlacedBlock& placed, float dx, float dy) {
+        const auto shift = [&](Box& box) {
+            box.x += dx;
+            box.y += dy;
+        };
+        shift(placed.box);
+        for (PlacedNode& node : placed.nodes) shift(node.box);
+        for (PlacedStub& stub : placed.stubs) shift(stub.box);
+        for (PlacedEdge& edge : placed.edges)
+            for (Point& point : edge.path) point = {point.x + dx, point.y + dy};
+    }
+
+    /// What one block hands to the next: from the producing node, or the folded box, to the reading one.
+    void between(Layout& layout) const {
+        for (std::size_t b = 1; b < layout.placed.size(); ++b) {
+            const PlacedBlock &above = layout.placed[b - 1], &below = layout.placed[b];
+            std::set<std::pair<ValueId, NodeId>> done;
+            std::unordered_map<NodeId, Box> boxes;
+            for (const PlacedNode& node : above.nodes) boxes[node.node] = node.box;
+            for (const PlacedNode& node : below.nodes) boxes[node.node] = node.box;
+            for (const NodeId reader : layout.blocks[b].nodes) {
+                for (const ValueId value : m_graph.node(reader).inputs) {
+                    if (!flows(value)) continue;
+                    const NodeId producer = m_graph.producer(value);
+                    if (!producer || m_blockOf[producer] != static_cast<std::int32_t>(b) - 1) continue;
+                    const auto from = boxes.find(producer), to = boxes.find(reader);
+                    const Point start = from != boxes.end() ? Point{from->second.x + from->second.width / 2, from->second.bottom()} : Point{above.box.x + above.box.width / 2, above.box.bottom()};
+                    const Point end = to != boxes.end() ? Point{to->second.x + to->second.width / 2, to->second.y} : Point{below.box.x + below.box.width / 2, below.box.y};
+                    if (!done.insert({value, to != boxes.end() ? reader : NodeId()}).second) continue;
+                    const float pull = std::max(12.0F, (end.y - start.y) * 0.4F);
+                    layout.between.push_back({value, producer, reader, {start, {start.x, start.y + pull}, {end.x, end.y - pull}, end}});
+                }
+            }
+        }
+    }
+
+    static std::string shortened(const std::string& name) {
+        constexpr std::size_t most = 30;
+        return name.size() <= most ? name : "…" + name.substr(name.size() - most);
+    }
+
+    const Projected& m_projected;
+    const Graph& m_graph;
+    const LayoutOptions& m_options;
+    const Job& m_job;
+    IndexVector<NodeId, std::int32_t> m_blockOf;
+    std::map<std::pair<std::uint64_t, std::size_t>, BlockShape> m_shapes;
+};
+
+} // namespace
+
+Result<LayoutPtr> layOut(const Projected& projected, const Attentions& attentions, const Decomposition* decomposition, const LayoutOptions& options, const Job& job) {
+    return LayoutMaker(projected, options, job).run(findBlocks(*projected.graph, *projected.classes, attentions, decomposition));
+}
+
+} // namespace triptych
