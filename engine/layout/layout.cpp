@@ -32,7 +32,8 @@ public:
         layout->blocks = std::move(blocks);
         number(layout->blocks);
         std::size_t count = 0;
-        for (const Block& block : layout->blocks) count += block.nodes.size();
+        for (const Block& block : layout->blocks)
+            for (const NodeId node : block.nodes) count += drawnAs(*m_projected.classes, node) == node;
         const bool collapse = m_options.collapseRepeats || (count > collapseAbove && !m_options.expandAll);
         std::set<std::uint64_t> open;
         float width = 0;
@@ -64,9 +65,10 @@ private:
 
     LayeredGraph::Size sizeOf(NodeId id) const {
         const Node& node = m_graph.node(id);
-        if (m_projected.classes->of[id] == NodeClass::view) return {textWidth(node.op, 11, Font::words) + 24, viewHeight};
+        const std::string& op = drawnOperator(*m_projected.classes, m_graph, id);
+        if (m_projected.classes->of[id] == NodeClass::view) return {textWidth(op, 11, Font::words) + 24, viewHeight};
         const ValueShape& shape = m_projected.shapes->of(node.output());
-        const float title = textWidth(node.op, 13, Font::words, true), detail = shape.known() ? textWidth(formatDims(shape.dims), 10.5F, Font::figures) : 0;
+        const float title = textWidth(op, 13, Font::words, true), detail = shape.known() ? textWidth(formatDims(shape.dims), 10.5F, Font::figures) : 0;
         return {std::max(title, detail) + 28, shape.known() ? shapedHeight : nodeHeight};
     }
 
@@ -113,9 +115,13 @@ private:
             standIn[value] = graph.nodes.size();
             graph.nodes.push_back({std::min(220.0F, textWidth(shortened(m_graph.value(value).name), 10.5F, Font::figures)) + 20, standInHeight});
         }
+        // The spelled-out form of one operator is one box, where its last node stands.
+        std::vector<NodeId> boxes;
         for (const NodeId node : block.nodes) {
+            if (drawnAs(*m_projected.classes, node) != node) continue;
             index[node] = graph.nodes.size();
             graph.nodes.push_back(sizeOf(node));
+            boxes.push_back(node);
         }
         std::vector<PlacedEdge> edges;
         for (const NodeId node : block.nodes) {
@@ -123,10 +129,13 @@ private:
                 if (!flows(value)) continue;
                 const auto stand = standIn.find(value);
                 const NodeId producer = m_graph.producer(value);
-                const auto made = producer ? index.find(producer) : index.end();
-                if (stand == standIn.end() && made == index.end()) continue;
-                graph.edges.push_back({stand != standIn.end() ? stand->second : made->second, index[node]});
-                edges.push_back({value, stand != standIn.end() ? NodeId() : producer, node, {}});
+                const NodeId maker = producer ? drawnAs(*m_projected.classes, producer) : NodeId(), reader = drawnAs(*m_projected.classes, node);
+                const auto made = producer ? index.find(maker) : index.end();
+                if ((stand == standIn.end() && made == index.end()) || maker == reader || !index.contains(reader)) continue;
+                const std::size_t from = stand != standIn.end() ? stand->second : made->second, to = index[reader];
+                if (from >= to || std::any_of(graph.edges.begin(), graph.edges.end(), [&](const LayeredGraph::Edge& e) { return e.from == from && e.to == to; })) continue;
+                graph.edges.push_back({from, to});
+                edges.push_back({value, stand != standIn.end() ? NodeId() : maker, reader, {}});
             }
         }
         auto& shape = m_shapes[key];
@@ -137,7 +146,7 @@ private:
         const float centred = dx + (placed.box.width - 2 * margin - result.width) / 2;
         const auto shifted = [&](Box box) { return Box{box.x + centred, box.y + dy, box.width, box.height}; };
         for (const ValueId value : outside) placed.stubs.push_back({value, shifted(result.nodes[standIn[value]])});
-        for (const NodeId node : block.nodes) placed.nodes.push_back({node, shifted(result.nodes[index[node]])});
+        for (const NodeId node : boxes) placed.nodes.push_back({node, shifted(result.nodes[index[node]])});
         for (std::size_t e = 0; e < edges.size(); ++e) {
             for (const Point point : result.edges[e]) edges[e].path.push_back({point.x + centred, point.y + dy});
         }
@@ -170,10 +179,10 @@ private:
                     if (!flows(value)) continue;
                     const NodeId producer = m_graph.producer(value);
                     if (!producer || m_blockOf[producer] != static_cast<std::int32_t>(b) - 1) continue;
-                    const auto from = boxes.find(producer), to = boxes.find(reader);
+                    const auto from = boxes.find(drawnAs(*m_projected.classes, producer)), to = boxes.find(drawnAs(*m_projected.classes, reader));
                     const Point start = from != boxes.end() ? Point{from->second.x + from->second.width / 2, from->second.bottom()} : Point{above.box.x + above.box.width / 2, above.box.bottom()};
                     const Point end = to != boxes.end() ? Point{to->second.x + to->second.width / 2, to->second.y} : Point{below.box.x + below.box.width / 2, below.box.y};
-                    if (!done.insert({value, to != boxes.end() ? reader : NodeId()}).second) continue;
+                    if (!done.insert({value, to != boxes.end() ? to->first : NodeId()}).second) continue;
                     const float pull = std::max(12.0F, (end.y - start.y) * 0.4F);
                     layout.between.push_back({value, producer, reader, {start, {start.x, start.y + pull}, {end.x, end.y - pull}, end}});
                 }
@@ -195,6 +204,16 @@ private:
 };
 
 } // namespace
+
+NodeId drawnAs(const NodeClasses& classes, NodeId node) {
+    const std::int32_t composite = classes.compositeOf[node];
+    return composite < 0 ? node : classes.composites[static_cast<std::size_t>(composite)].nodes.back();
+}
+
+const std::string& drawnOperator(const NodeClasses& classes, const Graph& graph, NodeId node) {
+    const std::int32_t composite = classes.compositeOf[node];
+    return composite < 0 ? graph.node(node).op : classes.composites[static_cast<std::size_t>(composite)].kind;
+}
 
 Result<LayoutPtr> layOut(const Projected& projected, const Attentions& attentions, const Decomposition* decomposition, const LayoutOptions& options, const Job& job) {
     return LayoutMaker(projected, options, job).run(findBlocks(*projected.graph, *projected.classes, attentions, decomposition));

@@ -18,6 +18,11 @@ struct Block {
 /// Cuts a graph into blocks. Cost: linear in nodes.
 std::vector<Block> findBlocks(const Graph& graph, const NodeClasses& classes, const Attentions& attentions, const Decomposition* decomposition);
 
+/// The node whose box stands for this one: the last of its composite, else itself.
+NodeId drawnAs(const NodeClasses& classes, NodeId node);
+/// What the box says: the composite's kind, else the operator.
+const std::string& drawnOperator(const NodeClasses& classes, const Graph& graph, NodeId node);
+
 struct PlacedNode { NodeId node; Box box; };
 /// A stand-in for a value that many blocks read, or one that comes from far away.
 struct PlacedStub { ValueId value; Box box; };
