@@ -1,0 +1,371 @@
+// How the window is put together; what it does is in main_window.cpp.
+#include "main_window.h"
+
+#include "bindings_dialog.h"
+#include "legend.h"
+#include "settings.h"
+
+#include <QBoxLayout>
+#include <QComboBox>
+#include <QFileDialog>
+#include <QFileInfo>
+#include <QHeaderView>
+#include <QLabel>
+#include <QLineEdit>
+#include <QMenu>
+#include <QMessageBox>
+#include <QPushButton>
+#include <QScrollArea>
+#include <QShortcut>
+#include <QSplitter>
+#include <QStackedWidget>
+#include <QTableView>
+#include <QTreeWidget>
+
+namespace triptych {
+
+namespace {
+
+/// The bundled samples: file in the resources, title, what it shows.
+struct Sample {
+    const char *file, *title, *shows;
+};
+constexpr Sample samples[]{
+    {"vit_b_16.fn.onnx", QT_TRANSLATE_NOOP("MainWindow", "ViT-B/16, attention as a function"), QT_TRANSLATE_NOOP("MainWindow", "twelve opaque calls that a compiler can't look into")},
+    {"vit_b.separate.onnx", QT_TRANSLATE_NOOP("MainWindow", "ViT-B/16, spelled out"), QT_TRANSLATE_NOOP("MainWindow", "Q, K and V apart, a batch to bind")},
+    {"bert_base.onnx", QT_TRANSLATE_NOOP("MainWindow", "BERT-base"), QT_TRANSLATE_NOOP("MainWindow", "an exporter's shape arithmetic round the same structure")},
+    {"attention_block.onnx", QT_TRANSLATE_NOOP("MainWindow", "One encoder block"), QT_TRANSLATE_NOOP("MainWindow", "to learn the patterns on")},
+};
+
+QLabel* label(const QString& text, const char* name) {
+    auto* made = new QLabel(text);
+    made->setObjectName(QLatin1String(name));
+    return made;
+}
+
+} // namespace
+
+void MainWindow::buildToolBar() {
+    auto* bar = new QWidget;
+    bar->setObjectName("toolBar");
+    bar->setFixedHeight(46);
+    auto* row = new QHBoxLayout(bar);
+    row->setContentsMargins(12, 0, 12, 0);
+    row->setSpacing(6);
+    const auto button = [&](const QString& text, const QString& tip, auto action) {
+        auto* made = new QPushButton(text);
+        made->setToolTip(tip);
+        made->setAccessibleName(tip);
+        made->setFocusPolicy(Qt::TabFocus);
+        connect(made, &QPushButton::clicked, this, action);
+        row->addWidget(made);
+        return made;
+    };
+    auto* open = button(tr("Open…"), tr("Open a model (Ctrl+O)"), [] {});
+    m_recent = new QMenu(this);
+    open->setMenu(m_recent);
+    refreshRecent();
+    button(tr("Export…"), tr("Export what is seen as SVG, PNG or PDF (Ctrl+E)"), [this] { exportDrawing(); });
+    row->addSpacing(8);
+    auto* undo = button(tr("‹"), tr("Undo (Ctrl+Z)"), [this] { m_document.undoStack()->undo(); });
+    auto* redo = button(tr("›"), tr("Redo (Ctrl+Shift+Z)"), [this] { m_document.undoStack()->redo(); });
+    undo->setEnabled(false);
+    redo->setEnabled(false);
+    connect(m_document.undoStack(), &QUndoStack::canUndoChanged, undo, &QPushButton::setEnabled);
+    connect(m_document.undoStack(), &QUndoStack::canRedoChanged, redo, &QPushButton::setEnabled);
+    row->addSpacing(8);
+    button(tr("Fit"), tr("Show all (F)"), [this] { for (Side& side : m_sides) side.canvas->fit(); });
+    m_sync = button(tr("Sync"), tr("Both sides scroll and zoom together"), [] {});
+    m_sync->setCheckable(true);
+    m_sync->setChecked(true);
+    button(tr("Expand all"), tr("Open every repeated block"), [this] { m_document.expand({}, true); });
+    m_search = new QLineEdit;
+    m_search->setObjectName("search");
+    m_search->setPlaceholderText(tr("Search nodes, operators, modules…   /"));
+    m_search->setMinimumWidth(150);
+    m_search->setMaximumWidth(320);
+    connect(m_search, &QLineEdit::returnPressed, this, [this] { search(m_search->text()); });
+    row->addSpacing(8);
+    row->addWidget(m_search, 1);
+    row->addStretch();
+    m_bind = button(tr("sizes"), tr("Bind the symbolic dimensions of the inputs"), [this] {
+        if (!m_document.loaded()) return;
+        AnalysisOptions options = m_document.options();
+        if (editBindings(this, symbolicDims(*m_document.snapshot().analysis->model->graph), m_document.snapshot().analysis->bindings, options.bindings)) m_document.setOptions(options);
+    });
+    const auto chooser = [&](const QString& name, const std::vector<std::string>& items, auto apply) {
+        auto* made = new QComboBox;
+        made->setAccessibleName(name);
+        made->setToolTip(name);
+        made->setObjectName(name);
+        for (const std::string& item : items) made->addItem(QString::fromStdString(item));
+        connect(made, &QComboBox::currentTextChanged, this, [this, apply](const QString& text) {
+            if (m_filling || !m_document.loaded()) return;
+            AnalysisOptions options = m_document.options();
+            apply(options, text.toStdString());
+            m_document.setOptions(options);
+        });
+        row->addWidget(made);
+        return made;
+    };
+    m_preset = chooser(tr("preset"), shippedPatterns()->presets, [](AnalysisOptions& options, const std::string& text) {
+        options.preset = text;
+        options.enable.clear();
+        options.disable.clear();
+    });
+    m_precision = chooser(tr("precision"), {"file", "fp32", "fp16", "bf16"}, [](AnalysisOptions& options, const std::string& text) {
+        options.precision = text == "fp32" ? Precision::fp32 : text == "fp16" ? Precision::fp16 : text == "bf16" ? Precision::bf16 : Precision::file;
+    });
+    m_hardware = chooser(tr("hardware"), hardwareIds(), [](AnalysisOptions& options, const std::string& text) { options.hardware = text; });
+    m_runtime = chooser(tr("runtime"), runtimeIds(), [](AnalysisOptions& options, const std::string& text) { options.runtime = text; });
+    button(tr("◐"), tr("Light or dark"), [this] {
+        Settings().setTheme(m_dark ? QStringLiteral("light") : QStringLiteral("dark"));
+        applyTheme(!m_dark);
+    });
+    button(tr("?"), tr("Keys (F1)"), [this] { showKeys(); });
+    setMenuWidget(bar);
+}
+
+void MainWindow::refreshRecent() {
+    m_recent->clear();
+    m_recent->addAction(tr("Choose a file…"), this, [this] {
+        const QString file = QFileDialog::getOpenFileName(this, tr("Open a model"), {}, tr("ONNX models (*.onnx);;All files (*)"));
+        if (!file.isEmpty()) openFile(file);
+    });
+    m_recent->addSection(tr("Samples"));
+    for (const Sample& sample : samples) m_recent->addAction(tr(sample.title), this, [this, file = QString::fromLatin1(sample.file)] { openFile(sampleFile(file)); });
+    const QStringList files = Settings().recent();
+    if (!files.isEmpty()) m_recent->addSection(tr("Recent"));
+    for (const QString& file : files) m_recent->addAction(QFileInfo(file).fileName(), this, [this, file] { openFile(file); })->setToolTip(file);
+}
+
+QWidget* MainWindow::pane(int side, const QString& title, const QString& subtitle) {
+    auto* pane = new QWidget;
+    auto* column = new QVBoxLayout(pane);
+    column->setContentsMargins(0, 0, 0, 0);
+    column->setSpacing(0);
+    auto* header = new QWidget;
+    header->setObjectName("paneHeader");
+    header->setFixedHeight(40);
+    auto* row = new QHBoxLayout(header);
+    row->setContentsMargins(16, 0, 16, 0);
+    m_sides[side].title = label(title, "heading");
+    m_sides[side].figures = label({}, "dim");
+    m_sides[side].figures->setObjectName(side == 0 ? "dim" : "dim");
+    row->addWidget(m_sides[side].title);
+    row->addWidget(label(subtitle, "dim"));
+    row->addStretch();
+    row->addWidget(m_sides[side].figures);
+    column->addWidget(header);
+    auto* canvas = new Canvas;
+    canvas->setObjectName(side == 0 ? "baselineCanvas" : "enhancedCanvas");
+    canvas->setAccessibleName(title);
+    m_sides[side].canvas = canvas;
+    column->addWidget(canvas, 1);
+    connect(canvas, &Canvas::nodeSelected, this, [this, side](int node) { selectNode(side, node); });
+    connect(canvas, &Canvas::groupSelected, this, [this, side](int group) { selectGroup(side, group); });
+    connect(canvas, &Canvas::viewChanged, this, [this, side] { syncViews(side); });
+    connect(canvas, &Canvas::sideChangeRequested, this, [this, side] { m_sides[1 - side].canvas->setFocus(); });
+    connect(canvas, &Canvas::blockActivated, this, [this, side](int block) { m_document.expand(QString::fromStdString(layout(side).blocks[static_cast<std::size_t>(block)].key), false); });
+    return pane;
+}
+
+void MainWindow::buildPanes() {
+    m_errorBar = new QWidget;
+    m_errorBar->setObjectName("error");
+    auto* errorRow = new QHBoxLayout(m_errorBar);
+    errorRow->setContentsMargins(16, 6, 16, 6);
+    m_errorText = new QLabel;
+    m_errorText->setObjectName("errorText");
+    m_errorText->setWordWrap(true);
+    auto* close = new QPushButton(tr("Dismiss"));
+    connect(close, &QPushButton::clicked, m_errorBar, &QWidget::hide);
+    errorRow->addWidget(m_errorText, 1);
+    errorRow->addWidget(close);
+    m_errorBar->hide();
+
+    auto* panes = new QSplitter;
+    panes->setHandleWidth(1);
+    panes->setChildrenCollapsible(false);
+    panes->addWidget(pane(0, tr("Baseline"), tr("the file as it is")));
+    panes->addWidget(pane(1, tr("Enhanced"), tr("decomposed and fused")));
+    panes->setSizes({430, 560});
+    m_stack = new QStackedWidget;
+    m_stack->addWidget(emptyCard());
+    m_stack->addWidget(panes);
+    auto* middle = new QWidget;
+    auto* column = new QVBoxLayout(middle);
+    column->setContentsMargins(0, 0, 0, 0);
+    column->setSpacing(0);
+    column->addWidget(m_errorBar);
+    column->addWidget(m_stack, 1);
+    setCentralWidget(middle);
+}
+
+QWidget* MainWindow::emptyCard() {
+    auto* card = new QWidget;
+    card->setObjectName("card");
+    auto* column = new QVBoxLayout(card);
+    column->addStretch();
+    const auto centred = [&](QWidget* widget) { column->addWidget(widget, 0, Qt::AlignHCenter); };
+    centred(label(tr("What would fuse here, and what would it really save?"), "welcome"));
+    centred(label(tr("Drop an ONNX file here, open one with Ctrl+O, or begin with a sample"), "dim"));
+    column->addSpacing(14);
+    for (const Sample& sample : samples) {
+        auto* button = new QPushButton(tr(sample.title) + QStringLiteral("  —  ") + tr(sample.shows));
+        button->setObjectName("sample");
+        button->setProperty("file", QLatin1String(sample.file));
+        connect(button, &QPushButton::clicked, this, [this, file = QString::fromLatin1(sample.file)] { openFile(sampleFile(file)); });
+        centred(button);
+    }
+    for (const QString& file : Settings().recent().mid(0, 4)) {
+        auto* button = new QPushButton(QFileInfo(file).fileName() + QStringLiteral("  —  ") + QFileInfo(file).absolutePath());
+        button->setObjectName("sample");
+        connect(button, &QPushButton::clicked, this, [this, file] { openFile(file); });
+        centred(button);
+    }
+    column->addSpacing(10);
+    centred(label(tr("Lesson: select an attention on the left and see on the right what it is made of; then switch patterns and watch the metrics"), "dim"));
+    column->addStretch();
+    return card;
+}
+
+void MainWindow::buildDocks() {
+    auto* outline = new QWidget;
+    outline->setObjectName("outline");
+    auto* left = new QVBoxLayout(outline);
+    left->setContentsMargins(0, 10, 1, 0);
+    left->addWidget(label(tr("OUTLINE"), "section"));
+    m_outline = new QTreeWidget;
+    m_outline->setHeaderHidden(true);
+    m_outline->setColumnCount(2);
+    m_outline->setIndentation(12);
+    m_outline->header()->setStretchLastSection(false);
+    m_outline->header()->setSectionResizeMode(0, QHeaderView::Stretch);
+    m_outline->header()->setSectionResizeMode(1, QHeaderView::ResizeToContents);
+    m_outline->setAccessibleName(tr("Outline"));
+    left->addWidget(m_outline, 1);
+    connect(m_outline, &QTreeWidget::itemClicked, this, [this](QTreeWidgetItem* item) {
+        if (const QVariant block = item->data(0, Qt::UserRole); block.isValid()) {
+            const Box& box = layout(1).placed[block.toUInt()].box;
+            m_sides[1].canvas->setView(m_sides[1].canvas->scale(), {box.x + box.width / 2, box.y + box.height / 2});
+            syncViews(1);
+        } else if (const QVariant attention = item->data(0, Qt::UserRole + 1); attention.isValid()) {
+            const Analysis& analysis = *m_document.snapshot().analysis;
+            const DecomposedAttention& found = analysis.decomposition->attentions[attention.toUInt()];
+            const NodeId node = found.scores ? found.scores : found.nodes.empty() ? NodeId() : found.nodes[0];
+            if (node) selectNamed(QString::fromStdString(analysis.enhanced.graph->node(node).name));
+        }
+    });
+
+    auto* side = new QWidget;
+    side->setObjectName("side");
+    auto* right = new QVBoxLayout(side);
+    right->setContentsMargins(1, 6, 0, 0);
+    right->setSpacing(4);
+    m_patternModel = new PatternModel(this);
+    m_patternDelegate = new PatternDelegate(this);
+    m_patterns = new QTableView;
+    m_patterns->setObjectName("patterns");
+    m_patterns->setModel(m_patternModel);
+    m_patterns->setItemDelegate(m_patternDelegate);
+    m_patterns->setShowGrid(false);
+    m_patterns->setSelectionBehavior(QAbstractItemView::SelectRows);
+    m_patterns->setSelectionMode(QAbstractItemView::SingleSelection);
+    m_patterns->verticalHeader()->hide();
+    m_patterns->verticalHeader()->setDefaultSectionSize(24);
+    m_patterns->verticalHeader()->setMinimumSectionSize(18);
+    m_patterns->horizontalHeader()->setHighlightSections(false);
+    m_patterns->horizontalHeader()->setSectionResizeMode(QHeaderView::Fixed);
+    m_patterns->horizontalHeader()->setSectionResizeMode(0, QHeaderView::Stretch);
+    m_patterns->horizontalHeader()->setStretchLastSection(false);
+    m_patterns->setColumnWidth(1, 46);
+    m_patterns->setColumnWidth(2, 58);
+    m_patterns->setColumnWidth(3, 56);
+    m_patterns->setColumnWidth(4, 56);
+    m_patterns->setHorizontalScrollBarPolicy(Qt::ScrollBarAlwaysOff);
+    m_patterns->setAccessibleName(tr("Patterns"));
+    connect(m_patternModel, &PatternModel::patternToggled, this, [this](const QString& id, bool on) { m_document.toggle(id, on); });
+    connect(m_patterns->selectionModel(), &QItemSelectionModel::currentRowChanged, this, [this](const QModelIndex& index) { lightPattern(index.data(PatternModel::PatternRole).toString()); });
+    m_metrics = new MetricsPanel;
+    m_metrics->setObjectName("metrics");
+    m_inspector = new Inspector;
+    right->addWidget(m_patterns, 5);
+    right->addWidget(m_metrics);
+    right->addWidget(label(tr("INSPECTOR"), "section"));
+    right->addWidget(m_inspector, 4);
+
+    const auto dock = [&](QWidget* widget, Qt::DockWidgetArea area, int width, const char* name) {
+        auto* made = new QDockWidget;
+        made->setObjectName(QLatin1String(name));
+        made->setTitleBarWidget(new QWidget);
+        made->setFeatures(QDockWidget::NoDockWidgetFeatures);
+        widget->setMinimumWidth(width);
+        made->setWidget(widget);
+        addDockWidget(area, made);
+        resizeDocks({made}, {width}, Qt::Horizontal);
+    };
+    dock(outline, Qt::LeftDockWidgetArea, 226, "outlineDock");
+    dock(side, Qt::RightDockWidgetArea, 379, "sideDock");
+}
+
+void MainWindow::buildStatus() {
+    auto* status = new QWidget;
+    status->setObjectName("status");
+    status->setFixedHeight(30);
+    auto* row = new QHBoxLayout(status);
+    row->setContentsMargins(16, 0, 16, 0);
+    m_statusText = label({}, "dim");
+    m_progress = label({}, "dim");
+    m_cancel = new QPushButton(tr("Cancel"));
+    m_cancel->hide();
+    connect(m_cancel, &QPushButton::clicked, &m_document, &Document::cancel);
+    m_legend = new Legend(m_dark);
+    row->addWidget(m_statusText);
+    row->addStretch();
+    row->addWidget(m_legend);
+    row->addStretch();
+    row->addWidget(m_progress);
+    row->addWidget(m_cancel);
+    static_cast<QVBoxLayout*>(centralWidget()->layout())->addWidget(status);
+}
+
+void MainWindow::buildShortcuts() {
+    const auto key = [&](const QKeySequence& sequence, auto action) { connect(new QShortcut(sequence, this), &QShortcut::activated, this, action); };
+    key(QKeySequence::Open, [this] { m_recent->actions().first()->trigger(); });
+    key(QKeySequence(QStringLiteral("Ctrl+E")), [this] { exportDrawing(); });
+    key(QKeySequence::Undo, [this] { m_document.undoStack()->undo(); });
+    key(QKeySequence(QStringLiteral("Ctrl+Shift+Z")), [this] { m_document.undoStack()->redo(); });
+    key(QKeySequence(QStringLiteral("/")), [this] { m_search->setFocus(); });
+    key(QKeySequence(Qt::Key_F1), [this] { showKeys(); });
+    key(QKeySequence(Qt::Key_F5), [this] { if (m_document.loaded()) openFile(m_document.file()); });
+    key(QKeySequence(Qt::Key_Escape), [this] { m_errorBar->hide(); });
+    key(QKeySequence(QStringLiteral("E")), [this] { m_document.expand({}, true); });
+    key(QKeySequence(QStringLiteral("P")), [this] {
+        const QModelIndex row = m_patterns->currentIndex();
+        if (row.isValid()) m_document.toggle(row.data(PatternModel::PatternRole).toString(), row.siblingAtColumn(0).data(Qt::CheckStateRole).toInt() != Qt::Checked);
+    });
+}
+
+void MainWindow::showKeys() {
+    QMessageBox::information(this, tr("Keys"),
+                             tr("Arrows: walk along edges\nTab: other side\n/: search\nF: fit\n+ and -: zoom, as the wheel\nE: expand all blocks; a double click opens one\nP: toggle the selected pattern\n"
+                                "Ctrl+Z, Ctrl+Shift+Z: undo, redo\nCtrl+O, Ctrl+E: open, export\nF5: reload\nEsc: dismiss the error"));
+}
+
+void MainWindow::refreshSettings() {
+    m_filling = true;
+    const Analysis& analysis = *m_document.snapshot().analysis;
+    static const char* const precisions[]{"file", "fp32", "fp16", "bf16"};
+    m_preset->setCurrentText(QString::fromStdString(analysis.options.preset));
+    m_precision->setCurrentText(QLatin1String(precisions[static_cast<std::size_t>(analysis.options.precision)]));
+    m_hardware->setCurrentText(QString::fromStdString(analysis.options.hardware));
+    m_runtime->setCurrentText(QString::fromStdString(analysis.options.runtime));
+    QString sizes;
+    for (const auto& [name, size] : analysis.bindings) sizes += (sizes.isEmpty() ? "" : ", ") + QStringLiteral("%1 %2").arg(QString::fromStdString(name)).arg(size);
+    m_bind->setText(sizes.isEmpty() ? tr("sizes fixed") : sizes.size() > 30 ? sizes.left(28) + QStringLiteral("…") : sizes);
+    m_bind->setEnabled(!analysis.bindings.empty());
+    m_filling = false;
+}
+
+} // namespace triptych
