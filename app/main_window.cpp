@@ -241,7 +241,7 @@ void MainWindow::showError(const QString& what, const QString& where, const QStr
 void MainWindow::applyTheme(bool dark) {
     m_dark = dark;
     const Theme& theme = dark ? darkTheme() : lightTheme();
-    setStyleSheet(styleSheet(theme));
+    setStyleSheet(triptych::styleSheet(theme));
     for (Side& side : m_sides) side.canvas->setTheme(theme);
     m_metrics->setTheme(theme);
     m_inspector->setTheme(theme);

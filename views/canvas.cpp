@@ -15,7 +15,7 @@ namespace {
 
 constexpr double leastScale = 0.02, mostScale = 4, border = 24;
 
-bool isNode(const Shape& shape) { return shape.role == Role::node || shape.role == Role::view || shape.role == Role::opaque; }
+bool isNode(const triptych::Shape& shape) { return shape.role == Role::node || shape.role == Role::view || shape.role == Role::opaque; }
 
 } // namespace
 
@@ -74,7 +74,7 @@ void Canvas::setView(double scale, QPointF centre) {
 }
 
 void Canvas::fit() {
-    const Box& b = m_list.bounds;
+    const triptych::Box& b = m_list.bounds;
     if (b.width <= 0 || b.height <= 0) return;
     const double scale = std::min(viewport()->width() / (b.width + 2 * border), viewport()->height() / (b.height + 2 * border));
     setView(std::min(scale, 1.5), {b.x + b.width / 2, b.y + b.height / 2});
@@ -82,7 +82,7 @@ void Canvas::fit() {
 }
 
 void Canvas::showBeginning() {
-    const Box& b = m_list.bounds;
+    const triptych::Box& b = m_list.bounds;
     if (b.width <= 0 || viewport()->width() <= 0) return;
     const double scale = std::clamp(viewport()->width() / (b.width + 2 * border), 0.45, 1.0);
     setView(scale, {b.x + b.width / 2, b.y - border + viewport()->height() / scale / 2});
@@ -90,7 +90,7 @@ void Canvas::showBeginning() {
 }
 
 void Canvas::centreOn(int node) {
-    for (const Shape& shape : m_list.shapes) {
+    for (const triptych::Shape& shape : m_list.shapes) {
         if (!isNode(shape) || shape.subject != node) continue;
         setView(std::max(m_scale, 0.6), {shape.box.x + shape.box.width / 2, shape.box.y + shape.box.height / 2});
         emit viewChanged();
@@ -98,11 +98,11 @@ void Canvas::centreOn(int node) {
     }
 }
 
-const Shape* Canvas::shapeAt(QPoint position) const {
+const triptych::Shape* Canvas::shapeAt(QPoint position) const {
     const QPointF at = toDrawing(position);
     const Point point{static_cast<float>(at.x()), static_cast<float>(at.y())};
     for (std::size_t i = m_list.shapes.size(); i-- > 0;) {
-        const Shape& shape = m_list.shapes[i];
+        const triptych::Shape& shape = m_list.shapes[i];
         if (shape.role != Role::edge && shape.subject >= 0 && shape.box.contains(point)) return &shape;
     }
     return nullptr;
@@ -155,25 +155,25 @@ void Canvas::mouseMoveEvent(QMouseEvent* event) {
 
 void Canvas::mouseReleaseEvent(QMouseEvent* event) {
     if (m_dragging || event->button() != Qt::LeftButton) return;
-    const Shape* shape = shapeAt(event->pos());
+    const triptych::Shape* shape = shapeAt(event->pos());
     if (shape && isNode(*shape)) emit nodeSelected(shape->subject);
     else if (shape && (shape->role == Role::group || shape->role == Role::bracket || shape->role == Role::text)) emit groupSelected(shape->subject);
     else emit nodeSelected(-1);
 }
 
 void Canvas::mouseDoubleClickEvent(QMouseEvent* event) {
-    const Shape* shape = shapeAt(event->pos());
+    const triptych::Shape* shape = shapeAt(event->pos());
     if (shape && (shape->role == Role::collapsed || shape->role == Role::block)) emit blockActivated(shape->subject);
 }
 
 void Canvas::walk(int key) {
     // Along an edge: the nearest node in the direction of the arrow.
-    const Shape* from = nullptr;
-    for (const Shape& shape : m_list.shapes)
+    const triptych::Shape* from = nullptr;
+    for (const triptych::Shape& shape : m_list.shapes)
         if (isNode(shape) && shape.subject == m_emphasis.selected) from = &shape;
-    const Shape* best = nullptr;
+    const triptych::Shape* best = nullptr;
     double least = 1e18;
-    for (const Shape& shape : m_list.shapes) {
+    for (const triptych::Shape& shape : m_list.shapes) {
         if (!isNode(shape) || &shape == from) continue;
         const double dx = shape.box.x + shape.box.width / 2 - (from ? from->box.x + from->box.width / 2 : 0), dy = shape.box.y - (from ? from->box.y : -1e6F);
         const bool ahead = !from || (key == Qt::Key_Down ? dy > 4 : key == Qt::Key_Up ? dy < -4 : key == Qt::Key_Right ? dx > 4 && std::abs(dy) < 60 : dx < -4 && std::abs(dy) < 60);
@@ -235,7 +235,7 @@ void Canvas::scrollContentsBy(int, int) {
 bool Canvas::viewportEvent(QEvent* event) {
     if (event->type() != QEvent::ToolTip) return QAbstractScrollArea::viewportEvent(event);
     const auto* help = static_cast<QHelpEvent*>(event);
-    const Shape* shape = shapeAt(help->pos());
+    const triptych::Shape* shape = shapeAt(help->pos());
     if (shape && !shape->title.empty()) QToolTip::showText(help->globalPos(), QString::fromStdString(shape->title), viewport());
     else QToolTip::hideText();
     return true;

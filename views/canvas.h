@@ -29,7 +29,7 @@ public:
     QPointF centre() const;
     void setView(double scale, QPointF centre);
     /// The topmost shape at a viewport position that stands for something; null where there is none.
-    const Shape* shapeAt(QPoint position) const;
+    const triptych::Shape* shapeAt(QPoint position) const;
     bool painted() const { return m_painted; }
 
 signals:

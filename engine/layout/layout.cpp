@@ -15,8 +15,6 @@ namespace {
 constexpr float margin = 16, heading = 26, gap = 26, nodeHeight = 30, shapedHeight = 38, viewHeight = 22, standInHeight = 22;
 constexpr std::size_t collapseAbove = 300;
 
-bool drawn(NodeClass nodeClass) { return nodeClass == NodeClass::compute || nodeClass == NodeClass::view; }
-
 /// What one distinct block looks like; all its copies share it.
 struct BlockShape {
     LayeredGraph graph;
