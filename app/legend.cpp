@@ -6,7 +6,7 @@
 
 namespace triptych {
 
-Legend::Legend(const bool& dark, QWidget* parent) : QWidget(parent), m_dark(dark) { setAccessibleName(tr("Colours of pattern families")); }
+Legend::Legend(const bool& dark, QWidget* parent) : QWidget(parent), m_dark(dark) { setAccessibleName(tr("Colours of pattern families")); setMinimumSize(sizeHint()); }
 
 void Legend::paintEvent(QPaintEvent*) {
     const Theme& theme = m_dark ? darkTheme() : lightTheme();

@@ -11,7 +11,7 @@ class Legend : public QWidget {
     Q_OBJECT
 public:
     explicit Legend(const bool& dark, QWidget* parent = nullptr);
-    QSize sizeHint() const override { return {430, 28}; }
+    QSize sizeHint() const override { return {520, 28}; }
 
 protected:
     void paintEvent(QPaintEvent*) override;

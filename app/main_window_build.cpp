@@ -83,7 +83,7 @@ void MainWindow::buildToolBar() {
     m_search = new QLineEdit;
     m_search->setObjectName("search");
     m_search->setPlaceholderText(tr("Search nodes, operators, modules…   /"));
-    m_search->setMinimumWidth(150);
+    m_search->setMinimumWidth(80);
     m_search->setMaximumWidth(320);
     connect(m_search, &QLineEdit::returnPressed, this, [this] { search(m_search->text()); });
     row->addSpacing(8);
@@ -99,6 +99,8 @@ void MainWindow::buildToolBar() {
         made->setAccessibleName(name);
         made->setToolTip(name);
         made->setObjectName(name);
+        made->setSizeAdjustPolicy(QComboBox::AdjustToMinimumContentsLengthWithIcon);
+        made->setMinimumContentsLength(5);
         for (const std::string& item : items) made->addItem(QString::fromStdString(item));
         connect(made, &QComboBox::currentTextChanged, this, [this, apply](const QString& text) {
             if (m_filling || !m_document.loaded()) return;
@@ -241,6 +243,7 @@ void MainWindow::buildDocks() {
     m_outline->setHeaderHidden(true);
     m_outline->setColumnCount(2);
     m_outline->setIndentation(12);
+    m_outline->setTextElideMode(Qt::ElideMiddle);
     m_outline->header()->setStretchLastSection(false);
     m_outline->header()->setSectionResizeMode(0, QHeaderView::Stretch);
     m_outline->header()->setSectionResizeMode(1, QHeaderView::ResizeToContents);
@@ -280,10 +283,10 @@ void MainWindow::buildDocks() {
     m_patterns->horizontalHeader()->setSectionResizeMode(QHeaderView::Fixed);
     m_patterns->horizontalHeader()->setSectionResizeMode(0, QHeaderView::Stretch);
     m_patterns->horizontalHeader()->setStretchLastSection(false);
-    m_patterns->setColumnWidth(1, 46);
-    m_patterns->setColumnWidth(2, 58);
-    m_patterns->setColumnWidth(3, 56);
-    m_patterns->setColumnWidth(4, 56);
+    m_patterns->setColumnWidth(1, 42);
+    m_patterns->setColumnWidth(2, 54);
+    m_patterns->setColumnWidth(3, 46);
+    m_patterns->setColumnWidth(4, 44);
     m_patterns->setHorizontalScrollBarPolicy(Qt::ScrollBarAlwaysOff);
     m_patterns->setAccessibleName(tr("Patterns"));
     connect(m_patternModel, &PatternModel::patternToggled, this, [this](const QString& id, bool on) { m_document.toggle(id, on); });

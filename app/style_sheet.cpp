@@ -8,6 +8,7 @@ QString styleSheet(const Theme& t) {
     const auto c = [](std::uint32_t rgb) { return toColour(rgb).name(); };
     QString sheet = QStringLiteral(
         "QMainWindow,QWidget{background:%panel;color:%ink;font-family:Inter;font-size:12px}"
+        "QMainWindow::separator{width:1px;background:%line}"
         "QWidget#toolBar,QWidget#paneHeader{background:%panel;border-bottom:1px solid %line}"
         "QWidget#outline{border-right:1px solid %line}QWidget#side{border-left:1px solid %line}"
         "QWidget#status{background:%panel;border-top:1px solid %line}"

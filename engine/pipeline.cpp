@@ -28,10 +28,15 @@ Result<std::shared_ptr<Analysis>> resolve(const AnalysisOptions& options) {
     auto analysis = std::make_shared<Analysis>();
     analysis->options = options;
     auto library = options.patternFiles.empty() ? Result<LibraryPtr>(shippedPatterns()) : patternsWith(options.patternFiles);
-    if (!library) return tl::unexpected(library.error());
+    // Whatever is wrong here, the user asked for it: not the file's fault.
+    const auto asked = [](Failure failure) {
+        failure.stage = "options";
+        return tl::unexpected(std::move(failure));
+    };
+    if (!library) return asked(library.error());
     analysis->library = *library;
     auto enabled = presetPatterns(*analysis->library, options.preset);
-    if (!enabled) return tl::unexpected(enabled.error());
+    if (!enabled) return asked(enabled.error());
     analysis->enabled = std::move(*enabled);
     for (const auto& [ids, on] : {std::pair(&options.enable, true), std::pair(&options.disable, false)}) {
         for (const std::string& id : *ids) {

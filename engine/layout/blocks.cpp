@@ -116,6 +116,16 @@ private:
         if (!run.empty()) add(std::move(run), "block " + std::to_string(m_blocks.size()));
     }
 
+    /// "encoder layer 3" of "model.encoder.layers.encoder_layer_3"; a bare number keeps the name before it.
+    static std::string shortTitle(const std::string& key) {
+        const std::size_t prefix = key.starts_with("after ") ? 6 : 0;
+        std::size_t dot = key.rfind('.');
+        if (dot == std::string::npos || dot < prefix) return key;
+        const bool bare = key.find_first_not_of("0123456789", dot + 1) == std::string::npos;
+        if (bare && dot > prefix) dot = key.rfind('.', dot - 1);
+        return key.substr(0, prefix) + key.substr(dot == std::string::npos || dot < prefix ? prefix : dot + 1);
+    }
+
     bool forks(NodeId node) const { return m_graph.readers(m_graph.node(node).output()).size() != 1 || m_graph.node(node).is("Add"); }
 
     void finish() {
@@ -124,7 +134,7 @@ private:
             std::sort(block.nodes.begin(), block.nodes.end());
             block.hash = structuralHash(m_graph, block.nodes);
             ++repeats[block.hash];
-            block.title = block.key;
+            block.title = shortTitle(block.key);
             std::replace(block.title.begin(), block.title.end(), '.', ' ');
             std::replace(block.title.begin(), block.title.end(), '_', ' ');
         }

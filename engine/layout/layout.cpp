@@ -12,7 +12,7 @@ namespace triptych {
 
 namespace {
 
-constexpr float margin = 16, heading = 26, gap = 26, nodeHeight = 30, shapedHeight = 38, viewHeight = 22, standInHeight = 22;
+constexpr float margin = 16, heading = 36, gap = 26, nodeHeight = 30, shapedHeight = 38, viewHeight = 22, standInHeight = 22;
 constexpr std::size_t collapseAbove = 300;
 
 /// What one distinct block looks like; all its copies share it.
