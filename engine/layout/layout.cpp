@@ -1,6 +1,7 @@
 #include "layout/layout.h"
 
 #include "drawing/draw.h"
+#include "layout/graphviz.h"
 #include "layout/layered.h"
 #include "support/numbers.h"
 
@@ -21,6 +22,16 @@ struct BlockShape {
     LayeredResult result;
 };
 
+/// An opened block before its coordinates are known.
+struct Draft {
+    std::vector<ValueId> outside;
+    std::vector<NodeId> boxes;
+    std::vector<PlacedEdge> edges;
+    std::unordered_map<NodeId, std::size_t> index;
+    std::unordered_map<ValueId, std::size_t> standIn;
+    BlockShape* shape = nullptr;
+};
+
 class LayoutMaker {
 public:
     LayoutMaker(const Projected& projected, const LayoutOptions& options, const Job& job) : m_projected(projected), m_graph(*projected.graph), m_options(options), m_job(job) {}
@@ -34,13 +45,19 @@ public:
             for (const NodeId node : block.nodes) count += drawnAs(*m_projected.classes, node) == node;
         const bool collapse = m_options.collapseRepeats || (count > collapseAbove && !m_options.expandAll);
         std::set<std::uint64_t> open;
-        float width = 0;
+        std::vector<bool> collapsed;
         for (std::size_t b = 0; b < layout->blocks.size(); ++b) {
             if (m_job.stopped()) return fail("layout", "stopped");
             const Block& block = layout->blocks[b];
             const bool first = open.insert(block.hash).second;
-            const bool collapsed = collapse && !first && block.repeat > 1 && !m_options.expanded.contains(block.key);
-            layout->placed.push_back(collapsed ? folded(b, block) : opened(b, block));
+            collapsed.push_back(collapse && !first && block.repeat > 1 && !m_options.expanded.contains(block.key));
+            if (!collapsed[b]) m_drafts.push_back(draft(b, block));
+        }
+        solve(*layout);
+        float width = 0;
+        std::size_t next = 0;
+        for (std::size_t b = 0; b < layout->blocks.size(); ++b) {
+            layout->placed.push_back(collapsed[b] ? folded(b, layout->blocks[b]) : opened(b, layout->blocks[b], m_drafts[next++]));
             width = std::max(width, layout->placed.back().box.width);
         }
         float y = 0;
@@ -100,12 +117,8 @@ private:
         return placed;
     }
 
-    PlacedBlock opened(std::size_t b, const Block& block) {
-        PlacedBlock placed;
-        placed.block = b;
+    Draft draft(std::size_t b, const Block& block) {
         const std::vector<ValueId> outside = standIns(block, b);
-        // Copies of one structure differ in nothing that layout sees, unless their stand-ins do.
-        const auto key = std::pair(block.hash, outside.size());
         std::unordered_map<NodeId, std::size_t> index;
         std::unordered_map<ValueId, std::size_t> standIn;
         LayeredGraph graph;
@@ -136,15 +149,48 @@ private:
                 edges.push_back({value, stand != standIn.end() ? NodeId() : maker, reader, {}});
             }
         }
-        auto& shape = m_shapes[key];
-        if (shape.result.nodes.size() != graph.nodes.size() || shape.graph.edges.size() != graph.edges.size()) shape = {graph, layOutLayers(graph)};
-        const LayeredResult& result = shape.result;
+        Draft made{outside, std::move(boxes), std::move(edges), std::move(index), std::move(standIn), nullptr};
+        // Blocks of one hash may still differ in what they read from outside: then they are shapes of their own.
+        for (std::size_t variant = 0;; ++variant) {
+            auto& shape = m_shapes[{block.hash, outside.size() * 64 + variant}];
+            if (shape.graph.nodes.empty()) shape.graph = graph;
+            const auto sameEdge = [](const LayeredGraph::Edge& a, const LayeredGraph::Edge& b) { return a.from == b.from && a.to == b.to; };
+            if (shape.graph.nodes.size() != graph.nodes.size() || shape.graph.edges.size() != graph.edges.size() || !std::equal(graph.edges.begin(), graph.edges.end(), shape.graph.edges.begin(), sameEdge)) continue;
+            made.shape = &shape;
+            return made;
+        }
+    }
+
+    /// One copy of each distinct structure goes to Graphviz; what it doesn't answer, or is too large for it, gets the own layout.
+    void solve(Layout& layout) {
+        constexpr std::size_t mostForGraphviz = 1000;
+        std::vector<const LayeredGraph*> asked;
+        std::vector<BlockShape*> shapes;
+        for (auto& [key, shape] : m_shapes) {
+            if (shape.graph.nodes.empty() || shape.graph.nodes.size() > mostForGraphviz) continue;
+            asked.push_back(&shape.graph);
+            shapes.push_back(&shape);
+        }
+        const double seconds = m_options.timeLimitSeconds * std::max<double>(1, static_cast<double>(asked.size()));
+        HelperAnswer answer = layOutWithGraphviz(asked, m_options.helper.empty() ? helperBesideProgram() : m_options.helper, seconds, m_job);
+        for (std::size_t i = 0; i < shapes.size(); ++i)
+            if (answer.results[i]) shapes[i]->result = std::move(*answer.results[i]);
+        if (!answer.problem.empty()) layout.warnings.push_back(answer.problem + "; plain layout used");
+        for (auto& [key, shape] : m_shapes)
+            if (shape.result.nodes.size() != shape.graph.nodes.size()) shape.result = layOutLayers(shape.graph);
+    }
+
+    PlacedBlock opened(std::size_t b, const Block& block, Draft& draft) {
+        PlacedBlock placed;
+        placed.block = b;
+        const LayeredResult& result = draft.shape->result;
+        auto& edges = draft.edges;
         const float dx = margin, dy = heading + 8;
         placed.box = {0, 0, std::max(result.width + 2 * margin, textWidth(block.title, 12, Font::words, true) + 120), result.height + heading + 8 + margin};
         const float centred = dx + (placed.box.width - 2 * margin - result.width) / 2;
         const auto shifted = [&](Box box) { return Box{box.x + centred, box.y + dy, box.width, box.height}; };
-        for (const ValueId value : outside) placed.stubs.push_back({value, shifted(result.nodes[standIn[value]])});
-        for (const NodeId node : boxes) placed.nodes.push_back({node, shifted(result.nodes[index[node]])});
+        for (const ValueId value : draft.outside) placed.stubs.push_back({value, shifted(result.nodes[draft.standIn[value]])});
+        for (const NodeId node : draft.boxes) placed.nodes.push_back({node, shifted(result.nodes[draft.index[node]])});
         for (std::size_t e = 0; e < edges.size(); ++e) {
             for (const Point point : result.edges[e]) edges[e].path.push_back({point.x + centred, point.y + dy});
         }
@@ -199,6 +245,7 @@ private:
     const Job& m_job;
     IndexVector<NodeId, std::int32_t> m_blockOf;
     std::map<std::pair<std::uint64_t, std::size_t>, BlockShape> m_shapes;
+    std::vector<Draft> m_drafts;
 };
 
 } // namespace
