@@ -30,6 +30,8 @@ class Drawer {
 public:
     Drawer(const Projected& projected, const Layout& layout, const Analysis& analysis)
         : m_projected(projected), m_graph(*projected.graph), m_layout(layout), m_analysis(analysis), m_prefix(projected.key.substr(0, 1)) {
+        for (const ParallelGroup& parallel : projected.partition->parallel)
+            if (parallel.group) m_parallel[parallel.group] = &parallel;
         for (const AttentionSpec& spec : analysis.attentions.found) {
             if (spec.opaque) m_opaque[analysis.inlined->node(spec.opaque).name] = &spec;
             else if (spec.form.starts_with("function:") && !spec.core.empty()) m_calls[analysis.inlined->sources(spec.core[0])[0]] = &spec;
@@ -84,38 +86,59 @@ private:
     }
 
     const ParallelGroup* parallelOf(GroupId id) const {
-        for (const ParallelGroup& parallel : m_projected.partition->parallel)
-            if (parallel.group == id) return &parallel;
-        return nullptr;
+        const auto found = m_parallel.find(id);
+        return found == m_parallel.end() ? nullptr : found->second;
     }
 
     /// One region where it would hold no foreign node; else a halo round each member.
     void groups(const PlacedBlock& placed) {
-        std::map<GroupId, std::vector<Box>> boxes;
+        std::map<GroupId, std::vector<Box>> boxes, projections;
         for (const PlacedNode& node : placed.nodes) {
             const GroupId id = m_projected.partition->groupOf[node.node];
-            if (id && m_projected.partition->groups[id.position()].pattern) boxes[id].push_back(node.box);
+            if (!id || !m_projected.partition->groups[id.position()].pattern) continue;
+            if (const ParallelGroup* merged = parallelOf(id); merged && isMember(*merged, node.node)) projections[id].push_back(node.box);
+            else boxes[id].push_back(node.box);
         }
+        for (const auto& [id, members] : projections) bracket(id, members, placed);
         for (const auto& [id, members] : boxes) {
             const Group& group = m_projected.partition->groups[id.position()];
             Box whole = padded(members[0]);
             for (const Box& member : members) whole = united(whole, padded(member));
-            const bool clean = std::none_of(placed.nodes.begin(), placed.nodes.end(), [&](const PlacedNode& node) { return m_projected.partition->groupOf[node.node] != id && node.box.meets(whole); });
+            const bool clean = std::none_of(placed.nodes.begin(), placed.nodes.end(), [&](const PlacedNode& node) { return m_projected.partition->groupOf[node.node] != id && node.box.meets({whole.x + 6, whole.y + 7, whole.width - 12, whole.height - 13}); });
             const Pattern& pattern = (*m_analysis.library)[group.pattern];
-            const bool parallel = pattern.kind == PatternKind::parallel;
             std::vector<Box> regions;
-            if (clean || parallel) regions.push_back(whole);
+            if (clean && !projections.contains(id)) regions.push_back(whole);
             else
                 for (const Box& member : members) regions.push_back(padded(member));
             const std::string suffix = "-" + std::to_string(placed.block);
             for (std::size_t i = 0; i < regions.size(); ++i) {
-                Shape& shape = add("-" + group.id + suffix + (i ? "-" + std::to_string(i) : ""), groupTitle(group, m_projected.metrics->byGroup[id.position()]), parallel ? Role::bracket : Role::group, regions[i],
+                Shape& shape = add("-" + group.id + suffix + (i ? "-" + std::to_string(i) : ""), groupTitle(group, m_projected.metrics->byGroup[id.position()]), Role::group, regions[i],
                                    static_cast<std::int32_t>(id.position()));
                 shape.family = pattern.colour;
                 shape.radius = 10;
             }
-            tag(id, group, pattern, regions[0], suffix);
+            if (!projections.contains(id)) tag(id, group, pattern, regions[0], suffix);
         }
+    }
+
+    bool isMember(const ParallelGroup& parallel, NodeId drawn) const {
+        for (const auto& member : parallel.members)
+            for (const NodeId node : member)
+                if (drawnAs(*m_projected.classes, node) == drawn) return true;
+        return false;
+    }
+
+    /// Members of a merged projection stand side by side in one bright bracket.
+    void bracket(GroupId id, const std::vector<Box>& members, const PlacedBlock& placed) {
+        const Group& group = m_projected.partition->groups[id.position()];
+        const Pattern& pattern = (*m_analysis.library)[group.pattern];
+        Box whole = padded(members[0]);
+        for (const Box& member : members) whole = united(whole, padded(member));
+        const std::string suffix = "-" + std::to_string(placed.block);
+        Shape& shape = add("-" + group.id + suffix + "-bracket", groupTitle(group, m_projected.metrics->byGroup[id.position()]), Role::bracket, whole, static_cast<std::int32_t>(id.position()));
+        shape.family = pattern.colour;
+        shape.radius = 10;
+        tag(id, group, pattern, whole, suffix);
     }
     static Box padded(Box box) { return {box.x - 8, box.y - 9, box.width + 16, box.height + 17}; }
     static Box united(Box a, Box b) {
@@ -162,7 +185,8 @@ private:
         const Value& value = m_graph.value(stub.value);
         Shape& shape = add("-s" + std::to_string(m_stands++), value.name + ", from outside this block", m_graph.isInput(stub.value) ? Role::input : Role::stub, stub.box,
                            static_cast<std::int32_t>(stub.value.position()));
-        shape.radius = 6;
+        shape.radius = stub.entry ? stub.box.width / 2 : 6;
+        if (stub.entry) return;
         shape.labels.push_back(label({stub.box.x + stub.box.width / 2, stub.box.y + 15}, fitted(value.name, stub.box.width - 14, 10.5F, Font::figures), 10.5F, Font::figures, Align::centre, false, true));
     }
 
@@ -201,6 +225,7 @@ private:
     std::string m_prefix;
     std::map<std::string, const AttentionSpec*> m_opaque;
     std::map<SourceId, const AttentionSpec*> m_calls;
+    std::map<GroupId, const ParallelGroup*> m_parallel;
     DisplayList m_list;
     std::vector<Shape> m_tags;
     std::size_t m_edges = 0, m_stands = 0;

@@ -122,10 +122,15 @@ std::string question(const std::vector<const LayeredGraph*>& graphs) {
     std::string text;
     std::array<char, 64> line;
     for (const LayeredGraph* graph : graphs) {
-        text += "block " + std::to_string(graph->nodes.size()) + " " + std::to_string(graph->edges.size()) + "\n";
+        text += "block " + std::to_string(graph->nodes.size()) + " " + std::to_string(graph->edges.size()) + " " + std::to_string(graph->sameRank.size()) + "\n";
         for (const LayeredGraph::Size size : graph->nodes) {
             std::snprintf(line.data(), line.size(), "%.1f %.1f\n", static_cast<double>(size.width), static_cast<double>(size.height));
             text += line.data();
+        }
+        for (const auto& rank : graph->sameRank) {
+            text += std::to_string(rank.size());
+            for (const std::size_t node : rank) text += " " + std::to_string(node);
+            text += "\n";
         }
         for (const LayeredGraph::Edge edge : graph->edges) text += std::to_string(edge.from) + " " + std::to_string(edge.to) + "\n";
     }

@@ -12,6 +12,7 @@ struct LayeredGraph {
     struct Edge { std::size_t from = 0, to = 0; };
     std::vector<Size> nodes; ///< in topological order
     std::vector<Edge> edges; ///< from < to
+    std::vector<std::vector<std::size_t>> sameRank; ///< nodes that stand side by side where that is possible (Graphviz only)
 };
 
 struct LayeredResult {

@@ -13,7 +13,7 @@ namespace triptych {
 
 namespace {
 
-constexpr float margin = 16, heading = 36, gap = 26, nodeHeight = 30, shapedHeight = 38, viewHeight = 22, standInHeight = 22;
+constexpr float margin = 16, heading = 36, gap = 26, nodeHeight = 30, shapedHeight = 38, viewHeight = 22, standInHeight = 22, entrySize = 6;
 constexpr std::size_t collapseAbove = 300;
 
 /// What one distinct block looks like; all its copies share it.
@@ -34,7 +34,15 @@ struct Draft {
 
 class LayoutMaker {
 public:
-    LayoutMaker(const Projected& projected, const LayoutOptions& options, const Job& job) : m_projected(projected), m_graph(*projected.graph), m_options(options), m_job(job) {}
+    LayoutMaker(const Projected& projected, const Decomposition* decomposition, const LayoutOptions& options, const Job& job) : m_projected(projected), m_graph(*projected.graph), m_options(options), m_job(job) {
+        if (!decomposition) return;
+        for (const DecomposedAttention& attention : decomposition->attentions) {
+            std::vector<NodeId> projections;
+            for (const auto* role : {&attention.q, &attention.k, &attention.v})
+                if (!role->empty() && attention.inputQ == (role == &attention.q ? attention.inputQ : role == &attention.k ? attention.inputK : attention.inputV)) projections.push_back(role->back());
+            if (projections.size() > 1) m_sideBySide.push_back(std::move(projections));
+        }
+    }
 
     Result<LayoutPtr> run(std::vector<Block> blocks) {
         auto layout = std::make_shared<Layout>();
@@ -95,15 +103,19 @@ private:
 
     bool flows(ValueId value) const { return value && !m_projected.shapes->isConstant(value); }
 
-    /// Values from outside that come from farther than the block right before: stand-ins take their place.
+    /// The block right before hands the value on: it enters at a point; what comes from farther gets a named stand-in.
+    bool enters(ValueId value, std::size_t b) const {
+        const NodeId producer = m_graph.producer(value);
+        return producer && b > 0 && m_blockOf[producer] == static_cast<std::int32_t>(b) - 1;
+    }
+
+    /// Values from outside, in the order of first use.
     std::vector<ValueId> standIns(const Block& block, std::size_t b) const {
         std::vector<ValueId> values;
         for (const NodeId node : block.nodes) {
             for (const ValueId value : m_graph.node(node).inputs) {
                 if (!flows(value) || inside(block, value, b)) continue;
-                const NodeId producer = m_graph.producer(value);
-                const bool near = producer && b > 0 && m_blockOf[producer] == static_cast<std::int32_t>(b) - 1;
-                if (!near && std::find(values.begin(), values.end(), value) == values.end()) values.push_back(value);
+                if (std::find(values.begin(), values.end(), value) == values.end()) values.push_back(value);
             }
         }
         return values;
@@ -124,7 +136,8 @@ private:
         LayeredGraph graph;
         for (const ValueId value : outside) {
             standIn[value] = graph.nodes.size();
-            graph.nodes.push_back({std::min(220.0F, textWidth(shortened(m_graph.value(value).name), 10.5F, Font::figures)) + 20, standInHeight});
+            if (enters(value, b)) graph.nodes.push_back({entrySize, entrySize});
+            else graph.nodes.push_back({std::min(220.0F, textWidth(shortened(m_graph.value(value).name), 10.5F, Font::figures)) + 20, standInHeight});
         }
         // The spelled-out form of one operator is one box, where its last node stands.
         std::vector<NodeId> boxes;
@@ -148,6 +161,12 @@ private:
                 graph.edges.push_back({from, to});
                 edges.push_back({value, stand != standIn.end() ? NodeId() : maker, reader, {}});
             }
+        }
+        for (const auto& projections : m_sideBySide) {
+            std::vector<std::size_t> rank;
+            for (const NodeId node : projections)
+                if (const auto found = index.find(drawnAs(*m_projected.classes, node)); found != index.end()) rank.push_back(found->second);
+            if (rank.size() > 1) graph.sameRank.push_back(std::move(rank));
         }
         Draft made{outside, std::move(boxes), std::move(edges), std::move(index), std::move(standIn), nullptr};
         // Blocks of one hash may still differ in what they read from outside: then they are shapes of their own.
@@ -189,7 +208,7 @@ private:
         placed.box = {0, 0, std::max(result.width + 2 * margin, textWidth(block.title, 12, Font::words, true) + 120), result.height + heading + 8 + margin};
         const float centred = dx + (placed.box.width - 2 * margin - result.width) / 2;
         const auto shifted = [&](Box box) { return Box{box.x + centred, box.y + dy, box.width, box.height}; };
-        for (const ValueId value : draft.outside) placed.stubs.push_back({value, shifted(result.nodes[draft.standIn[value]])});
+        for (const ValueId value : draft.outside) placed.stubs.push_back({value, shifted(result.nodes[draft.standIn[value]]), enters(value, b)});
         for (const NodeId node : draft.boxes) placed.nodes.push_back({node, shifted(result.nodes[draft.index[node]])});
         for (std::size_t e = 0; e < edges.size(); ++e) {
             for (const Point point : result.edges[e]) edges[e].path.push_back({point.x + centred, point.y + dy});
@@ -210,27 +229,27 @@ private:
             for (Point& point : edge.path) point = {point.x + dx, point.y + dy};
     }
 
-    /// What one block hands to the next: from the producing node, or the folded box, to the reading one.
+    /// What one block hands to the next: from the producing node, or the folded box, to the entry of the value.
     void between(Layout& layout) const {
         for (std::size_t b = 1; b < layout.placed.size(); ++b) {
             const PlacedBlock &above = layout.placed[b - 1], &below = layout.placed[b];
-            std::set<std::pair<ValueId, NodeId>> done;
             std::unordered_map<NodeId, Box> boxes;
             for (const PlacedNode& node : above.nodes) boxes[node.node] = node.box;
-            for (const PlacedNode& node : below.nodes) boxes[node.node] = node.box;
-            for (const NodeId reader : layout.blocks[b].nodes) {
-                for (const ValueId value : m_graph.node(reader).inputs) {
-                    if (!flows(value)) continue;
-                    const NodeId producer = m_graph.producer(value);
-                    if (!producer || m_blockOf[producer] != static_cast<std::int32_t>(b) - 1) continue;
-                    const auto from = boxes.find(drawnAs(*m_projected.classes, producer)), to = boxes.find(drawnAs(*m_projected.classes, reader));
-                    const Point start = from != boxes.end() ? Point{from->second.x + from->second.width / 2, from->second.bottom()} : Point{above.box.x + above.box.width / 2, above.box.bottom()};
-                    const Point end = to != boxes.end() ? Point{to->second.x + to->second.width / 2, to->second.y} : Point{below.box.x + below.box.width / 2, below.box.y};
-                    if (!done.insert({value, to != boxes.end() ? to->first : NodeId()}).second) continue;
-                    const float pull = std::max(12.0F, (end.y - start.y) * 0.4F);
-                    layout.between.push_back({value, producer, reader, {start, {start.x, start.y + pull}, {end.x, end.y - pull}, end}});
-                }
-            }
+            const auto connect = [&](ValueId value, Point end) {
+                const NodeId producer = m_graph.producer(value);
+                const auto from = boxes.find(drawnAs(*m_projected.classes, producer));
+                const Box& box = from != boxes.end() ? from->second : above.box;
+                const Point start{box.x + box.width / 2, box.bottom()};
+                const float pull = std::max(12.0F, (end.y - start.y) * 0.4F);
+                layout.between.push_back({value, producer, NodeId(), {start, {start.x, start.y + pull}, {end.x, end.y - pull}, end}});
+            };
+            for (const PlacedStub& entry : below.stubs)
+                if (entry.entry) connect(entry.value, {entry.box.x + entry.box.width / 2, entry.box.y});
+            if (!below.collapsed) continue;
+            std::set<ValueId> done;
+            for (const NodeId reader : layout.blocks[b].nodes)
+                for (const ValueId value : m_graph.node(reader).inputs)
+                    if (flows(value) && enters(value, b) && done.insert(value).second) connect(value, {below.box.x + below.box.width / 2, below.box.y});
         }
     }
 
@@ -246,6 +265,7 @@ private:
     IndexVector<NodeId, std::int32_t> m_blockOf;
     std::map<std::pair<std::uint64_t, std::size_t>, BlockShape> m_shapes;
     std::vector<Draft> m_drafts;
+    std::vector<std::vector<NodeId>> m_sideBySide; ///< projections of one attention that read one value
 };
 
 } // namespace
@@ -261,7 +281,7 @@ const std::string& drawnOperator(const NodeClasses& classes, const Graph& graph,
 }
 
 Result<LayoutPtr> layOut(const Projected& projected, const Attentions& attentions, const Decomposition* decomposition, const LayoutOptions& options, const Job& job) {
-    return LayoutMaker(projected, options, job).run(findBlocks(*projected.graph, *projected.classes, attentions, decomposition));
+    return LayoutMaker(projected, decomposition, options, job).run(findBlocks(*projected.graph, *projected.classes, attentions, decomposition));
 }
 
 } // namespace triptych

@@ -25,7 +25,8 @@ const std::string& drawnOperator(const NodeClasses& classes, const Graph& graph,
 
 struct PlacedNode { NodeId node; Box box; };
 /// A stand-in for a value that many blocks read, or one that comes from far away.
-struct PlacedStub { ValueId value; Box box; };
+/// Where `entry`, a point at the block's top through which the block above hands on a value.
+struct PlacedStub { ValueId value; Box box; bool entry = false; };
 struct PlacedEdge {
     ValueId value;
     NodeId from, to; ///< none: a stub, an input or an output

@@ -2,7 +2,8 @@
 // assertion; here that costs one run, not the program.
 //
 // In, on standard input, one block after another until the end:
-//   block NODES EDGES \n  then NODES lines "WIDTH HEIGHT", EDGES lines "FROM TO" (positions of nodes), sizes in pixels
+//   block NODES EDGES RANKS \n  then NODES lines "WIDTH HEIGHT" in pixels, RANKS lines "COUNT NODE NODE ..." of nodes to put
+//   side by side, EDGES lines "FROM TO" (positions of nodes)
 // Out, for each block, on standard output:
 //   block \n  then NODES lines "X Y" (centres, y downwards), EDGES lines "COUNT X Y X Y ..." (a start point, then cubic triples)
 
@@ -45,7 +46,7 @@ void printEdge(Agedge_t* edge, double top) {
     std::printf("\n");
 }
 
-bool layOutOne(GVC_t* context, int nodeCount, int edgeCount) {
+bool layOutOne(GVC_t* context, int nodeCount, int edgeCount, int rankCount) {
     Agraph_t* graph = agopen(text("block"), Agdirected, nullptr);
     for (const auto& [name, value] : {std::pair("nslimit", "0.3"), std::pair("nslimit1", "0.3"), std::pair("nodesep", "0.25"), std::pair("ranksep", "0.3")}) agattr(graph, AGRAPH, text(name), text(value));
     for (const auto& [name, value] : {std::pair("shape", "box"), std::pair("fixedsize", "true"), std::pair("label", ""), std::pair("width", "1"), std::pair("height", "0.5")}) agattr(graph, AGNODE, text(name), text(value));
@@ -57,6 +58,16 @@ bool layOutOne(GVC_t* context, int nodeCount, int edgeCount) {
         if (std::scanf("%lf %lf", &width, &height) != 2) return false;
         nodes.push_back(agnode(graph, std::to_string(i).data(), 1));
         setSize(nodes.back(), width, height);
+    }
+    for (int i = 0; i < rankCount; ++i) {
+        Agraph_t* rank = agsubg(graph, ("rank" + std::to_string(i)).data(), 1);
+        agsafeset(rank, text("rank"), text("same"), text(""));
+        int count = 0, node = 0;
+        if (std::scanf("%d", &count) != 1 || count < 0 || count > nodeCount) return false;
+        for (; count > 0; --count) {
+            if (std::scanf("%d", &node) != 1 || node < 0 || node >= nodeCount) return false;
+            agsubnode(rank, nodes[static_cast<std::size_t>(node)], 1);
+        }
     }
     for (int i = 0; i < edgeCount; ++i) {
         int from = 0, to = 0;
@@ -78,9 +89,9 @@ bool layOutOne(GVC_t* context, int nodeCount, int edgeCount) {
 
 int main() {
     GVC_t* context = gvContext();
-    int nodes = 0, edges = 0;
-    while (std::scanf(" block %d %d", &nodes, &edges) == 2) {
-        if (nodes <= 0 || nodes > mostNodes || edges < 0 || edges > 10 * mostNodes || !layOutOne(context, nodes, edges)) return EXIT_FAILURE;
+    int nodes = 0, edges = 0, ranks = 0;
+    while (std::scanf(" block %d %d %d", &nodes, &edges, &ranks) == 3) {
+        if (nodes <= 0 || nodes > mostNodes || edges < 0 || edges > 10 * mostNodes || ranks < 0 || ranks > mostNodes || !layOutOne(context, nodes, edges, ranks)) return EXIT_FAILURE;
     }
     gvFreeContext(context);
     return EXIT_SUCCESS;
