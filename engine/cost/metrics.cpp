@@ -114,7 +114,7 @@ private:
         }
     }
 
-    ValueId rootOf(ValueId value) const { return m_plan.of[value].root ? m_plan.of[value].root : value; }
+    ValueId rootOf(ValueId value) const { return value && m_plan.of[value].root ? m_plan.of[value].root : value; }
 
     void unknown(NodeId node, ValueId value, GroupMetrics& metrics) {
         metrics.known = false;

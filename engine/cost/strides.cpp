@@ -137,6 +137,7 @@ private:
             whole += shape.dims.back();
             member = member || std::find(nodes.begin(), nodes.end(), id) != nodes.end();
         }
+        if (!m_graph.node(id).output()) return;
         Storage& storage = m_plan.of[m_graph.node(id).output()];
         if (!member || !storage.known || storage.sizes.empty()) return;
         std::int64_t step = whole;
@@ -224,7 +225,7 @@ private:
         if (!input || !output) return false;
         const Storage& from = m_plan.of[input];
         const ValueShape& shape = m_shapes.of(output);
-        if (!from.known || !shape.known()) return false;
+        if (!from.known || !shape.known() || shape.count() == 0) return false;
         if (!m_runtime.viewsAreFree && node.is("Transpose")) {
             copy(id, input);
             return false;
@@ -234,11 +235,12 @@ private:
         if (node.is("Transpose")) {
             const auto* perm = node.attributes.integers("perm");
             for (std::size_t i = 0; i < shape.dims.size(); ++i) {
-                const std::size_t axis = perm ? static_cast<std::size_t>((*perm)[i]) : shape.dims.size() - 1 - i;
-                if (axis >= from.strides.size()) return false;
+                const std::size_t axis = perm ? (i < perm->size() ? static_cast<std::size_t>((*perm)[i]) : shape.dims.size()) : shape.dims.size() - 1 - i;
+                if (axis >= from.strides.size() || (perm && i >= perm->size())) return false;
                 to.strides.push_back(from.strides[axis]);
             }
         } else if (node.is("Expand")) {
+            if (shape.dims.size() < from.sizes.size()) return false;
             const std::size_t extra = shape.dims.size() - from.sizes.size();
             for (std::size_t i = 0; i < shape.dims.size(); ++i) {
                 const bool stretched = i < extra || (from.sizes[i - extra] == 1 && shape.dims[i] != 1);
@@ -262,6 +264,7 @@ private:
     bool split(const Node& node, const Storage& from) {
         for (const ValueId output : node.outputs) {
             if (!output || !m_shapes.of(output).known()) continue;
+            if (m_shapes.of(output).dims.size() != from.strides.size()) return false;
             m_plan.of[output] = {from.root, m_shapes.of(output).dims, from.strides, true};
         }
         return true;

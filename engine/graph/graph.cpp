@@ -3,6 +3,7 @@
 namespace triptych {
 
 std::span<const NodeId> Graph::readers(ValueId value) const {
+    if (!value) return {};
     const std::size_t at = value.position();
     return std::span(m_readers).subspan(m_readersBegin[at], m_readersBegin[at + 1] - m_readersBegin[at]);
 }

@@ -74,9 +74,9 @@ public:
     /// Each reading node once for each input (captured ones included) that is this value, in node order.
     std::span<const NodeId> readers(ValueId value) const;
     /// None for inputs, initializers and values of an outer graph.
-    NodeId producer(ValueId value) const { return m_producers[value]; }
-    bool isOutput(ValueId value) const { return m_isOutput[value]; }
-    bool isInput(ValueId value) const { return m_isInput[value]; }
+    NodeId producer(ValueId value) const { return value ? m_producers[value] : NodeId(); }
+    bool isOutput(ValueId value) const { return value && m_isOutput[value]; }
+    bool isInput(ValueId value) const { return value && m_isInput[value]; }
     /// Nodes of the file that this one stands for. In the file's own graph: itself.
     std::span<const SourceId> sources(NodeId node) const;
     /// None where there is no such name.

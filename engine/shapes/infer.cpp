@@ -81,9 +81,8 @@ std::string Shapes::reasonUnknown(ValueId value) const {
     return found == m_reasons.end() ? std::string() : found->second;
 }
 
-std::size_t Shapes::unknownCount() const {
-    return static_cast<std::size_t>(std::count_if(m_shapes.begin(), m_shapes.end(), [](const ValueShape& shape) { return !shape.known(); }));
-}
+// Every unknown value has its reason; what a rewriting left without producer and reader is no part of the graph.
+std::size_t Shapes::unknownCount() const { return m_reasons.size(); }
 
 namespace {
 
@@ -155,7 +154,7 @@ private:
             } else if (m_graph.isInput(id) && value.declared.kind == "tensor") {
                 m_result->m_shapes[id] = {value.declared.type, value.declared.hasShape, bound(value.declared, value.name)};
                 if (!m_result->m_shapes[id].known()) m_result->m_reasons[id] = "the input declares no shape";
-            } else if (!m_graph.producer(id)) {
+            } else if (!m_graph.producer(id) && (!m_graph.readers(id).empty() || m_graph.isOutput(id))) {
                 m_result->m_shapes[id] = {value.declared.type, value.declared.hasShape, bound(value.declared, value.name)};
                 if (!m_result->m_shapes[id].known()) m_result->m_reasons[id] = value.declared.kind.empty() || value.declared.kind == "tensor" ? "nothing produces it" : "it is a " + value.declared.kind;
             }

@@ -38,13 +38,17 @@ struct ValueShape {
 /// Shapes, types and folded constants of one graph. Immutable.
 class Shapes {
 public:
-    const ValueShape& of(ValueId value) const { return m_shapes[value]; }
+    /// Unknown for an optional value that is left out.
+    const ValueShape& of(ValueId value) const {
+        static const ValueShape nothing;
+        return value ? m_shapes[value] : nothing;
+    }
     /// Content of the value where it follows from constants and bound shapes alone and has at most `foldLimit` elements; else null.
     const HostTensor* constant(ValueId value) const;
     /// Its only element, as a double; empty unless constant with one element.
     std::optional<double> scalar(ValueId value) const;
     /// Depends on initializers, Constant nodes and shapes only, though its content may be absent or too large to fold.
-    bool isConstant(ValueId value) const { return m_constant[value]; }
+    bool isConstant(ValueId value) const { return value && m_constant[value]; }
     /// Why the shape isn't known: "depends on the data of NonZero_12"; empty where it is.
     std::string reasonUnknown(ValueId value) const;
     const Bindings& bindings() const { return m_bindings; }

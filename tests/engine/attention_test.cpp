@@ -1,0 +1,189 @@
+// Attention is found by dataflow, whatever its form, and by nothing else.
+
+#include "attention/decompose.h"
+#include "graph/text.h"
+
+#include <QTest>
+
+using namespace triptych;
+
+namespace {
+
+struct Found {
+    Model model;
+    GraphPtr graph;
+    ShapesPtr shapes;
+    Attentions attentions;
+};
+
+Found find(const std::string& text) {
+    Found found;
+    const auto graph = parseText(text);
+    if (!graph) qFatal("%s", graph.error().message().c_str());
+    found.graph = *graph;
+    found.model.graph = *graph;
+    found.model.opsets[""] = 17;
+    found.shapes = *inferShapes(found.model, **graph, {});
+    found.attentions = findAttention(found.model, **graph, *found.shapes);
+    return found;
+}
+
+/// "self, 4 heads of 16 (kv 4), separate, causal no, scale 0.25 at scores"
+QString summary(const Found& found) {
+    QStringList all;
+    for (const AttentionSpec& spec : found.attentions.found)
+        all << QStringLiteral("%1, %2 heads of %3 (kv %4), %5, causal %6, scale %7 at %8")
+                   .arg(QString::fromUtf8(toString(spec.kind).data()), QString::number(spec.heads), QString::number(spec.headDim), QString::number(spec.kvHeads), QString::fromUtf8(toString(spec.projections).data()),
+                        !spec.causal ? "unknown" : *spec.causal ? "yes" : "no", spec.scale ? QString::number(*spec.scale) : "none", QString::fromUtf8(toString(spec.scaleAt).data()));
+    return all.join("; ");
+}
+
+const std::string separate = R"(
+    x: f32[1,8,64]
+    q = Transpose(Reshape(Add(bq: f32[64], MatMul(x, wq: f32[64,64])), {1,8,4,16}), perm=[0,2,1,3])
+    k = Transpose(Reshape(Add(MatMul(x, wk: f32[64,64]), bk: f32[64]), {1,8,4,16}), perm=[0,2,3,1])
+    v = Transpose(Reshape(Add(MatMul(x, wv: f32[64,64]), bv: f32[64]), {1,8,4,16}), perm=[0,2,1,3])
+)";
+const std::string tail = R"(
+    merged = Reshape(Transpose(context, perm=[0,2,1,3]), {1,8,64})
+    y = MatMul(merged, wo: f32[64,64])
+    return y
+)";
+const QString plain = "self, 4 heads of 16 (kv 4), separate, causal no, scale 0.25 at scores";
+
+} // namespace
+
+class AttentionTest : public QObject {
+    Q_OBJECT
+private slots:
+    void forms_data();
+    void forms();
+    void packedIsTakenApart();
+    void opaqueIsWrittenOut();
+    void longMasksAreRead();
+};
+
+void AttentionTest::forms_data() {
+    QTest::addColumn<QString>("text");
+    QTest::addColumn<QString>("expected");
+    const auto row = [](const char* name, const std::string& text, const QString& expected) { QTest::newRow(name) << QString::fromStdString(text) << expected; };
+    row("biasMayComeFirstInTheAdd", separate + "s = Mul(MatMul(q, k), c: f32[] = {0.25})\n context = MatMul(Softmax(s, axis=-1), v)\n" + tail, plain);
+    row("scaleMayComeFirstInTheMul", separate + "s = Mul(c: f32[] = {0.25}, MatMul(q, k))\n context = MatMul(Softmax(s, axis=-1), v)\n" + tail, plain);
+    row("copiesAndCastsChangeNothing", separate + "s = Mul(Identity(MatMul(Identity(q), k)), c: f32[] = {0.25})\n context = MatMul(Cast(Identity(Softmax(s, axis=-1)), to=1), v)\n" + tail, plain);
+    row("divisionIsAScaleToo", separate + "s = Div(MatMul(q, k), c: f32[] = {4.0})\n context = MatMul(Softmax(s, axis=-1), v)\n" + tail, plain);
+    row("scaleOnQ", separate + "s = MatMul(Mul(q, c: f32[] = {0.25}), k)\n context = MatMul(Softmax(s, axis=-1), v)\n" + tail, "self, 4 heads of 16 (kv 4), separate, causal no, scale 0.25 at q");
+    row("softmaxSpelledOut", separate + "s = Mul(MatMul(q, k), c: f32[] = {0.25})\n e = Exp(Sub(s, ReduceMax(s, axes=[-1])))\n p = Div(e, ReduceSum(e, axes=[-1]))\n context = MatMul(p, v)\n" + tail, plain);
+    row("causalMaskFromARange", separate + "r = Range({0}, {8}, {1})\n keep = LessOrEqual(Reshape(r, {1,8}), Reshape(r, {8,1}))\n s = Where(keep, Mul(MatMul(q, k), c: f32[] = {0.25}), low: f32[] = {-1e30})\n context = MatMul(Softmax(s, axis=-1), v)\n" + tail,
+        "self, 4 heads of 16 (kv 4), separate, causal yes, scale 0.25 at scores");
+    row("strippedMaskIsUnknown", separate + "s = Add(Mul(MatMul(q, k), c: f32[] = {0.25}), mask: f32[1,1,8,8])\n context = MatMul(Softmax(s, axis=-1), v)\n" + tail, "self, 4 heads of 16 (kv 4), separate, causal unknown, scale 0.25 at scores");
+    row("packedBySplit", R"(
+        x: f32[1,8,64]
+        a, b, d = Split(Add(MatMul(x, w: f32[64,192]), bias: f32[192]), axis=-1, num_outputs=3)
+        q = Transpose(Reshape(a, {1,8,4,16}), perm=[0,2,1,3])
+        k = Transpose(Reshape(b, {1,8,4,16}), perm=[0,2,3,1])
+        v = Transpose(Reshape(d, {1,8,4,16}), perm=[0,2,1,3])
+        context = MatMul(Softmax(Mul(MatMul(q, k), c: f32[] = {0.25}), axis=-1), v)
+    )" + tail, "self, 4 heads of 16 (kv 4), packed, causal no, scale 0.25 at scores");
+    row("packedByHeadIsInterleaved", R"(
+        x: f32[1,8,64]
+        h = Reshape(MatMul(x, w: f32[64,192]), {1,8,4,3,16})
+        q = Transpose(Gather(h, i0: i64[] = {0}, axis=3), perm=[0,2,1,3])
+        k = Transpose(Gather(h, i1: i64[] = {1}, axis=3), perm=[0,2,3,1])
+        v = Transpose(Gather(h, i2: i64[] = {2}, axis=3), perm=[0,2,1,3])
+        context = MatMul(Softmax(Mul(MatMul(q, k), c: f32[] = {0.25}), axis=-1), v)
+    )" + tail, "self, 4 heads of 16 (kv 4), packed_interleaved, causal no, scale 0.25 at scores");
+    row("crossAttention", R"(
+        x: f32[1,8,64]
+        m: f32[1,5,64]
+        q = Transpose(Reshape(MatMul(x, wq: f32[64,64]), {1,8,4,16}), perm=[0,2,1,3])
+        k = Transpose(Reshape(MatMul(m, wk: f32[64,64]), {1,5,4,16}), perm=[0,2,3,1])
+        v = Transpose(Reshape(MatMul(m, wv: f32[64,64]), {1,5,4,16}), perm=[0,2,1,3])
+        context = MatMul(Softmax(Mul(MatMul(q, k), c: f32[] = {0.25}), axis=-1), v)
+    )" + tail, "cross, 4 heads of 16 (kv 4), separate, causal no, scale 0.25 at scores");
+    row("operatorOfOpset23", R"(
+        x: f32[1,8,64]
+        y = Attention(MatMul(x, wq: f32[64,64]), MatMul(x, wk: f32[64,32]), MatMul(x, wv: f32[64,32]), q_num_heads=4, kv_num_heads=2, is_causal=1)
+        return y
+    )", "self, 4 heads of 16 (kv 2), separate, causal yes, scale none at inside");
+    row("aClassifierIsNoAttention", "x: f32[1,64]\n y = Softmax(MatMul(x, w: f32[64,10]), axis=-1)\n return y\n", "");
+    row("aRouterIsNoAttention", "x: f32[1,8,64]\n r = Softmax(MatMul(x, w: f32[64,4]), axis=-1)\n y = MatMul(r, e: f32[4,64])\n return y\n", "");
+}
+
+void AttentionTest::forms() {
+    QFETCH(QString, text);
+    QFETCH(QString, expected);
+    const Found found = find(text.toStdString());
+    QCOMPARE(summary(found), expected);
+    for (const AttentionSpec& spec : found.attentions.found) QVERIFY(spec.evidence.size() >= 3);
+}
+
+void AttentionTest::packedIsTakenApart() {
+    Found found = find(R"(
+        x: f32[1,8,64]
+        a, b, d = Split(MatMul(x, w: f32[64,192]), axis=-1, num_outputs=3)
+        q = Transpose(Reshape(a, {1,8,4,16}), perm=[0,2,1,3])
+        k = Transpose(Reshape(b, {1,8,4,16}), perm=[0,2,3,1])
+        v = Transpose(Reshape(d, {1,8,4,16}), perm=[0,2,1,3])
+        context = MatMul(Softmax(Mul(MatMul(q, k), c: f32[] = {0.25}), axis=-1), v)
+    )" + tail);
+    const auto apart = decompose(found.model, *found.graph, *found.shapes, found.attentions, Expansion::canonical);
+    QVERIFY2(apart.has_value(), apart ? "" : apart.error().message().c_str());
+    const Graph& graph = *apart->graph;
+    int linear = 0;
+    for (std::size_t i = 0; i < graph.nodes().size(); ++i) {
+        QVERIFY(graph.nodes()[i].op != "Split");
+        QVERIFY(!graph.sources(NodeId(i)).empty());
+        if (graph.nodes()[i].op != "MatMul") continue;
+        const TensorPtr& weight = graph.value(graph.nodes()[i].inputs[1]).initializer;
+        if (weight && weight->dims == Dims{64, 64} && weight->name != "wo") ++linear;
+    }
+    QCOMPARE(linear, 3);
+    QCOMPARE(apart->attentions[0].q.size(), 1U);
+    QVERIFY(apart->attentions[0].wasPacked);
+    for (const char* name : {"w.q_weight", "w.k_weight", "w.v_weight"}) QVERIFY2(graph.findValue(name).valid(), name);
+    QVERIFY(graph.findValue("y").valid());
+    // What was written out has the shapes that the packed form had.
+    const ShapesPtr shapes = *inferShapes(found.model, graph, {});
+    QCOMPARE(shapes->unknownCount(), 0U);
+    QVERIFY(shapes->of(graph.findValue("y")).dims == (Dims{1, 8, 64}));
+}
+
+void AttentionTest::opaqueIsWrittenOut() {
+    Found found = find(R"(
+        x: f32[1,8,64]
+        m: bool[8,8]
+        y = Attention(MatMul(x, wq: f32[64,64]), MatMul(x, wk: f32[64,32]), MatMul(x, wv: f32[64,32]), m, q_num_heads=4, kv_num_heads=2, is_causal=1, softcap=20.0)
+        return y
+    )");
+    const auto apart = decompose(found.model, *found.graph, *found.shapes, found.attentions, Expansion::canonical);
+    QVERIFY(apart.has_value());
+    std::map<std::string, int> ops;
+    for (const Node& node : apart->graph->nodes()) ++ops[node.op];
+    QCOMPARE(ops["Attention"], 0);
+    QCOMPARE(ops["Softmax"], 1);
+    QCOMPARE(ops["Tanh"], 1);
+    QCOMPARE(ops["Trilu"], 1);
+    QCOMPARE(ops["Expand"], 2); // K and V heads repeated
+    QCOMPARE(ops["Where"], 2);  // causal, boolean mask
+    const ShapesPtr shapes = *inferShapes(found.model, *apart->graph, {});
+    QVERIFY(shapes->of(apart->graph->findValue("y")).dims == (Dims{1, 8, 64}));
+}
+
+void AttentionTest::longMasksAreRead() {
+    // 128 x 128 is more than is folded for shapes: the mask reader evaluates it on demand.
+    const Found found = find(R"(
+        x: f32[1,128,64]
+        q = Transpose(Reshape(MatMul(x, wq: f32[64,64]), {1,128,4,16}), perm=[0,2,1,3])
+        k = Transpose(Reshape(MatMul(x, wk: f32[64,64]), {1,128,4,16}), perm=[0,2,3,1])
+        v = Transpose(Reshape(MatMul(x, wv: f32[64,64]), {1,128,4,16}), perm=[0,2,1,3])
+        ones = ConstantOfShape({128,128})
+        upper = Trilu(Sub(ones, big: f32[] = {1e9}), {1}, upper=1)
+        context = MatMul(Softmax(Add(MatMul(q, k), upper), axis=-1), v)
+        return context
+    )");
+    QCOMPARE(found.attentions.found.size(), 1U);
+    QVERIFY(found.attentions.found[0].causal.value_or(false));
+}
+
+QTEST_APPLESS_MAIN(AttentionTest)
+#include "attention_test.moc"

@@ -1,0 +1,151 @@
+// Files as they are, and as they should not be.
+
+#include "pipeline.h"
+
+#include <QFile>
+#include <QRandomGenerator>
+#include <QTemporaryDir>
+#include <QTest>
+
+using namespace triptych;
+
+class ImportTest : public QObject {
+    Q_OBJECT
+private slots:
+    void samplesImport_data();
+    void samplesImport();
+    void everyShapeOfTheSamplesIsKnown_data() { samplesImport_data(); }
+    void everyShapeOfTheSamplesIsKnown();
+    void truncatedFilesFailCleanly();
+    void flippedBitsNeverCrash();
+    void weightsAreNotRead();
+    void cutWeightsAreTheRightColumns();
+    void functionsAreInlinedWithTheirSource();
+
+private:
+    static QByteArray sample(const char* name) {
+        QFile file(QStringLiteral(PROJECT_ROOT "/resources/samples/") + QLatin1String(name));
+        return file.open(QIODevice::ReadOnly) ? file.readAll() : QByteArray();
+    }
+    std::filesystem::path write(const QByteArray& bytes) {
+        const QString path = m_folder.filePath("model.onnx");
+        QFile file(path);
+        if (!file.open(QIODevice::WriteOnly | QIODevice::Truncate)) qFatal("no temporary file");
+        file.write(bytes);
+        return path.toStdString();
+    }
+    QTemporaryDir m_folder;
+};
+
+void ImportTest::samplesImport_data() {
+    QTest::addColumn<QString>("name");
+    QTest::addColumn<int>("nodes");
+    QTest::newRow("function") << "vit_b_16.fn.onnx" << 544;
+    QTest::newRow("bert") << "bert_base.onnx" << 1096;
+    QTest::newRow("block") << "attention_block.onnx" << 43;
+    QTest::newRow("separate") << "vit_b.separate.onnx" << 0;
+}
+
+void ImportTest::samplesImport() {
+    QFETCH(QString, name);
+    QFETCH(int, nodes);
+    const auto model = importModel((QStringLiteral(PROJECT_ROOT "/resources/samples/") + name).toStdString());
+    QVERIFY2(model.has_value(), model ? "" : model.error().message().c_str());
+    if (nodes > 100) QCOMPARE(int((*model)->graph->nodes().size()), nodes);
+    QVERIFY((*model)->opsets.at("") >= 13);
+    QVERIFY(!(*model)->graph->outputs().empty());
+}
+
+void ImportTest::everyShapeOfTheSamplesIsKnown() {
+    QFETCH(QString, name);
+    const auto analysis = analyze(std::filesystem::path((QStringLiteral(PROJECT_ROOT "/resources/samples/") + name).toStdString()), {});
+    QVERIFY2(analysis.has_value(), analysis ? "" : analysis.error().message().c_str());
+    QCOMPARE((*analysis)->inlinedShapes->unknownCount(), 0U);
+    for (const Projected* each : {&(*analysis)->unfused, &(*analysis)->baseline, &(*analysis)->decomposed, &(*analysis)->enhanced}) {
+        QCOMPARE(each->shapes->unknownCount(), 0U);
+        QCOMPARE(illegal(*each->graph, *each->classes, *each->partition), std::string());
+    }
+}
+
+void ImportTest::truncatedFilesFailCleanly() {
+    const QByteArray whole = sample("attention_block.onnx");
+    QVERIFY(whole.size() > 5000);
+    int failed = 0;
+    for (int i = 1; i < 200; ++i) {
+        const auto result = analyze(write(whole.left(whole.size() * i / 200)), {});
+        if (result) continue;
+        ++failed;
+        QVERIFY(!result.error().message().empty());
+        QVERIFY(!result.error().stage.empty());
+    }
+    QVERIFY(failed > 150);
+}
+
+void ImportTest::flippedBitsNeverCrash() {
+    const QByteArray whole = sample("attention_block.onnx");
+    QRandomGenerator random(20261124);
+    int survived = 0;
+    for (int i = 0; i < 2000; ++i) {
+        QByteArray damaged = whole;
+        const int at = int(random.bounded(quint32(damaged.size())));
+        damaged[at] = char(damaged[at] ^ (1 << random.bounded(8)));
+        const auto result = analyze(write(damaged), {});
+        if (result) ++survived;
+        else QVERIFY(!result.error().message().empty());
+    }
+    QVERIFY(survived > 0); // most bits lie in names
+}
+
+void ImportTest::weightsAreNotRead() {
+    const auto model = importModel(PROJECT_ROOT "/resources/samples/vit_b_16.fn.onnx");
+    QVERIFY(model.has_value());
+    int absent = 0;
+    for (const Value& value : (*model)->graph->values()) {
+        if (!value.initializer) continue;
+        QVERIFY(!value.initializer->payload.bytes || value.initializer->payload.bytes->size() <= 1024);
+        if (value.initializer->payload.place == Payload::Place::absent) {
+            ++absent;
+            QVERIFY(!value.initializer->payload.missing.empty());
+            QVERIFY(!readPayload(**model, *value.initializer).has_value());
+        }
+    }
+    QVERIFY(absent > 10); // stripped, and no failure
+}
+
+void ImportTest::cutWeightsAreTheRightColumns() {
+    const TensorPtr base = makeTensor("w", {2, 6}, std::vector<float>{0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15});
+    Tensor cut;
+    cut.type = DataType::float32;
+    cut.dims = {2, 3};
+    cut.payload.place = Payload::Place::derived;
+    cut.payload.axis = 1;
+    cut.payload.parts = {{base, false, 4, 2}, {base, false, 0, 1}};
+    auto bytes = readPayload({}, cut);
+    QVERIFY(bytes.has_value());
+    QCOMPARE(decodeTensor(cut.type, cut.dims, *bytes).floats(), (std::vector<float>{4, 5, 0, 14, 15, 10}));
+    Tensor turned = cut;
+    turned.dims = {6, 1};
+    turned.payload.parts = {{base, true, 1, 1}};
+    turned.payload.axis = 1;
+    bytes = readPayload({}, turned);
+    QVERIFY(bytes.has_value());
+    QCOMPARE(decodeTensor(turned.type, turned.dims, *bytes).floats(), (std::vector<float>{10, 11, 12, 13, 14, 15}));
+}
+
+void ImportTest::functionsAreInlinedWithTheirSource() {
+    const auto model = importModel(PROJECT_ROOT "/resources/samples/vit_b_16.fn.onnx");
+    QVERIFY(model.has_value());
+    const auto inlined = inlineFunctions(**model, *(*model)->graph, {});
+    QVERIFY(inlined.has_value());
+    QCOMPARE((*inlined)->nodes().size(), 1024U);
+    int inside = 0;
+    for (std::size_t i = 0; i < (*inlined)->nodes().size(); ++i) {
+        const auto sources = (*inlined)->sources(NodeId(i));
+        QCOMPARE(sources.size(), 1U);
+        inside += (*inlined)->nodes()[i].name.find("MultiheadAttention/") != std::string::npos;
+    }
+    QVERIFY(inside > 400);
+}
+
+QTEST_APPLESS_MAIN(ImportTest)
+#include "import_test.moc"
