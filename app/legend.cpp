@@ -6,7 +6,7 @@
 
 namespace triptych {
 
-Legend::Legend(const bool& dark, QWidget* parent) : QWidget(parent), m_dark(dark) { setAccessibleName(tr("Colours of pattern families")); setMinimumSize(sizeHint()); }
+Legend::Legend(const bool& dark, QWidget* parent) : QWidget(parent), m_dark(dark) { setAccessibleName(tr("Colours of pattern families")); setMinimumWidth(120); }
 
 void Legend::paintEvent(QPaintEvent*) {
     const Theme& theme = m_dark ? darkTheme() : lightTheme();
@@ -16,6 +16,7 @@ void Legend::paintEvent(QPaintEvent*) {
     double x = 0;
     for (const Family family : {Family::parallel, Family::attention, Family::linear, Family::norm, Family::region, Family::gated, Family::view}) {
         const QString name = QString::fromUtf8(toString(family).data(), qsizetype(toString(family).size()));
+        if (x + 16 + painter.fontMetrics().horizontalAdvance(name) > width()) break;
         painter.setPen(toColour(theme.family(family)));
         painter.setBrush(toColour(theme.family(family), 0.45F));
         painter.drawRoundedRect(QRectF(x, height() / 2.0 - 5.5, 11, 11), 3, 3);

@@ -33,8 +33,8 @@ MainWindow::MainWindow(const QString& theme) {
     buildDocks();
     buildStatus();
     buildShortcuts();
-    const QString chosen = theme.isEmpty() ? Settings().theme() : theme;
-    applyTheme(chosen == QLatin1String("dark") || (chosen != QLatin1String("light") && palette().color(QPalette::Window).lightness() < 128));
+    m_themeChoice = theme.isEmpty() ? Settings().theme() : theme;
+    applyTheme(m_themeChoice == QLatin1String("dark") || (m_themeChoice.isEmpty() && palette().color(QPalette::Window).lightness() < 128));
     connect(&m_document, &Document::changed, this, &MainWindow::refresh);
     connect(&m_document, &Document::failed, this, &MainWindow::showError);
     connect(&m_document, &Document::effectsReady, m_patternModel, &PatternModel::setEffects);
@@ -62,12 +62,19 @@ void MainWindow::openFile(const QString& file) {
 void MainWindow::refresh() {
     const Snapshot& snapshot = m_document.snapshot();
     m_stack->setCurrentIndex(1);
+    m_following = true;
     for (int side = 0; side < 2; ++side) {
         const Projected& shown = projected(side);
         m_sides[side].canvas->setDrawing(draw(shown, layout(side), *snapshot.analysis), shown.graph->nodes().size(), snapshot.relaidOut);
         const GraphMetrics& m = *shown.metrics;
         m_sides[side].figures->setText(tr("%1 launches · %2 groups%3").arg(m.launches).arg(m.groups).arg(m.estimated ? tr(" · estimated") : QString()));
     }
+    if (snapshot.relaidOut) {
+        // One scale for both: the side that needs more room decides.
+        const double scale = std::min(m_sides[0].canvas->scale(), m_sides[1].canvas->scale());
+        for (Side& side : m_sides) side.canvas->showBeginning(scale);
+    }
+    m_following = false;
     m_patternModel->setAnalysis(snapshot.analysis);
     m_metrics->setAnalysis(snapshot.analysis);
     if (snapshot.relaidOut) {
@@ -251,7 +258,7 @@ void MainWindow::applyTheme(bool dark) {
 }
 
 void MainWindow::changeEvent(QEvent* event) {
-    if (event->type() == QEvent::PaletteChange && Settings().theme().isEmpty() && m_metrics) {
+    if (event->type() == QEvent::PaletteChange && m_themeChoice.isEmpty() && m_legend) {
         const bool dark = QApplication::palette().color(QPalette::Window).lightness() < 128;
         if (dark != m_dark) applyTheme(dark);
     }

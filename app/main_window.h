@@ -78,6 +78,7 @@ private:
     QComboBox *m_preset = nullptr, *m_precision = nullptr, *m_hardware = nullptr, *m_runtime = nullptr;
     QPushButton *m_sync = nullptr, *m_bind = nullptr;
     QMenu* m_recent = nullptr;
+    QString m_themeChoice; ///< "" follows the system
     bool m_dark = false, m_following = false, m_filling = false;
 };
 

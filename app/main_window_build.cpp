@@ -79,11 +79,11 @@ void MainWindow::buildToolBar() {
     m_sync = button(tr("Sync"), tr("Both sides scroll and zoom together"), [] {});
     m_sync->setCheckable(true);
     m_sync->setChecked(true);
-    button(tr("Expand all"), tr("Open every repeated block"), [this] { m_document.expand({}, true); });
+    button(tr("Expand"), tr("Open every repeated block"), [this] { m_document.expand({}, true); });
     m_search = new QLineEdit;
     m_search->setObjectName("search");
     m_search->setPlaceholderText(tr("Search nodes, operators, modules…   /"));
-    m_search->setMinimumWidth(80);
+    m_search->setMinimumWidth(40);
     m_search->setMaximumWidth(320);
     connect(m_search, &QLineEdit::returnPressed, this, [this] { search(m_search->text()); });
     row->addSpacing(8);
@@ -100,7 +100,7 @@ void MainWindow::buildToolBar() {
         made->setToolTip(name);
         made->setObjectName(name);
         made->setSizeAdjustPolicy(QComboBox::AdjustToMinimumContentsLengthWithIcon);
-        made->setMinimumContentsLength(5);
+        made->setMinimumContentsLength(3);
         for (const std::string& item : items) made->addItem(QString::fromStdString(item));
         connect(made, &QComboBox::currentTextChanged, this, [this, apply](const QString& text) {
             if (m_filling || !m_document.loaded()) return;
@@ -122,7 +122,8 @@ void MainWindow::buildToolBar() {
     m_hardware = chooser(tr("hardware"), hardwareIds(), [](AnalysisOptions& options, const std::string& text) { options.hardware = text; });
     m_runtime = chooser(tr("runtime"), runtimeIds(), [](AnalysisOptions& options, const std::string& text) { options.runtime = text; });
     button(tr("◐"), tr("Light or dark"), [this] {
-        Settings().setTheme(m_dark ? QStringLiteral("light") : QStringLiteral("dark"));
+        m_themeChoice = m_dark ? QStringLiteral("light") : QStringLiteral("dark");
+        Settings().setTheme(m_themeChoice);
         applyTheme(!m_dark);
     });
     button(tr("?"), tr("Keys (F1)"), [this] { showKeys(); });
@@ -154,10 +155,11 @@ QWidget* MainWindow::pane(int side, const QString& title, const QString& subtitl
     row->setContentsMargins(16, 0, 16, 0);
     m_sides[side].title = label(title, "heading");
     m_sides[side].figures = label({}, "dim");
-    m_sides[side].figures->setObjectName(side == 0 ? "dim" : "dim");
+    m_sides[side].figures->setMinimumWidth(1);
     row->addWidget(m_sides[side].title);
-    row->addWidget(label(subtitle, "dim"));
-    row->addStretch();
+    QLabel* below = label(subtitle, "dim");
+    below->setSizePolicy(QSizePolicy::Ignored, QSizePolicy::Preferred);
+    row->addWidget(below, 1);
     row->addWidget(m_sides[side].figures);
     column->addWidget(header);
     auto* canvas = new Canvas;
@@ -320,15 +322,14 @@ void MainWindow::buildStatus() {
     auto* row = new QHBoxLayout(status);
     row->setContentsMargins(16, 0, 16, 0);
     m_statusText = label({}, "dim");
+    m_statusText->setSizePolicy(QSizePolicy::Ignored, QSizePolicy::Preferred);
     m_progress = label({}, "dim");
     m_cancel = new QPushButton(tr("Cancel"));
     m_cancel->hide();
     connect(m_cancel, &QPushButton::clicked, &m_document, &Document::cancel);
     m_legend = new Legend(m_dark);
-    row->addWidget(m_statusText);
-    row->addStretch();
+    row->addWidget(m_statusText, 1);
     row->addWidget(m_legend);
-    row->addStretch();
     row->addWidget(m_progress);
     row->addWidget(m_cancel);
     static_cast<QVBoxLayout*>(centralWidget()->layout())->addWidget(status);

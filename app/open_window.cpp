@@ -57,7 +57,7 @@ int save(MainWindow& window, const OpenRequest& request, double firstPaint) {
     QBuffer buffer;
     buffer.open(QIODevice::WriteOnly);
     QImageWriter writer(&buffer, "png");
-    writer.setCompression(1);
+    writer.setCompression(12); // of 100: zlib level 1
     writer.write(image);
     const QByteArray bytes = buffer.data();
     const auto report = [](const Failure& failure) {

@@ -81,10 +81,10 @@ void Canvas::fit() {
     emit viewChanged();
 }
 
-void Canvas::showBeginning() {
+void Canvas::showBeginning(double atMost) {
     const triptych::Box& b = m_list.bounds;
     if (b.width <= 0 || viewport()->width() <= 0) return;
-    const double scale = std::clamp(viewport()->width() / (b.width + 2 * border), 0.45, 1.0);
+    const double scale = std::clamp(viewport()->width() / (b.width + 2 * border), 0.45, std::max(0.45, atMost));
     setView(scale, {b.x + b.width / 2, b.y - border + viewport()->height() / scale / 2});
     emit viewChanged();
 }

@@ -21,8 +21,8 @@ public:
     int selected() const { return m_emphasis.selected; }
     /// Whole drawing in view.
     void fit();
-    /// Width in view, from the top.
-    void showBeginning();
+    /// Width in view (or at most the given scale), from the top.
+    void showBeginning(double atMost = 1);
     void centreOn(int node);
     double scale() const { return m_scale; }
     /// Centre of the view in drawing coordinates.

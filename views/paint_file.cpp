@@ -32,7 +32,7 @@ QByteArray picture(const DisplayList& list, const Theme& theme) {
     QBuffer buffer;
     buffer.open(QIODevice::WriteOnly);
     QImageWriter writer(&buffer, "png");
-    writer.setCompression(1);
+    writer.setCompression(12); // of 100: zlib level 1
     writer.write(image);
     return buffer.data();
 }
