@@ -50,6 +50,7 @@ void MainWindow::buildToolBar() {
     auto* bar = new QWidget;
     bar->setObjectName("toolBar");
     bar->setFixedHeight(46);
+    bar->setMinimumWidth(1); // a narrow window squeezes the tools rather than growing
     auto* row = new QHBoxLayout(bar);
     row->setContentsMargins(12, 0, 12, 0);
     row->setSpacing(6);
@@ -230,7 +231,11 @@ QWidget* MainWindow::emptyCard() {
         centred(button);
     }
     column->addSpacing(10);
-    centred(label(tr("Lesson: select an attention on the left and see on the right what it is made of; then switch patterns and watch the metrics"), "dim"));
+    QLabel* lesson = label(tr("Lesson: select an attention on the left and see on the right what it is made of; then switch patterns and watch the metrics"), "dim");
+    lesson->setWordWrap(true);
+    lesson->setAlignment(Qt::AlignHCenter);
+    lesson->setFixedWidth(460);
+    centred(lesson);
     column->addStretch();
     return card;
 }
