@@ -65,7 +65,7 @@ private:
         QBrush brush(toColour(m_theme.node));
         switch (shape.role) {
         case Role::view:
-        case Role::stub:
+        case Role::standIn:
         case Role::input:
             brush = toColour(m_theme.panel);
             pen.setStyle(Qt::DashLine);

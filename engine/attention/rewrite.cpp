@@ -128,4 +128,31 @@ std::optional<ValueId> ownProjection(Emitter& emit, const Graph& graph, const Ro
     return value;
 }
 
+void viewOfOwn(Emitter& emit, const std::string& role, ValueId own, const Dims& ownDims, const ColumnView& view, std::int64_t columns, const Dims& target) {
+    struct Piece {
+        std::int64_t size, stride;
+        bool row;
+    };
+    std::vector<Piece> pieces;
+    for (const auto& axis : view.axes)
+        for (const ColumnView::Factor& factor : axis)
+            if (factor.size > 1) pieces.push_back({factor.size, factor.stride, factor.stride >= columns});
+    std::vector<std::size_t> sorted(pieces.size());
+    for (std::size_t i = 0; i < sorted.size(); ++i) sorted[i] = i;
+    std::stable_sort(sorted.begin(), sorted.end(), [&](std::size_t a, std::size_t b) { return pieces[a].stride > pieces[b].stride; });
+    Dims split;
+    for (const std::size_t at : sorted) split.push_back(pieces[at].size);
+    std::vector<std::int64_t> perm(pieces.size());
+    for (std::size_t i = 0; i < pieces.size(); ++i) perm[i] = std::find(sorted.begin(), sorted.end(), i) - sorted.begin();
+    ValueId value = own;
+    Dims dims = ownDims;
+    if (!std::is_sorted(perm.begin(), perm.end())) {
+        if (split != dims) value = emit.reshape(role, value, split);
+        value = emit.transpose(role, value, perm);
+        dims.clear();
+        for (const Piece& piece : pieces) dims.push_back(piece.size);
+    }
+    if (dims != target) emit.reshape(role, value, target);
+}
+
 } // namespace triptych

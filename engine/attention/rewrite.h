@@ -57,6 +57,10 @@ TensorPtr cutTensor(const WeightSource& source, const std::vector<std::pair<std:
 std::optional<ValueId> ownProjection(Emitter& emit, const Graph& graph, const RoleTrace& role, const ColumnRange& range, const std::string& roleName,
                                      const std::string& weightPrefix, std::vector<std::string>& names, ValueId input = {});
 
+/// A view of a packed projection as a view of one role's own: rows keep their order, columns close up.
+///   own projection [rows, width] -- [Reshape] -- [Transpose] -- [Reshape] -- the value that the cut handed on
+void viewOfOwn(Emitter& emit, const std::string& role, ValueId own, const Dims& ownDims, const ColumnView& view, std::int64_t columns, const Dims& target);
+
 /// Q, K, V of an opaque attention as it is documented; false where an option is not known, with the reason.
 Result<NamedAttention> expandOpaque(Emitter& emit, const Graph& graph, const Shapes& shapes, const AttentionSpec& spec, Expansion expansion);
 

@@ -24,7 +24,7 @@ enum class Role : std::uint8_t {
     view,      ///< a view: pill
     opaque,    ///< an opaque attention
     input,     ///< graph input or output
-    stub,      ///< named stand-in for a tensor that many blocks read
+    standIn,       ///< named stand-in for a tensor that many blocks read
     collapsed, ///< a whole block drawn as one box
     group,     ///< region behind fused nodes, coloured by family
     bracket,   ///< round the members of a parallel group

@@ -8,7 +8,7 @@
 namespace triptych {
 
 std::string_view toString(Role role) {
-    static constexpr std::string_view names[]{"node", "view", "opaque", "input", "stub", "collapsed", "group", "bracket", "block", "edge", "text", "near-miss"};
+    static constexpr std::string_view names[]{"node", "view", "opaque", "input", "stand-in", "collapsed", "group", "bracket", "block", "edge", "text", "near-miss"};
     return names[static_cast<std::size_t>(role)];
 }
 
@@ -45,7 +45,7 @@ public:
         for (const PlacedEdge& edge : m_layout.between) line(edge);
         for (const PlacedBlock& placed : m_layout.placed) {
             for (const PlacedEdge& edge : placed.edges) line(edge);
-            for (const PlacedStub& stub : placed.stubs) standIn(stub);
+            for (const PlacedStandIn& stand : placed.standIns) standIn(stand);
             for (const PlacedNode& node : placed.nodes) box(node);
         }
         for (Shape& tag : m_tags) m_list.shapes.push_back(std::move(tag));
@@ -181,13 +181,13 @@ private:
         made.arrow = true;
     }
 
-    void standIn(const PlacedStub& stub) {
-        const Value& value = m_graph.value(stub.value);
-        Shape& shape = add("-s" + std::to_string(m_stands++), value.name + ", from outside this block", m_graph.isInput(stub.value) ? Role::input : Role::stub, stub.box,
-                           static_cast<std::int32_t>(stub.value.position()));
-        shape.radius = stub.entry ? stub.box.width / 2 : 6;
-        if (stub.entry) return;
-        shape.labels.push_back(label({stub.box.x + stub.box.width / 2, stub.box.y + 15}, fitted(value.name, stub.box.width - 14, 10.5F, Font::figures), 10.5F, Font::figures, Align::centre, false, true));
+    void standIn(const PlacedStandIn& stand) {
+        const Value& value = m_graph.value(stand.value);
+        Shape& shape = add("-s" + std::to_string(m_stands++), value.name + ", from outside this block", m_graph.isInput(stand.value) ? Role::input : Role::standIn, stand.box,
+                           static_cast<std::int32_t>(stand.value.position()));
+        shape.radius = stand.entry ? stand.box.width / 2 : 6;
+        if (stand.entry) return;
+        shape.labels.push_back(label({stand.box.x + stand.box.width / 2, stand.box.y + 15}, fitted(value.name, stand.box.width - 14, 10.5F, Font::figures), 10.5F, Font::figures, Align::centre, false, true));
     }
 
     const AttentionSpec* opaqueSpec(NodeId id) const {

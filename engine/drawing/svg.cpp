@@ -81,7 +81,7 @@ private:
         rule("c", "text-anchor:middle");
         rule("r", "text-anchor:end");
         rule("node>rect", "fill:" + colour(m_theme.node) + ";stroke:" + colour(m_theme.nodeLine));
-        rule("view>rect,.stub>rect,.input>rect", "fill:" + colour(m_theme.panel) + ";stroke:" + colour(m_theme.nodeLine) + ";stroke-dasharray:3 2");
+        rule("view>rect,.stand-in>rect,.input>rect", "fill:" + colour(m_theme.panel) + ";stroke:" + colour(m_theme.nodeLine) + ";stroke-dasharray:3 2");
         rule("opaque>rect", "fill:" + colour(m_theme.node) + ";stroke:" + colour(m_theme.selection) + ";stroke-width:2");
         rule("block>rect", "fill:none;stroke:" + colour(m_theme.line));
         rule("collapsed>rect", "fill:" + colour(m_theme.panel) + ";stroke:" + colour(m_theme.nodeLine));

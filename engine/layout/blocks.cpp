@@ -23,7 +23,7 @@ std::string layerOf(const std::string& scope) {
         const std::size_t end = std::min(scope.find('.', at), scope.size());
         const std::string_view part(scope.data() + at, end - at);
         const bool number = !part.empty() && std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; });
-        // "encoder_layer_3" numbers a layer too.
+        // "block_3" numbers a layer too.
         const std::size_t tail = part.rfind('_');
         const bool tailed = tail != std::string_view::npos && tail + 1 < part.size() && std::all_of(part.begin() + static_cast<std::ptrdiff_t>(tail) + 1, part.end(), [](char c) { return c >= '0' && c <= '9'; });
         if (number || tailed) return scope.substr(0, end);
@@ -116,7 +116,7 @@ private:
         if (!run.empty()) add(std::move(run), "block " + std::to_string(m_blocks.size()));
     }
 
-    /// "encoder layer 3" of "model.encoder.layers.encoder_layer_3"; a bare number keeps the name before it.
+    /// "block 3" of "model.stages.block_3"; a bare number keeps the name before it.
     static std::string shortTitle(const std::string& key) {
         const std::size_t prefix = key.starts_with("after ") ? 6 : 0;
         std::size_t dot = key.rfind('.');

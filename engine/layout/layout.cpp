@@ -208,7 +208,7 @@ private:
         placed.box = {0, 0, std::max(result.width + 2 * margin, textWidth(block.title, 12, Font::words, true) + 120), result.height + heading + 8 + margin};
         const float centred = dx + (placed.box.width - 2 * margin - result.width) / 2;
         const auto shifted = [&](Box box) { return Box{box.x + centred, box.y + dy, box.width, box.height}; };
-        for (const ValueId value : draft.outside) placed.stubs.push_back({value, shifted(result.nodes[draft.standIn[value]]), enters(value, b)});
+        for (const ValueId value : draft.outside) placed.standIns.push_back({value, shifted(result.nodes[draft.standIn[value]]), enters(value, b)});
         for (const NodeId node : draft.boxes) placed.nodes.push_back({node, shifted(result.nodes[draft.index[node]])});
         for (std::size_t e = 0; e < edges.size(); ++e) {
             for (const Point point : result.edges[e]) edges[e].path.push_back({point.x + centred, point.y + dy});
@@ -224,7 +224,7 @@ private:
         };
         shift(placed.box);
         for (PlacedNode& node : placed.nodes) shift(node.box);
-        for (PlacedStub& stub : placed.stubs) shift(stub.box);
+        for (PlacedStandIn& stand : placed.standIns) shift(stand.box);
         for (PlacedEdge& edge : placed.edges)
             for (Point& point : edge.path) point = {point.x + dx, point.y + dy};
     }
@@ -243,7 +243,7 @@ private:
                 const float pull = std::max(12.0F, (end.y - start.y) * 0.4F);
                 layout.between.push_back({value, producer, NodeId(), {start, {start.x, start.y + pull}, {end.x, end.y - pull}, end}});
             };
-            for (const PlacedStub& entry : below.stubs)
+            for (const PlacedStandIn& entry : below.standIns)
                 if (entry.entry) connect(entry.value, {entry.box.x + entry.box.width / 2, entry.box.y});
             if (!below.collapsed) continue;
             std::set<ValueId> done;

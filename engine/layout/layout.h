@@ -26,10 +26,10 @@ const std::string& drawnOperator(const NodeClasses& classes, const Graph& graph,
 struct PlacedNode { NodeId node; Box box; };
 /// A stand-in for a value that many blocks read, or one that comes from far away.
 /// Where `entry`, a point at the block's top through which the block above hands on a value.
-struct PlacedStub { ValueId value; Box box; bool entry = false; };
+struct PlacedStandIn { ValueId value; Box box; bool entry = false; };
 struct PlacedEdge {
     ValueId value;
-    NodeId from, to; ///< none: a stub, an input or an output
+    NodeId from, to; ///< none: a stand-in, an input or an output
     std::vector<Point> path; ///< start, then cubic triples
 };
 struct PlacedBlock {
@@ -37,7 +37,7 @@ struct PlacedBlock {
     Box box;
     bool collapsed = false;
     std::vector<PlacedNode> nodes;
-    std::vector<PlacedStub> stubs;
+    std::vector<PlacedStandIn> standIns;
     std::vector<PlacedEdge> edges;
 };
 struct Layout {

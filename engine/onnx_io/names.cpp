@@ -68,7 +68,7 @@ std::string moduleScope(const Metadata& metadata, std::string_view nodeName) {
         const std::string& scope = scopes[scopes.size() - 2];
         return scope.starts_with('_') ? std::string() : scope;
     }
-    // TorchScript writes the path into the name: "/encoder/layer.0/attention/self/MatMul".
+    // TorchScript writes the path into the name: "/decoder/block.0/attention/MatMul".
     if (!nodeName.starts_with('/')) return {};
     const std::size_t last = nodeName.rfind('/');
     std::string scope(nodeName.substr(1, last == 0 ? 0 : last - 1));
