@@ -26,6 +26,7 @@ void IndependenceTest::sourcesIncludeNoQt() {
     QVERIFY(files > 20);
 }
 
+#ifndef __SANITIZE_ADDRESS__
 static bool run(const QString& program, const QStringList& arguments, QByteArray* output) {
     QProcess process;
     process.setProcessChannelMode(QProcess::MergedChannels);
@@ -34,6 +35,7 @@ static bool run(const QString& program, const QStringList& arguments, QByteArray
     *output = process.readAll();
     return finished && process.exitStatus() == QProcess::NormalExit && process.exitCode() == 0;
 }
+#endif
 
 void IndependenceTest::installedPackageBuildsAProgramWithoutQt() {
 #ifdef __SANITIZE_ADDRESS__
