@@ -33,6 +33,7 @@ MainWindow::MainWindow(const QString& theme) {
     buildDocks();
     buildStatus();
     buildShortcuts();
+    refreshSettings();
     m_themeChoice = theme.isEmpty() ? Settings().theme() : theme;
     applyTheme(m_themeChoice == QLatin1String("dark") || (m_themeChoice.isEmpty() && palette().color(QPalette::Window).lightness() < 128));
     connect(&m_document, &Document::changed, this, &MainWindow::refresh);

@@ -234,7 +234,7 @@ QWidget* MainWindow::emptyCard() {
     QLabel* lesson = label(tr("Lesson: select an attention on the left and see on the right what it is made of; then switch patterns and watch the metrics"), "dim");
     lesson->setWordWrap(true);
     lesson->setAlignment(Qt::AlignHCenter);
-    lesson->setFixedWidth(460);
+    lesson->setFixedSize(460, 36);
     centred(lesson);
     column->addStretch();
     return card;
@@ -365,16 +365,17 @@ void MainWindow::showKeys() {
 
 void MainWindow::refreshSettings() {
     m_filling = true;
-    const Analysis& analysis = *m_document.snapshot().analysis;
+    const AnalysisOptions& options = m_document.options();
     static const char* const precisions[]{"file", "fp32", "fp16", "bf16"};
-    m_preset->setCurrentText(QString::fromStdString(analysis.options.preset));
-    m_precision->setCurrentText(QLatin1String(precisions[static_cast<std::size_t>(analysis.options.precision)]));
-    m_hardware->setCurrentText(QString::fromStdString(analysis.options.hardware));
-    m_runtime->setCurrentText(QString::fromStdString(analysis.options.runtime));
+    m_preset->setCurrentText(QString::fromStdString(options.preset));
+    m_precision->setCurrentText(QLatin1String(precisions[static_cast<std::size_t>(options.precision)]));
+    m_hardware->setCurrentText(QString::fromStdString(options.hardware));
+    m_runtime->setCurrentText(QString::fromStdString(options.runtime));
     QString sizes;
-    for (const auto& [name, size] : analysis.bindings) sizes += (sizes.isEmpty() ? "" : ", ") + QStringLiteral("%1 %2").arg(QString::fromStdString(name)).arg(size);
-    m_bind->setText(sizes.isEmpty() ? tr("sizes fixed") : sizes.size() > 30 ? sizes.left(28) + QStringLiteral("…") : sizes);
-    m_bind->setEnabled(!analysis.bindings.empty());
+    const Bindings bindings = m_document.loaded() ? m_document.snapshot().analysis->bindings : Bindings();
+    for (const auto& [name, size] : bindings) sizes += (sizes.isEmpty() ? "" : ", ") + QStringLiteral("%1 %2").arg(QString::fromStdString(name)).arg(size);
+    m_bind->setText(!m_document.loaded() ? tr("sizes") : sizes.isEmpty() ? tr("sizes fixed") : sizes.size() > 30 ? sizes.left(28) + QStringLiteral("…") : sizes);
+    m_bind->setEnabled(!bindings.empty());
     m_filling = false;
 }
 

@@ -27,7 +27,7 @@ QString styleSheet(const Theme& t) {
         "QLabel#dim{color:%dim;font-size:11px}QLabel#section{color:%dim;font-size:10px;font-weight:600;padding-left:16px}QLabel#heading{font-weight:600;font-size:13px}"
         "QWidget#error{background:%lost;border-radius:0}QWidget#error QLabel,QWidget#error QPushButton{background:transparent;color:#FFFFFF}QWidget#error QPushButton{border-color:#FFFFFF}"
         "QWidget#card{background:%canvas}QLabel#welcome{font-size:20px;font-weight:600;background:transparent}QWidget#card QLabel{background:transparent}"
-        "QPushButton#sample{text-align:left;padding:10px 16px;min-width:420px}"
+        "QPushButton#sample{text-align:left;padding:10px 16px;min-width:500px}"
         "QScrollBar:vertical{background:%canvas;width:10px;margin:0}QScrollBar:horizontal{background:%canvas;height:10px;margin:0}"
         "QScrollBar::handle{background:%line;border-radius:4px;min-height:24px;min-width:24px}QScrollBar::add-line,QScrollBar::sub-line{width:0;height:0}"
         "QAbstractScrollArea::corner{background:%canvas}"
