@@ -165,9 +165,15 @@ Result<void> findAndDecompose(Analysis& analysis, const Job& job) {
     const Stopwatch watch(analysis.times.attention);
     job.report("attention", 0);
     analysis.attentions = findAttention(model, *analysis.inlined, *analysis.inlinedShapes, job);
+    ShapesPtr varied;
+    if (analysis.options.forFile) {
+        auto shapes = inferShapes(model, *analysis.inlined, variedBindings(*analysis.inlined, *analysis.inlinedShapes), job);
+        if (!shapes) return tl::unexpected(shapes.error());
+        varied = *shapes;
+    }
     for (const auto& [target, expansion] : {std::pair(&analysis.unfusedForm, Expansion::asDocumented), std::pair(&analysis.decomposition, Expansion::canonical)}) {
         if (job.stopped()) return fail("attention", "stopped");
-        auto made = decompose(model, *analysis.inlined, *analysis.inlinedShapes, analysis.attentions, expansion, job);
+        auto made = decompose(model, *analysis.inlined, *analysis.inlinedShapes, analysis.attentions, expansion, expansion == Expansion::canonical ? varied.get() : nullptr, job);
         if (!made) return tl::unexpected(made.error());
         *target = std::make_shared<const Decomposition>(std::move(*made));
     }

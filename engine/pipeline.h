@@ -17,6 +17,7 @@ struct AnalysisOptions {
     std::string preset = "default";      ///< names joined by commas
     std::vector<std::string> enable, disable; ///< pattern ids, after the preset
     std::vector<std::string> patternFiles;
+    bool forFile = false;                ///< the decomposed graph will be written or run: it must hold for all sizes
 };
 
 /// One of the four graphs, as the user sees it.

@@ -1,4 +1,4 @@
-#include "attention/rewrite.h"
+#include "attention/sizes.h"
 
 #include <algorithm>
 
@@ -46,6 +46,23 @@ ValueId Emitter::scalar(const std::string& name, DataType type, double value) {
     tensor->payload.length = bytes.size();
     tensor->payload.bytes = std::make_shared<const std::vector<std::byte>>(bytes);
     return m_builder.addInitializer(std::move(tensor));
+}
+
+std::vector<ValueId> Emitter::split(const std::string& role, ValueId value, const std::vector<std::int64_t>& lengths) {
+    Node node;
+    node.name = m_prefix + "/" + role + "/Split";
+    node.op = "Split";
+    node.scope = m_scope;
+    node.inputs = {value};
+    std::vector<Attribute> attributes{{"axis", std::int64_t(-1), {}}};
+    if (m_opset < 13) attributes.push_back({"split", lengths, {}});
+    else node.inputs.push_back(integers(m_prefix + "/" + role + "/lengths", lengths));
+    for (std::size_t i = 0; i < lengths.size(); ++i) node.outputs.push_back(m_builder.newValue(node.name + "_output_" + std::to_string(i)));
+    node.attributes = Attributes(std::move(attributes));
+    const std::vector<ValueId> parts = node.outputs;
+    m_names.push_back(node.name);
+    m_nodes.push_back(m_builder.addNode(std::move(node), m_sources));
+    return parts;
 }
 
 ValueId Emitter::copy(const std::string& role, const Node& node, std::vector<ValueId> inputs) {
@@ -128,15 +145,14 @@ std::optional<ValueId> ownProjection(Emitter& emit, const Graph& graph, const Ro
     return value;
 }
 
-void viewOfOwn(Emitter& emit, const std::string& role, ValueId own, const Dims& ownDims, const ColumnView& view, std::int64_t columns, const Dims& target) {
+bool viewOfOwn(Emitter& emit, const Sizes& sizes, const std::string& role, ValueId own, const Dims& ownDims, const ColumnView& view, const Dims& target) {
     struct Piece {
         std::int64_t size, stride;
-        bool row;
     };
     std::vector<Piece> pieces;
     for (const auto& axis : view.axes)
         for (const ColumnView::Factor& factor : axis)
-            if (factor.size > 1) pieces.push_back({factor.size, factor.stride, factor.stride >= columns});
+            if (factor.size > 1) pieces.push_back({factor.size, factor.stride});
     std::vector<std::size_t> sorted(pieces.size());
     for (std::size_t i = 0; i < sorted.size(); ++i) sorted[i] = i;
     std::stable_sort(sorted.begin(), sorted.end(), [&](std::size_t a, std::size_t b) { return pieces[a].stride > pieces[b].stride; });
@@ -144,15 +160,17 @@ void viewOfOwn(Emitter& emit, const std::string& role, ValueId own, const Dims& 
     for (const std::size_t at : sorted) split.push_back(pieces[at].size);
     std::vector<std::int64_t> perm(pieces.size());
     for (std::size_t i = 0; i < pieces.size(); ++i) perm[i] = std::find(sorted.begin(), sorted.end(), i) - sorted.begin();
-    ValueId value = own;
+    std::optional<ValueId> value = own;
     Dims dims = ownDims;
     if (!std::is_sorted(perm.begin(), perm.end())) {
-        if (split != dims) value = emit.reshape(role, value, split);
-        value = emit.transpose(role, value, perm);
+        if (split != dims) value = sizes.reshape(emit, role, *value, dims, split);
+        if (!value) return false;
+        value = emit.transpose(role, *value, perm);
         dims.clear();
         for (const Piece& piece : pieces) dims.push_back(piece.size);
     }
-    if (dims != target) emit.reshape(role, value, target);
+    if (dims != target) value = sizes.reshape(emit, role, *value, dims, target);
+    return value.has_value();
 }
 
 } // namespace triptych

@@ -9,8 +9,8 @@ namespace triptych {
 /// Adds nodes with names below a prefix, all with the same sources.
 class Emitter {
 public:
-    Emitter(GraphBuilder& builder, std::string prefix, std::string scope, std::vector<SourceId> sources)
-        : m_builder(builder), m_prefix(std::move(prefix)), m_scope(std::move(scope)), m_sources(std::move(sources)) {}
+    Emitter(GraphBuilder& builder, std::string prefix, std::string scope, std::vector<SourceId> sources, std::int64_t opset)
+        : m_builder(builder), m_prefix(std::move(prefix)), m_scope(std::move(scope)), m_sources(std::move(sources)), m_opset(opset) {}
 
     /// One node of ai.onnx with one output; `role` ends its name: PREFIX/ROLE/OP.
     ValueId op(const std::string& role, const char* type, std::vector<ValueId> inputs, std::vector<Attribute> attributes = {}, ValueId output = {});
@@ -18,12 +18,15 @@ public:
     ValueId reshape(const std::string& role, ValueId value, Dims dims, ValueId output = {});
     ValueId integers(const std::string& name, std::vector<std::int64_t> values);
     ValueId scalar(const std::string& name, DataType type, double value);
+    /// Pieces along the last axis.
+    std::vector<ValueId> split(const std::string& role, ValueId value, const std::vector<std::int64_t>& lengths);
     /// A copy of a node with other inputs and outputs.
     ValueId copy(const std::string& role, const Node& node, std::vector<ValueId> inputs);
 
     GraphBuilder& builder() { return m_builder; }
     std::vector<NodeId>& nodes() { return m_nodes; }
     const std::string& prefix() const { return m_prefix; }
+    std::int64_t opset() const { return m_opset; } ///< of ai.onnx
     /// Names of nodes added so far, in order: ids change when the graph is finished.
     const std::vector<std::string>& names() const { return m_names; }
 
@@ -31,6 +34,7 @@ private:
     GraphBuilder& m_builder;
     std::string m_prefix, m_scope;
     std::vector<SourceId> m_sources;
+    std::int64_t m_opset;
     std::vector<NodeId> m_nodes;
     std::vector<std::string> m_names;
 };
@@ -57,11 +61,14 @@ TensorPtr cutTensor(const WeightSource& source, const std::vector<std::pair<std:
 std::optional<ValueId> ownProjection(Emitter& emit, const Graph& graph, const RoleTrace& role, const ColumnRange& range, const std::string& roleName,
                                      const std::string& weightPrefix, std::vector<std::string>& names, ValueId input = {});
 
+class Sizes;
+
 /// A view of a packed projection as a view of one role's own: rows keep their order, columns close up.
 ///   own projection [rows, width] -- [Reshape] -- [Transpose] -- [Reshape] -- the value that the cut handed on
-void viewOfOwn(Emitter& emit, const std::string& role, ValueId own, const Dims& ownDims, const ColumnView& view, std::int64_t columns, const Dims& target);
+/// False where a size can't be told for all bindings.
+bool viewOfOwn(Emitter& emit, const Sizes& sizes, const std::string& role, ValueId own, const Dims& ownDims, const ColumnView& view, const Dims& target);
 
-/// Q, K, V of an opaque attention as it is documented; false where an option is not known, with the reason.
-Result<NamedAttention> expandOpaque(Emitter& emit, const Graph& graph, const Shapes& shapes, const AttentionSpec& spec, Expansion expansion);
+/// Q, K, V of an opaque attention as it is documented; fails on an option that is not known, with the reason.
+Result<NamedAttention> expandOpaque(Emitter& emit, const Graph& graph, const Shapes& shapes, const AttentionSpec& spec, Expansion expansion, const Sizes& sizes);
 
 } // namespace triptych

@@ -54,4 +54,10 @@ Result<GraphPtr> inlineFunctions(const Model& model, const Graph& graph, const s
 /// Fails, naming the tensor, where they are absent.
 Result<std::vector<std::byte>> readPayload(const Model& model, const Tensor& tensor);
 
+/// The same bytes handed on piece by piece, without a copy of the whole where they lie in a file. False where the sink gave up.
+Result<bool> streamPayload(const Model& model, const Tensor& tensor, const FileSink& sink);
+
+/// A TensorProto in a file of its own, as test data comes (input_0.pb), with its bytes in memory.
+Result<TensorPtr> readTensorFile(const std::filesystem::path& path);
+
 } // namespace triptych

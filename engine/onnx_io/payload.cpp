@@ -1,6 +1,6 @@
 // The bytes of tensors, read when they are wanted.
 
-#include "onnx_io/model.h"
+#include "onnx_io/decode.h"
 
 #include <algorithm>
 #include <cstring>
@@ -14,13 +14,36 @@ tl::unexpected<Failure> absent(const Tensor& tensor) {
     return fail("weights", "the weights of " + tensor.name + " are absent" + (why.empty() ? "" : ": " + why), "put the weights beside the model", tensor.name);
 }
 
-Result<std::vector<std::byte>> part(const MappedFile& file, const Tensor& tensor) {
+/// The payload's bytes in its file, untouched.
+Result<std::span<const std::byte>> part(const MappedFile& file, const Tensor& tensor) {
     const auto bytes = file.bytes();
     const Payload& payload = tensor.payload;
     if (payload.offset > bytes.size() || payload.length > bytes.size() - payload.offset)
         return fail("weights", "the weights of " + tensor.name + " lie beyond the end of " + file.path().filename().string(), "copy or export the file again", tensor.name);
-    const auto cut = bytes.subspan(payload.offset, payload.length);
-    return std::vector<std::byte>(cut.begin(), cut.end());
+    return bytes.subspan(payload.offset, payload.length);
+}
+
+/// Bytes that lie in memory or in a mapped file: the mapping is held as long as the view.
+struct View {
+    std::shared_ptr<const void> holder;
+    std::span<const std::byte> bytes;
+};
+
+Result<View> view(const Model& model, const Tensor& tensor) {
+    const Payload& payload = tensor.payload;
+    if (payload.place == Payload::Place::memory) return View{payload.bytes, *payload.bytes};
+    std::shared_ptr<const MappedFile> file = model.file;
+    if (payload.place == Payload::Place::external) {
+        auto opened = MappedFile::open(model.path.parent_path() / payload.file);
+        if (!opened) return absent(tensor);
+        file = *opened;
+    } else if (payload.place != Payload::Place::model) {
+        return absent(tensor);
+    }
+    if (!file) return absent(tensor);
+    auto bytes = part(*file, tensor);
+    if (!bytes) return tl::unexpected(bytes.error());
+    return View{file, *bytes};
 }
 
 /// `parts` of matrices and vectors joined along an axis.
@@ -39,12 +62,22 @@ Result<std::vector<std::byte>> derived(const Model& model, const Tensor& tensor)
     std::size_t column = 0;
     // Parts often come from one base: read it once.
     TensorPtr readBase;
-    std::vector<std::byte> base;
+    View held;
+    std::vector<std::byte> computed; // a base that is itself cut
+    std::span<const std::byte> base;
     for (const TensorPart& each : tensor.payload.parts) {
         if (each.base != readBase) {
-            auto read = readPayload(model, *each.base);
-            if (!read) return tl::unexpected(read.error());
-            base = std::move(*read);
+            if (each.base->payload.place == Payload::Place::derived) {
+                auto read = readPayload(model, *each.base);
+                if (!read) return tl::unexpected(read.error());
+                computed = std::move(*read);
+                base = computed;
+            } else {
+                auto read = view(model, *each.base);
+                if (!read) return tl::unexpected(read.error());
+                held = std::move(*read);
+                base = held.bytes;
+            }
             readBase = each.base;
         }
         Dims dims = each.base->dims;
@@ -77,21 +110,38 @@ Result<std::vector<std::byte>> derived(const Model& model, const Tensor& tensor)
 } // namespace
 
 Result<std::vector<std::byte>> readPayload(const Model& model, const Tensor& tensor) {
-    const Payload& payload = tensor.payload;
-    switch (payload.place) {
-    case Payload::Place::memory: return *payload.bytes;
-    case Payload::Place::model:
-        if (!model.file) return absent(tensor);
-        return part(*model.file, tensor);
-    case Payload::Place::external: {
-        const auto file = MappedFile::open(model.path.parent_path() / payload.file);
-        if (!file) return absent(tensor);
-        return part(**file, tensor);
+    if (tensor.payload.place == Payload::Place::derived) return derived(model, tensor);
+    auto found = view(model, tensor);
+    if (!found) return tl::unexpected(found.error());
+    return std::vector<std::byte>(found->bytes.begin(), found->bytes.end());
+}
+
+Result<bool> streamPayload(const Model& model, const Tensor& tensor, const FileSink& sink) {
+    constexpr std::size_t step = std::size_t(4) << 20;
+    std::vector<std::byte> computed;
+    View held;
+    if (tensor.payload.place == Payload::Place::derived) {
+        auto made = derived(model, tensor);
+        if (!made) return tl::unexpected(made.error());
+        computed = std::move(*made);
+        held.bytes = computed;
+    } else {
+        auto found = view(model, tensor);
+        if (!found) return tl::unexpected(found.error());
+        held = std::move(*found);
     }
-    case Payload::Place::derived: return derived(model, tensor);
-    case Payload::Place::absent: break;
+    for (std::size_t at = 0; at < held.bytes.size(); at += step) {
+        const auto piece = held.bytes.subspan(at, std::min(step, held.bytes.size() - at));
+        if (!sink({reinterpret_cast<const char*>(piece.data()), piece.size()})) return false;
     }
-    return absent(tensor);
+    return true;
+}
+
+Result<TensorPtr> readTensorFile(const std::filesystem::path& path) {
+    auto file = MappedFile::open(path);
+    if (!file) return tl::unexpected(file.error());
+    const Job job;
+    return Decoder(nullptr, job).tensor((*file)->bytes());
 }
 
 } // namespace triptych

@@ -98,6 +98,13 @@ const KernelTable& kernels() {
         addIndexing(made);
         addShaping(made);
         addReductions(made);
+        addProducts(made);
+        addNormalisations(made);
+        addImages(made);
+        addQuantised(made);
+        addRotary(made);
+        addAttention(made);
+        addMicrosoftAttention(made);
         return made;
     }();
     return table;

@@ -68,10 +68,24 @@ HostTensor transposed(const HostTensor& from, const std::vector<std::int64_t>& p
 /// Copies element `from[i]` to `to[j]`; both have the same storage.
 void copyElement(const HostTensor& from, std::size_t i, HostTensor& to, std::size_t j);
 
+/// numpy.matmul, in the type of the first operand.
+HostTensor product(const KernelCall& call, const HostTensor& a, const HostTensor& b);
+/// Rotary position embedding of [B, N, S, D]. `positions` is [B, S], one offset, or empty; caches end in half of the
+/// rotated width; `rotary` 0: as wide as the caches say.
+HostTensor rotated(const KernelCall& call, const HostTensor& x, const HostTensor& positions, const HostTensor& cosines, const HostTensor& sines, bool interleaved,
+                   std::int64_t rotary);
+
 /// Kernels by "OP" or "DOMAIN::OP".
 void addElementwise(KernelTable& table);
 void addIndexing(KernelTable& table);
 void addShaping(KernelTable& table);
 void addReductions(KernelTable& table);
+void addProducts(KernelTable& table);
+void addNormalisations(KernelTable& table);
+void addImages(KernelTable& table);
+void addQuantised(KernelTable& table);
+void addRotary(KernelTable& table);
+void addAttention(KernelTable& table);
+void addMicrosoftAttention(KernelTable& table);
 
 } // namespace triptych

@@ -1,0 +1,68 @@
+#pragma once
+// One decomposition under way. Private to engine/attention.
+
+#include "attention/sizes.h"
+
+#include <array>
+
+namespace triptych {
+
+class Decomposer {
+public:
+    Decomposer(const Model& model, const Graph& graph, const Shapes& shapes, const Attentions& attentions, Expansion expansion, const Shapes* varied, const Job& job);
+    Result<Decomposition> run();
+
+private:
+    std::vector<SourceId> sourcesOf(const std::vector<NodeId>& nodes) const;
+    Emitter emitter(const std::string& prefix, const std::string& scope, std::vector<SourceId> sources);
+    NamedAttention one(const AttentionSpec& spec);
+    NamedAttention asWritten(const AttentionSpec& spec) const;
+    std::array<ValueId, 3> coreOperands(const AttentionSpec& spec) const;
+    /// Projections that stay as the file has them.
+    void outerProjections(const AttentionSpec& spec, NamedAttention& named) const;
+
+    // take_apart.cpp
+    struct Cut {
+        const RoleStage* stage = nullptr;
+        ColumnRange range;
+        std::size_t role = 0;
+    };
+    /// A product that several roles share becomes one product a role; what cut it goes.
+    void takeApart(const AttentionSpec& spec, NamedAttention& named, const std::array<ValueId, 3>& operands);
+    std::optional<std::vector<Cut>> cutsOf(const std::array<RoleTrace, 3>& traces);
+    std::optional<std::vector<ValueId>> splitInstead(const std::vector<Cut>& cuts, const std::array<RoleTrace, 3>& traces, NamedAttention& named);
+    bool weightIsAbsent(const RoleTrace& trace) const;
+    void replaceCut(const Cut& cut, const RoleTrace& trace, Emitter& emit, ValueId own, NamedAttention& named);
+
+    // canonical_call.cpp
+    /// An attention that is all of a call, in canonical form.
+    std::optional<NamedAttention> canonicalCall(const AttentionSpec& spec);
+    std::vector<ValueId> handedOut(SourceId call) const;
+    bool isOf(NodeId node, SourceId call) const;
+    ValueId batchFirst(ValueId value, bool sequenceFirst, bool& turned) const;
+    bool precededByTurn(ValueId value) const;
+    NodeId fileNode(SourceId source);
+    ValueId maskForHeads(Emitter& emit, ValueId mask, std::int64_t heads) const;
+    void writeOut(Emitter& emit, const AttentionSpec& spec, ValueId context, bool sequenceFirst, ValueId result);
+
+    /// Keeps every node that is not replaced, and of the candidates those that something still reads.
+    void adoptWhatIsRead();
+    DecomposedAttention resolved(std::size_t at) const;
+
+    const Model& m_model;
+    const Graph& m_graph;
+    Sizes m_sizes;
+    const Shapes& m_shapes; ///< those that views are built by
+    const Attentions& m_attentions;
+    Expansion m_expansion;
+    const Job& m_job;
+    GraphBuilder m_builder;
+    Decomposition m_result;
+    std::vector<NamedAttention> m_named;
+    std::set<NodeId> m_removed;     ///< replaced for good
+    std::vector<bool> m_candidate;  ///< go where nothing reads them any more
+    std::set<ValueId> m_replaced;   ///< new nodes produce these
+    std::map<SourceId, NodeId> m_fileNodes;
+};
+
+} // namespace triptych

@@ -1,0 +1,207 @@
+// Masks of opaque attention in explicit operators.
+
+#include "attention/expand.h"
+
+#include <limits>
+
+namespace triptych {
+
+ValueId OpaqueEmitter::cast(const std::string& role, ValueId value, DataType type) { return op(role, "Cast", {value}, {{"to", static_cast<std::int64_t>(type), {}}}); }
+
+ValueId OpaqueEmitter::slice(const std::string& role, ValueId value, std::int64_t axis, std::int64_t begin, std::int64_t end, std::int64_t step) {
+    return op(role, "Slice", {value, list(role + "/begin", {begin}), list(role + "/end", {end}), list(role + "/axis", {axis}), list(role + "/step", {step})});
+}
+
+ValueId OpaqueEmitter::gather(const std::string& role, ValueId value, std::int64_t axis, std::int64_t index) {
+    return op(role, "Gather", {value, number(role + "/index", DataType::int64, static_cast<double>(index))}, {{"axis", axis, {}}});
+}
+
+ValueId OpaqueEmitter::unsqueeze(const std::string& role, ValueId value, std::int64_t axis) {
+    if (m_emit.opset() < 13) return op(role, "Unsqueeze", {value}, {{"axes", std::vector<std::int64_t>{axis}, {}}});
+    return op(role, "Unsqueeze", {value, list(role + "/axis", {axis})});
+}
+
+ValueId OpaqueEmitter::largest(const std::string& role, ValueId value) {
+    if (m_emit.opset() < 18) return op(role, "ReduceMax", {value}, {{"axes", std::vector<std::int64_t>{-1}, {}}});
+    return op(role, "ReduceMax", {value, list(role + "/axis", {-1})});
+}
+
+std::vector<ValueId> OpaqueEmitter::split(const std::string& role, ValueId value, const std::vector<std::int64_t>& lengths) { return m_emit.split(role, value, lengths); }
+
+ValueId OpaqueEmitter::sizeOf(const std::string& role, ValueId value, std::int64_t axis) {
+    return op(role, "Gather", {op(role, "Shape", {value}), list(role + "/axis", {axis})});
+}
+
+ValueId OpaqueEmitter::upTo(const std::string& role, ValueId size) {
+    const ValueId scalar = m_emit.reshape(role, size, {});
+    return op(role, "Range", {number(role + "/zero", DataType::int64, 0), scalar, number(role + "/one", DataType::int64, 1)});
+}
+
+ValueId OpaqueEmitter::part(const std::string& role, ValueId value, std::int64_t axis, std::int64_t begin, std::int64_t length, const std::string& name) {
+    const auto source = weightSource(m_call.graph, value);
+    const bool absent = source && source->tensor->payload.place == Payload::Place::absent;
+    if (source && !(absent && m_call.sizes.forFile())) return m_emit.builder().addInitializer(cutTensor(*source, {{begin, length}}, static_cast<std::size_t>(axis), name));
+    return slice(role, value, axis, begin, begin + length);
+}
+
+std::string MaskExpansion::unknown(const OpaqueCall& call) {
+    if (call.standard() || call.grouped()) return {};
+    const ValueId index = call.node.input(call.node.op == "Attention" ? 3 : 4);
+    if (!index) return {};
+    const ValueShape& shape = call.sizes.shapes().of(index);
+    const ValueShape& input = call.sizes.shapes().of(call.node.input(0));
+    if (!shape.known() || !input.known() || input.dims.empty()) return "mask of unknown shape";
+    if (shape.dims.size() == 1 && shape.dims[0] != input.dims[0] && shape.dims[0] != 2 * input.dims[0]) return "packed list of sequence lengths";
+    return {};
+}
+
+ValueId MaskExpansion::apply(ValueId scores, ValueId past, ValueId before) {
+    if (m_call.standard()) return standard(scores, past);
+    return m_call.grouped() ? groupedQuery(scores, before) : classic(scores, past);
+}
+
+/// Scores where `shown`, minus infinity elsewhere.
+ValueId MaskExpansion::hide(ValueId scores, ValueId shown, const char* role) {
+    return m_emit.op(role, "Where", {shown, scores, m_emit.number("minus_infinity", m_type, -std::numeric_limits<double>::infinity())});
+}
+
+/// Position of each query: [S,1], or [B,1,S,1] where the offset has a batch; `offset` none: 0.
+ValueId MaskExpansion::rows(ValueId scores, ValueId offset) {
+    const ValueId counted = m_emit.base().reshape("rows", m_emit.upTo("rows", m_emit.sizeOf("rows", scores, 2)), {-1, 1});
+    return offset ? m_emit.op("rows", "Add", {counted, offset}) : counted;
+}
+
+/// Position of each key: [T].
+ValueId MaskExpansion::columns(ValueId scores) { return m_emit.upTo("columns", m_emit.sizeOf("columns", scores, 3)); }
+
+ValueId MaskExpansion::causal(ValueId scores, ValueId offset) {
+    if (offset || m_emit.base().opset() < 14) {
+        const ValueId later = m_emit.op("causal", "Less", {rows(scores, offset), columns(scores)});
+        return hide(scores, m_emit.op("causal", "Not", {later}), "causal");
+    }
+    // Lower triangle of ones in the shape of the scores: no length is written into the file.
+    const ValueId tail = m_emit.slice("causal", m_emit.op("causal", "Shape", {scores}), 0, 2, 4);
+    const ValueId ones = m_emit.op("causal", "ConstantOfShape", {tail}, {{"value", makeTensor("", {1}, std::vector<std::int64_t>{1}), {}}});
+    const ValueId lower = m_emit.op("causal", "Trilu", {ones}, {{"upper", std::int64_t(0), {}}});
+    return hide(scores, m_emit.cast("causal", lower, DataType::boolean), "causal");
+}
+
+/// ai.onnx: at most `left` keys before and `right` keys behind a query's position.
+ValueId MaskExpansion::windows(ValueId scores, ValueId offset) {
+    for (const auto& [side, name] : {std::pair("left", "left_window_size"), std::pair("right", "right_window_size")}) {
+        const std::int64_t size = m_call.node.attributes.integer(name, -1);
+        if (size < 0) continue;
+        const bool left = side[0] == 'l';
+        const ValueId at = rows(scores, offset), key = columns(scores);
+        const ValueId apart = m_emit.op("window", "Sub", left ? std::vector<ValueId>{at, key} : std::vector<ValueId>{key, at});
+        const ValueId far = m_emit.op("window", "Greater", {apart, m_emit.list(std::string("window/") + side, {size})});
+        scores = hide(scores, m_emit.op("window", "Not", {far}), "window");
+        m_mayHideAll = true;
+    }
+    return scores;
+}
+
+/// A float mask that is shorter than the keys hides the rest.
+ValueId MaskExpansion::padded(ValueId mask, ValueId scores) {
+    const Dims& dims = m_call.sizes.shapes().of(mask).dims;
+    const ValueShape& k = m_call.sizes.shapes().of(m_call.node.input(1));
+    const ValueShape& past = m_call.sizes.shapes().of(m_call.node.input(4));
+    const auto length = [](const ValueShape& shape) { return shape.dims.size() == 4 ? shape.dims[2] : shape.dims.size() == 3 ? shape.dims[1] : unknownDim; };
+    const Dim keys = m_call.node.input(4) ? length(past) + length(k) : length(k);
+    if (dims.empty() || dims.back() == keys || dims.back() == 1) return mask;
+    const ValueId missing = m_emit.op("mask", "Sub", {m_emit.sizeOf("mask", scores, 3), m_emit.sizeOf("mask", mask, static_cast<std::int64_t>(dims.size()) - 1)});
+    std::vector<std::int64_t> none(2 * dims.size() - 1, 0);
+    const ValueId pads = m_emit.op("mask", "Concat", {m_emit.list("mask/no_pads", none), missing}, {{"axis", std::int64_t(0), {}}});
+    return m_emit.op("mask", "Pad", {mask, pads, m_emit.number("minus_infinity", m_type, -std::numeric_limits<double>::infinity())});
+}
+
+ValueId MaskExpansion::standard(ValueId scores, ValueId past) {
+    const Node& node = m_call.node;
+    const ValueId mask = node.input(3), lengths = node.input(6);
+    ValueId offset, counts;
+    if (lengths) {
+        counts = m_emit.base().reshape("lengths", lengths, {-1, 1, 1, 1});
+        offset = m_emit.op("lengths", "Sub", {counts, m_emit.sizeOf("lengths", scores, 2)});
+    } else if (past) {
+        offset = m_emit.sizeOf("past", past, 2);
+    }
+    if (mask) {
+        m_mayHideAll = true;
+        const bool boolean = m_call.shapes.of(mask).type == DataType::boolean;
+        ValueId added = mask;
+        const ValueId whole = boolean ? ValueId() : padded(mask, scores);
+        if (boolean) {
+            const double lowest = -std::numeric_limits<double>::infinity();
+            const Dims& dims = m_call.sizes.shapes().of(mask).dims;
+            const ValueShape& k = m_call.sizes.shapes().of(node.input(1));
+            const bool shorter = !dims.empty() && k.dims.size() >= 3 && !node.input(4) && dims.back() != 1 && dims.back() != k.dims[k.dims.size() == 4 ? 2 : 1];
+            if (!shorter) added = ValueId();
+            else added = padded(m_emit.op("mask", "Where", {mask, m_emit.number("zero", m_type, 0), m_emit.number("minus_infinity", m_type, lowest)}), scores);
+        } else {
+            added = whole;
+        }
+        scores = added ? m_emit.op("mask", "Add", {scores, added}) : hide(scores, mask, "mask");
+    }
+    if (node.attributes.integer("is_causal", 0) != 0) scores = causal(scores, offset);
+    scores = windows(scores, offset);
+    if (lengths) {
+        m_mayHideAll = true;
+        scores = hide(scores, m_emit.op("lengths", "Less", {columns(scores), counts}), "lengths");
+    }
+    return scores;
+}
+
+/// com.microsoft: hidden keys get a large negative number, not minus infinity.
+ValueId MaskExpansion::filtered(ValueId scores, ValueId shown) {
+    const double filter = m_call.node.attributes.real("mask_filter_value", -10000);
+    const ValueId bias = m_emit.op("mask", "Where", {shown, m_emit.number("zero", m_type, 0), m_emit.number("mask_filter", m_type, filter)});
+    return m_emit.op("mask", "Add", {scores, bias});
+}
+
+ValueId MaskExpansion::classic(ValueId scores, ValueId past) {
+    const Node& node = m_call.node;
+    const bool packed = node.op == "Attention";
+    const ValueId index = node.input(packed ? 3 : 4), bias = node.input(5);
+    if (bias) scores = m_emit.op("bias", "Add", {scores, bias});
+    if (index) {
+        const Dims& dims = m_call.sizes.shapes().of(index).dims;
+        const auto positive = [&](ValueId value) {
+            const DataType type = m_call.shapes.of(index).type;
+            return type == DataType::boolean ? value : m_emit.op("mask", "Greater", {value, m_emit.number("none", type, 0)});
+        };
+        if (dims.size() == 1) {
+            const Dim batch = m_call.sizes.shapes().of(node.input(0)).dims[0];
+            const ValueId counts = m_emit.cast("mask", index, DataType::int64);
+            // [B] ends, or ends and begins one after another.
+            const ValueId ends = m_emit.base().reshape("mask", dims[0] == batch ? counts : m_emit.gather("mask", m_emit.base().reshape("mask", counts, {2, -1}), 0, 0), {-1, 1, 1, 1});
+            scores = filtered(scores, m_emit.op("mask", "Less", {columns(scores), ends}));
+            if (dims[0] != batch) {
+                const ValueId begins = m_emit.base().reshape("mask", m_emit.gather("mask", m_emit.base().reshape("mask", counts, {2, -1}), 0, 1), {-1, 1, 1, 1});
+                scores = filtered(scores, m_emit.op("mask", "Not", {m_emit.op("mask", "Less", {columns(scores), begins})}));
+            }
+        } else if (dims.size() == 2) {
+            scores = filtered(scores, m_emit.unsqueeze("mask", m_emit.unsqueeze("mask", positive(index), 1), 1));
+        } else if (dims.size() == 3) {
+            scores = filtered(scores, m_emit.unsqueeze("mask", positive(index), 1));
+        } else {
+            // [B,1,M,M] for the longest sequence: rows begin behind the past.
+            const ValueId from = past ? m_emit.sizeOf("mask", past, 2) : m_emit.list("mask/from", {0});
+            const ValueId to = m_emit.op("mask", "Add", {from, m_emit.sizeOf("mask", scores, 2)});
+            const ValueId lines = m_emit.op("mask", "Slice", {positive(index), from, to, m_emit.list("mask/rows", {2})});
+            scores = filtered(scores, m_emit.op("mask", "Slice", {lines, m_emit.list("mask/from", {0}), m_emit.sizeOf("mask", scores, 3), m_emit.list("mask/columns", {3})}));
+        }
+    }
+    if (node.attributes.integer("unidirectional", 0) == 0) return scores;
+    return causal(scores, past ? m_emit.sizeOf("past", past, 2) : ValueId());
+}
+
+ValueId MaskExpansion::groupedQuery(ValueId scores, ValueId before) {
+    const std::int64_t window = m_call.node.attributes.integer("local_window_size", -1);
+    if (const ValueId bias = m_call.node.input(10)) scores = m_emit.op("bias", "Add", {scores, bias});
+    scores = causal(scores, before);
+    if (window <= 0) return scores;
+    const ValueId apart = m_emit.op("window", "Sub", {rows(scores, before), columns(scores)});
+    return hide(scores, m_emit.op("window", "Less", {apart, m_emit.list("window/size", {window})}), "window");
+}
+
+} // namespace triptych

@@ -1,0 +1,125 @@
+// A packed projection as one projection a role.
+
+#include "attention/decomposer.h"
+
+#include <algorithm>
+
+namespace triptych {
+
+namespace {
+
+constexpr std::array roleNames{"q", "k", "v"};
+
+std::string weightPrefix(const Graph& graph, const Node& product) {
+    const auto source = weightSource(graph, product.input(1));
+    return source && !source->tensor->name.empty() ? source->tensor->name : product.name;
+}
+
+} // namespace
+
+/// Where each role's columns lie in the product that it shares; empty where a cut isn't plain.
+std::optional<std::vector<Decomposer::Cut>> Decomposer::cutsOf(const std::array<RoleTrace, 3>& traces) {
+    std::vector<Cut> cuts;
+    for (std::size_t r = 0; r < 3; ++r) {
+        std::vector<const RoleTrace*> others;
+        for (std::size_t o = 0; o < 3; ++o)
+            if (o != r && traces[o].linear && traces[o].linear == traces[r].linear) others.push_back(&traces[o]);
+        if (others.empty()) continue;
+        const ValueShape& out = m_shapes.of(m_graph.node(traces[r].linear).output());
+        const std::int64_t columns = out.known() && !out.dims.empty() ? out.dims.back() : 0;
+        const RoleStage* stage = ownStage(traces[r], others, columns);
+        auto range = stage ? columnRange(stage->view, columns) : std::nullopt;
+        if (!range || !m_shapes.of(stage->value).known()) {
+            m_result.warnings.push_back(describe(m_graph, traces[r].linear) + ": its packed projection can't be taken apart: the cut isn't plain");
+            return std::nullopt;
+        }
+        cuts.push_back({stage, std::move(*range), r});
+    }
+    return cuts;
+}
+
+bool Decomposer::weightIsAbsent(const RoleTrace& trace) const {
+    const auto source = weightSource(m_graph, m_graph.node(trace.linear).input(1));
+    return source && source->tensor->payload.place == Payload::Place::absent;
+}
+
+/// Without its weight a product stays packed: a Split hands each role its columns. Empty where their order doesn't allow it.
+std::optional<std::vector<ValueId>> Decomposer::splitInstead(const std::vector<Cut>& cuts, const std::array<RoleTrace, 3>& traces, NamedAttention& named) {
+    const RoleTrace& trace = traces[cuts[0].role];
+    const Node& product = m_graph.node(trace.linear);
+    std::vector<std::size_t> order(cuts.size());
+    for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+    std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return cuts[a].range.offset < cuts[b].range.offset; });
+    std::vector<std::int64_t> lengths;
+    std::int64_t end = 0;
+    for (const std::size_t at : order) {
+        if (!cuts[at].range.contiguous || cuts[at].range.offset != end || traces[cuts[at].role].linear != trace.linear) return std::nullopt;
+        lengths.push_back(cuts[at].range.width);
+        end += cuts[at].range.width;
+    }
+    if (end != m_shapes.of(product.output()).dims.back()) return std::nullopt;
+    Emitter emit = emitter(product.name, product.scope, sourcesOf({trace.linear, cuts[0].stage->selector}));
+    const auto parts = emit.split("qkv", trace.bias ? m_graph.node(trace.bias).output() : product.output(), lengths);
+    named.nodes.insert(named.nodes.end(), emit.names().begin(), emit.names().end());
+    std::vector<ValueId> own(cuts.size());
+    for (std::size_t i = 0; i < order.size(); ++i) own[order[i]] = parts[i];
+    return own;
+}
+
+/// Hands on what the cut handed on, from the role's own columns.
+void Decomposer::replaceCut(const Cut& cut, const RoleTrace& trace, Emitter& emit, ValueId own, NamedAttention& named) {
+    const ValueShape& out = m_shapes.of(m_graph.node(trace.linear).output());
+    Dims ownDims = out.dims;
+    ownDims.back() = cut.range.width;
+    if (!viewOfOwn(emit, m_sizes, std::string(roleNames[cut.role]) + "_proj", own, ownDims, cut.stage->view, m_shapes.of(cut.stage->value).dims)) {
+        m_result.warnings.push_back(describe(m_graph, trace.linear) + ": a size behind its packed projection can't be told for other bindings, so it stays packed");
+        return;
+    }
+    if (emit.nodes().empty()) {
+        // The columns are what the cut handed on: only the name is missing.
+        emit.op(std::string(roleNames[cut.role]) + "_proj", "Identity", {own}, {}, cut.stage->value);
+    } else {
+        m_builder.editNode(emit.nodes().back()).outputs[0] = cut.stage->value;
+    }
+    m_replaced.insert(cut.stage->value);
+    named.nodes.insert(named.nodes.end(), emit.names().begin(), emit.names().end());
+    m_candidate[trace.linear.position()] = true;
+    for (const NodeId node : trace.path) m_candidate[node.position()] = true;
+    m_candidate[cut.stage->selector.position()] = true;
+    named.rewritten = true;
+}
+
+void Decomposer::takeApart(const AttentionSpec& spec, NamedAttention& named, const std::array<ValueId, 3>& operands) {
+    if (spec.projections != ProjectionForm::packed && spec.projections != ProjectionForm::packedInterleaved) return;
+    if (!operands[0] || !operands[1] || !operands[2]) return;
+    const std::array<RoleTrace, 3> traces{traceRole(m_graph, m_shapes, operands[0]), traceRole(m_graph, m_shapes, operands[1]), traceRole(m_graph, m_shapes, operands[2])};
+    const std::array names{&named.q, &named.k, &named.v};
+    named.wasPacked = true;
+    const auto cuts = cutsOf(traces);
+    if (!cuts || cuts->empty()) return;
+    if (m_sizes.forFile() && weightIsAbsent(traces[cuts->front().role])) {
+        const RoleTrace& first = traces[cuts->front().role];
+        const auto own = splitInstead(*cuts, traces, named);
+        m_result.warnings.push_back(describe(m_graph, first.linear) + ": its weight is not in the file, so " + (own ? "it stays packed and a Split cuts its product" : "it stays as it is"));
+        for (std::size_t i = 0; own && i < cuts->size(); ++i) {
+            const RoleTrace& trace = traces[(*cuts)[i].role];
+            Emitter emit = emitter(m_graph.node(trace.linear).name, m_graph.node(trace.linear).scope, sourcesOf({trace.linear, (*cuts)[i].stage->selector}));
+            replaceCut((*cuts)[i], trace, emit, (*own)[i], named);
+        }
+        return;
+    }
+    // Another reader of the packed product would lose it: then it stays, beside the parts.
+    for (const Cut& cut : *cuts) {
+        const RoleTrace& trace = traces[cut.role];
+        const Node& product = m_graph.node(trace.linear);
+        Emitter emit = emitter(product.name, product.scope, sourcesOf({trace.linear, cut.stage->selector}));
+        const auto own = ownProjection(emit, m_graph, trace, cut.range, roleNames[cut.role], weightPrefix(m_graph, product), *names[cut.role]);
+        if (!own) {
+            m_result.warnings.push_back(describe(m_graph, trace.linear) + ": its packed weight is computed, so it stays packed");
+            return;
+        }
+        replaceCut(cut, trace, emit, *own, named);
+    }
+}
+
+} // namespace triptych

@@ -1,0 +1,169 @@
+// Scaled dot product attention and ai.onnx Attention (opset 23 to 25).
+// Source: the ONNX operator specification and its function body.
+
+#include "reference/attention.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+
+namespace triptych {
+
+namespace {
+
+constexpr double lowest = -std::numeric_limits<double>::infinity();
+
+/// One number as it would be after a step in that type.
+float rounded(double number, DataType type) {
+    HostTensor one = HostTensor::ofFloats({}, {static_cast<float>(number)}, type);
+    one.normalise();
+    return one.floats()[0];
+}
+
+/// Softmax of one row; what is hidden everywhere becomes 0 or NaN.
+void softmaxRow(std::vector<double>& row, bool emptyIsZero) {
+    double most = lowest, sum = 0;
+    for (const double each : row) most = std::max(most, each);
+    const bool empty = most == lowest;
+    for (double& each : row) {
+        each = empty ? 0 : std::exp(each - most);
+        sum += each;
+    }
+    for (double& each : row) each = empty ? (emptyIsZero ? 0 : std::numeric_limits<double>::quiet_NaN()) : each / sum;
+}
+
+} // namespace
+
+CoreOutput attentionCore(const KernelCall& call, const CoreCall& core) {
+    if (core.q.dims.size() != 4 || core.k.dims.size() != 4 || core.v.dims.size() != 4) refuse("its inputs can't be split into heads");
+    if (!core.q.isFloat() || !core.k.isFloat() || !core.v.isFloat()) refuse("its inputs are not of floats");
+    const std::int64_t batch = core.q.dims[0], heads = core.q.dims[1], queries = core.q.dims[2], size = core.q.dims[3];
+    const std::int64_t kvHeads = core.k.dims[1], keys = core.k.dims[2], width = core.v.dims[3];
+    if (kvHeads < 1 || heads % kvHeads != 0 || core.k.dims != Dims{batch, kvHeads, keys, size} || core.v.dims != Dims{batch, kvHeads, keys, width})
+        refuse("its query, key and value don't fit together");
+    const DataType type = core.q.type;
+    CoreOutput out{make(call, type, {batch, heads, queries, width}), make(call, type, {batch, heads, queries, keys})};
+    std::vector<double> row(static_cast<std::size_t>(keys));
+    for (std::int64_t line = 0; line < batch * heads * queries; ++line) {
+        const std::int64_t i = line % queries, n = line / queries % heads, b = line / queries / heads;
+        const std::int64_t group = b * kvHeads + n / (heads / kvHeads);
+        const float* q = core.q.floats().data() + line * size;
+        for (std::int64_t j = 0; j < keys; ++j) {
+            const float* k = core.k.floats().data() + (group * keys + j) * size;
+            double sum = 0;
+            for (std::int64_t d = 0; d < size; ++d) sum += static_cast<double>(q[d]) * static_cast<double>(k[d]);
+            sum *= core.scale;
+            auto& kept = out.kept.floats()[static_cast<std::size_t>(line * keys + j)];
+            kept = static_cast<float>(sum);
+            if (core.softcap != 0) sum = core.softcap * std::tanh(sum / core.softcap);
+            if (core.keep == 1) kept = static_cast<float>(sum);
+            if (core.bias) sum += core.bias(b, n, i, j);
+            if (core.keep == 2) kept = static_cast<float>(sum);
+            row[static_cast<std::size_t>(j)] = rounded(sum, type);
+        }
+        softmaxRow(row, core.emptyRowIsZero);
+        float* to = out.context.floats().data() + line * width;
+        std::vector<double> sums(static_cast<std::size_t>(width));
+        for (std::int64_t j = 0; j < keys; ++j) {
+            const float weight = rounded(row[static_cast<std::size_t>(j)], type);
+            if (core.keep == 3) out.kept.floats()[static_cast<std::size_t>(line * keys + j)] = weight;
+            const float* v = core.v.floats().data() + (group * keys + j) * width;
+            for (std::int64_t d = 0; d < width; ++d) sums[static_cast<std::size_t>(d)] += static_cast<double>(weight) * static_cast<double>(v[d]);
+        }
+        for (std::int64_t d = 0; d < width; ++d) to[d] = static_cast<float>(sums[static_cast<std::size_t>(d)]);
+    }
+    return out;
+}
+
+HostTensor splitHeads(const HostTensor& from, std::int64_t heads) {
+    if (from.dims.size() == 4) return from;
+    if (from.dims.size() != 3 || heads < 1 || from.dims[2] % heads != 0) refuse("its heads don't divide the width of an input");
+    return transposed(reshaped(from, {from.dims[0], from.dims[1], heads, from.dims[2] / heads}), {0, 2, 1, 3});
+}
+
+HostTensor mergeHeads(const HostTensor& from) {
+    return reshaped(transposed(from, {0, 2, 1, 3}), {from.dims[0], from.dims[2], from.dims[1] * from.dims[3]});
+}
+
+HostTensor appended(const HostTensor* past, const HostTensor& now) {
+    if (!past) return now;
+    if (past->dims.size() != 4 || past->dims[0] != now.dims[0] || past->dims[1] != now.dims[1] || past->dims[3] != now.dims[3]) refuse("its past doesn't fit its key or value");
+    Dims dims = now.dims;
+    dims[2] += past->dims[2];
+    HostTensor out = HostTensor::zeros(now.type, dims);
+    const auto before = static_cast<std::size_t>(past->dims[2] * past->dims[3]), after = static_cast<std::size_t>(now.dims[2] * now.dims[3]);
+    for (std::size_t line = 0; line < static_cast<std::size_t>(dims[0] * dims[1]); ++line) {
+        for (std::size_t i = 0; i < before; ++i) copyElement(*past, line * before + i, out, line * (before + after) + i);
+        for (std::size_t i = 0; i < after; ++i) copyElement(now, line * after + i, out, line * (before + after) + before + i);
+    }
+    return out;
+}
+
+double broadcastAt(const HostTensor& from, std::int64_t b, std::int64_t n, std::int64_t s, std::int64_t t) {
+    const std::array<std::int64_t, 4> index{b, n, s, t};
+    const std::size_t rank = from.dims.size();
+    if (rank > 4) refuse("its mask has more than four axes");
+    std::int64_t at = 0;
+    for (std::size_t i = 0; i < rank; ++i) {
+        const std::int64_t size = from.dims[i], wanted = size == 1 ? 0 : index[4 - rank + i];
+        if (wanted >= size) refuse("its mask is smaller than the scores");
+        at = at * size + wanted;
+    }
+    return from.at(static_cast<std::size_t>(at));
+}
+
+namespace {
+
+/// What hides keys from queries in ai.onnx Attention.
+struct StandardMask {
+    const HostTensor* mask = nullptr;
+    const HostTensor* lengths = nullptr; ///< nonpad_kv_seqlen, one for each batch
+    bool causal = false;
+    std::int64_t left = -1, right = -1, past = 0, queries = 0;
+
+    double operator()(std::int64_t b, std::int64_t n, std::int64_t i, std::int64_t j) const {
+        const std::int64_t position = i + (lengths ? lengths->integers().at(static_cast<std::size_t>(b)) - queries : past);
+        if (causal && j > position) return lowest;
+        if (left >= 0 && position - j > left) return lowest;
+        if (right >= 0 && j - position > right) return lowest;
+        if (lengths && j >= lengths->integers().at(static_cast<std::size_t>(b))) return lowest;
+        if (!mask) return 0;
+        // A mask that is shorter than the keys hides the rest.
+        if (mask->dims.empty() || (mask->dims.back() != 1 && j >= mask->dims.back())) return lowest;
+        const double value = broadcastAt(*mask, b, n, i, j);
+        return mask->type == DataType::boolean ? (value != 0 ? 0 : lowest) : value;
+    }
+    bool any() const { return mask || lengths || causal || left >= 0 || right >= 0; }
+};
+
+Outputs standardAttention(const KernelCall& call) {
+    const Attributes& a = call.node.attributes;
+    const HostTensor &queryIn = need(call, 0), &keyIn = need(call, 1), &valueIn = need(call, 2);
+    const HostTensor q = splitHeads(queryIn, a.integer("q_num_heads", 0));
+    const HostTensor k = appended(call.input(4), splitHeads(keyIn, a.integer("kv_num_heads", 0)));
+    const HostTensor v = appended(call.input(5), splitHeads(valueIn, a.integer("kv_num_heads", 0)));
+    StandardMask mask{call.input(3), call.input(6), a.integer("is_causal", 0) != 0, a.integer("left_window_size", -1), a.integer("right_window_size", -1),
+                      call.input(4) ? call.input(4)->dims[2] : 0, q.dims[2]};
+    CoreCall core{q, k, v};
+    core.scale = a.has("scale") ? a.real("scale", 1) : 1 / std::sqrt(static_cast<double>(std::max<std::int64_t>(q.dims[3], 1)));
+    core.softcap = a.real("softcap", 0);
+    if (mask.any()) core.bias = mask;
+    core.emptyRowIsZero = true;
+    core.keep = static_cast<int>(a.integer("qk_matmul_output_mode", 0));
+    CoreOutput made = attentionCore(call, core);
+    Outputs outputs{queryIn.dims.size() == 4 ? std::move(made.context) : mergeHeads(made.context)};
+    if (call.node.outputs.size() > 1) {
+        outputs.push_back(k);
+        outputs.push_back(v);
+        outputs.push_back(std::move(made.kept));
+        outputs.resize(call.node.outputs.size());
+    }
+    return outputs;
+}
+
+} // namespace
+
+void addAttention(KernelTable& table) { table["Attention"] = standardAttention; }
+
+} // namespace triptych

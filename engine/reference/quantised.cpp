@@ -1,0 +1,117 @@
+// Quantised tensors: to and from integers with a scale and a zero point, for the tensor, along an axis or in blocks.
+
+#include "reference/kernels.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace triptych {
+
+namespace {
+
+/// Which element of scale and zero point belongs to an element of the data.
+std::vector<std::size_t> scaleIndex(const KernelCall& call, const Dims& data, const Dims& scale) {
+    const std::int64_t count = elementCount(data).value_or(0), scales = elementCount(scale).value_or(0);
+    std::vector<std::size_t> index(static_cast<std::size_t>(count), 0);
+    if (scales == 1 && scale.size() <= 1) return index;
+    const std::size_t axis = axisOf(call.node.attributes.integer("axis", 1), data.size());
+    const std::int64_t block = call.node.attributes.integer("block_size", 0);
+    std::int64_t inner = 1;
+    for (std::size_t i = axis + 1; i < data.size(); ++i) inner *= data[i];
+    if (block == 0 ? (scale.size() != 1 || scales != data[axis]) : (scale.size() != data.size() || scale[axis] != (data[axis] + block - 1) / block)) refuse("its scale doesn't fit");
+    for (std::int64_t i = 0; i < count; ++i) {
+        const std::int64_t along = i / inner % data[axis];
+        index[static_cast<std::size_t>(i)] = static_cast<std::size_t>(block == 0 ? along : (i / inner / data[axis] * scale[axis] + along / block) * inner + i % inner);
+    }
+    return index;
+}
+
+std::pair<double, double> rangeOf(DataType type) {
+    switch (type) {
+    case DataType::int8: return {-128, 127};
+    case DataType::uint16: return {0, 65535};
+    case DataType::int16: return {-32768, 32767};
+    case DataType::int4: return {-8, 7};
+    case DataType::uint4: return {0, 15};
+    default: return {0, 255};
+    }
+}
+
+Outputs quantise(const KernelCall& call) {
+    const HostTensor &x = need(call, 0), &scale = need(call, 1);
+    const HostTensor* zero = call.input(2);
+    const auto wanted = static_cast<DataType>(call.node.attributes.integer("output_dtype", 0));
+    const DataType type = zero ? zero->type : wanted == DataType::undefined ? DataType::uint8 : wanted;
+    if (isFloating(type)) refuse("quantising to floats isn't known");
+    const auto index = scaleIndex(call, x.dims, scale.dims);
+    const auto [low, high] = rangeOf(type);
+    HostTensor out = make(call, type, x.dims);
+    for (std::size_t i = 0; i < index.size(); ++i) {
+        const double point = zero ? zero->at(index[i]) : 0;
+        out.integers()[i] = static_cast<std::int64_t>(std::clamp(std::nearbyint(x.at(i) / scale.at(index[i])) + point, low, high));
+    }
+    return {std::move(out)};
+}
+
+Outputs dequantise(const KernelCall& call) {
+    const HostTensor &x = need(call, 0), &scale = need(call, 1);
+    const HostTensor* zero = call.input(2);
+    const auto index = scaleIndex(call, x.dims, scale.dims);
+    HostTensor out = make(call, scale.type, x.dims);
+    if (!out.isFloat()) refuse("its scale is not of floats");
+    for (std::size_t i = 0; i < index.size(); ++i) out.floats()[i] = static_cast<float>((x.at(i) - (zero ? zero->at(index[i]) : 0)) * scale.at(index[i]));
+    return {std::move(out)};
+}
+
+Outputs dynamicQuantise(const KernelCall& call) {
+    const HostTensor& x = need(call, 0);
+    double low = 0, high = 0;
+    for (std::size_t i = 0; i < static_cast<std::size_t>(x.count()); ++i) {
+        low = std::min(low, x.at(i));
+        high = std::max(high, x.at(i));
+    }
+    const auto scale = static_cast<float>((high - low) / 255);
+    const double point = scale > 0 ? std::clamp(std::nearbyint(-low / static_cast<double>(scale)), 0.0, 255.0) : 0;
+    HostTensor out = make(call, DataType::uint8, x.dims);
+    for (std::size_t i = 0; i < out.integers().size(); ++i)
+        out.integers()[i] = static_cast<std::int64_t>(std::clamp((scale > 0 ? std::nearbyint(x.at(i) / static_cast<double>(scale)) : 0) + point, 0.0, 255.0));
+    return {std::move(out), HostTensor::ofFloats({}, {scale}), HostTensor::ofIntegers({}, {static_cast<std::int64_t>(point)}, DataType::uint8)};
+}
+
+/// com.microsoft MatMulNBits: B is N rows of blocks along K, each number a few bits. Source: ContribOperators.md.
+Outputs productOfBits(const KernelCall& call) {
+    const Attributes& a = call.node.attributes;
+    const std::int64_t k = a.integer("K", 0), n = a.integer("N", 0), bits = a.integer("bits", 4), block = a.integer("block_size", 32);
+    if (k < 1 || n < 1 || block < 1 || (bits != 2 && bits != 4 && bits != 8)) refuse("its sizes make no sense");
+    const std::int64_t blocks = (k + block - 1) / block, bytes = block * bits / 8, zeroBytes = (blocks * bits + 7) / 8;
+    const HostTensor &packed = need(call, 1), &scales = need(call, 2), *zeros = call.input(3);
+    if (packed.count() < n * blocks * bytes || scales.count() < n * blocks || call.input(4)) refuse("its packed weight doesn't fit K and N");
+    HostTensor weight = make(call, need(call, 0).type, {k, n});
+    const auto mask = (std::int64_t(1) << bits) - 1;
+    for (std::int64_t column = 0; column < n; ++column) {
+        for (std::int64_t row = 0; row < k; ++row) {
+            const std::int64_t at = row / block, within = row % block * bits;
+            const std::int64_t number = packed.integers()[static_cast<std::size_t>((column * blocks + at) * bytes + within / 8)] >> (within % 8) & mask;
+            double zero = static_cast<double>(std::int64_t(1) << (bits - 1));
+            if (zeros && zeros->isInteger()) zero = static_cast<double>(zeros->integers().at(static_cast<std::size_t>(column * zeroBytes + at * bits / 8)) >> (at * bits % 8) & mask);
+            else if (zeros) zero = zeros->at(static_cast<std::size_t>(column * blocks + at));
+            weight.floats()[static_cast<std::size_t>(row * n + column)] = static_cast<float>((static_cast<double>(number) - zero) * scales.at(static_cast<std::size_t>(column * blocks + at)));
+        }
+    }
+    HostTensor out = product(call, need(call, 0), weight);
+    if (const HostTensor* bias = call.input(5))
+        for (std::size_t i = 0; i < out.floats().size(); ++i) out.floats()[i] += bias->floats().at(i % static_cast<std::size_t>(n));
+    return {std::move(out)};
+}
+
+} // namespace
+
+void addQuantised(KernelTable& table) {
+    for (const char* name : {"QuantizeLinear", "com.microsoft::QuantizeLinear"}) table[name] = quantise;
+    for (const char* name : {"DequantizeLinear", "com.microsoft::DequantizeLinear"}) table[name] = dequantise;
+    table["DynamicQuantizeLinear"] = dynamicQuantise;
+    table["com.microsoft::MatMulNBits"] = productOfBits;
+}
+
+} // namespace triptych

@@ -1,0 +1,198 @@
+#include "reference/run.h"
+
+#include <algorithm>
+
+namespace triptych {
+
+namespace {
+
+using Lookup = std::function<const HostTensor*(std::string_view)>;
+constexpr std::int64_t mostIterations = 1'000'000;
+constexpr int mostLevels = 32;
+
+class Runner {
+public:
+    Runner(const Graph& graph, const RunOptions& options, const Job& job, const Lookup& outer, int level)
+        : m_graph(graph), m_options(options), m_job(job), m_outer(outer), m_level(level), m_values(graph.values().size()), m_uses(graph.values().size(), 0) {}
+
+    Result<NamedTensors> run(const NamedTensors& inputs) {
+        if (m_level > mostLevels) return fail("evaluate", "its bodies nest too deep", {}, m_graph.name());
+        for (const ValueId input : m_graph.inputs()) {
+            const auto given = inputs.find(m_graph.value(input).name);
+            if (given == inputs.end()) return fail("evaluate", "input " + m_graph.value(input).name + " has no value", "give it with --data");
+            put(input, given->second);
+        }
+        for (std::size_t i = 0; i < m_graph.values().size(); ++i) {
+            const ValueId value(i);
+            m_uses[value] = m_graph.readers(value).size();
+            if (m_graph.isOutput(value) || m_options.keep.contains(m_graph.value(value).name)) ++m_uses[value];
+        }
+        for (const Node& node : m_graph.nodes()) {
+            if (m_job.stopped()) return fail("evaluate", "stopped");
+            if (auto done = step(node); !done) return tl::unexpected(done.error());
+        }
+        return results();
+    }
+
+private:
+    void put(ValueId value, HostTensor tensor) {
+        m_live += tensor.count();
+        m_values[value] = std::make_shared<const HostTensor>(std::move(tensor));
+    }
+
+    void release(ValueId value) {
+        if (!value || m_uses[value] == 0 || --m_uses[value] > 0 || !m_values[value]) return;
+        m_live -= m_values[value]->count();
+        m_values[value] = nullptr;
+    }
+
+    /// A value that is there, an initializer that is read now, or one of an outer graph.
+    Result<const HostTensor*> value(ValueId id) {
+        if (m_values[id]) return m_values[id].get();
+        const Value& value = m_graph.value(id);
+        if (const TensorPtr& tensor = value.initializer) {
+            if (tensor->type == DataType::string) return fail("evaluate", "text can't be evaluated", {}, value.name);
+            if (bitsOf(tensor->type) == 0 || !elementCount(tensor->dims) || (isFloating(tensor->type) && bitsOf(tensor->type) < 16)) return fail("evaluate", "its type can't be evaluated", {}, value.name);
+            auto bytes = m_options.weights(*tensor);
+            if (!bytes) return tl::unexpected(bytes.error());
+            if (bytes->size() < tensor->byteSize().value_or(UINT64_MAX)) return fail("weights", "its bytes are fewer than its shape says", "export the model again", value.name);
+            put(id, decodeTensor(tensor->type, tensor->dims, *bytes));
+            return m_values[id].get();
+        }
+        if (m_outer)
+            if (const HostTensor* found = m_outer(value.name)) return found;
+        return fail("evaluate", "value " + value.name + " has no producer", "export the model again");
+    }
+
+    Result<void> step(const Node& node) {
+        std::vector<const HostTensor*> inputs;
+        for (const ValueId input : node.inputs) {
+            if (!input) {
+                inputs.push_back(nullptr);
+                continue;
+            }
+            auto given = value(input);
+            if (!given) return tl::unexpected(given.error());
+            inputs.push_back(*given);
+        }
+        // Bodies look outer values up by name: those that lie in initializers are read before.
+        for (const ValueId captured : node.captured)
+            if (auto given = value(captured); !given) return tl::unexpected(given.error());
+        auto outputs = node.is("If") ? branch(node, inputs) : node.is("Loop") ? loop(node, inputs) : evaluateNode(node, inputs, opsetOf(node), m_options.maximumElements - m_live);
+        if (!outputs) return tl::unexpected(outputs.error());
+        for (std::size_t i = 0; i < node.outputs.size(); ++i) {
+            if (!node.outputs[i]) continue;
+            if (i >= outputs->size()) return fail("evaluate", "its output " + std::to_string(i) + " can't be evaluated", {}, node.name + " (" + node.op + ")");
+            if (m_uses[node.outputs[i]] > 0) put(node.outputs[i], std::move((*outputs)[i]));
+        }
+        if (m_live > m_options.maximumElements) return fail("evaluate", "the model needs more memory than the evaluator may take", "verify a smaller model, or bind smaller sizes", node.name);
+        for (const ValueId input : node.inputs) release(input);
+        for (const ValueId captured : node.captured) release(captured);
+        return {};
+    }
+
+    std::int64_t opsetOf(const Node& node) const {
+        const auto found = m_options.opsets.find(node.domain);
+        return found == m_options.opsets.end() ? 1 : found->second;
+    }
+
+    /// Outputs of a body in its order, given values for its inputs in its order.
+    Result<std::vector<HostTensor>> body(const Graph& graph, const std::vector<HostTensor>& inputs) {
+        NamedTensors named;
+        for (std::size_t i = 0; i < graph.inputs().size() && i < inputs.size(); ++i) named[graph.value(graph.inputs()[i]).name] = inputs[i];
+        RunOptions options = m_options;
+        options.keep.clear();
+        options.maximumElements -= m_live;
+        const Lookup here = [this](std::string_view name) -> const HostTensor* {
+            const ValueId found = m_graph.findValue(name);
+            if (found && m_values[found]) return m_values[found].get();
+            return m_outer ? m_outer(name) : nullptr;
+        };
+        auto made = Runner(graph, options, m_job, here, m_level + 1).run(named);
+        if (!made) return tl::unexpected(made.error());
+        std::vector<HostTensor> outputs;
+        for (const ValueId output : graph.outputs()) outputs.push_back((*made)[graph.value(output).name]);
+        return outputs;
+    }
+
+    Result<std::vector<HostTensor>> branch(const Node& node, const std::vector<const HostTensor*>& inputs) {
+        if (inputs.empty() || !inputs[0] || inputs[0]->count() != 1) return fail("evaluate", "its condition is no single value", {}, node.name);
+        const GraphPtr graph = node.attributes.graph(inputs[0]->at(0) != 0 ? "then_branch" : "else_branch");
+        if (!graph) return fail("evaluate", "it has no branch", {}, node.name);
+        return body(*graph, {});
+    }
+
+    /// Carried values, then what each pass gives, stacked.
+    Result<std::vector<HostTensor>> loop(const Node& node, const std::vector<const HostTensor*>& inputs) {
+        const GraphPtr graph = node.attributes.graph("body");
+        if (!graph || inputs.size() < 2) return fail("evaluate", "it has no body", {}, node.name);
+        const std::size_t carried = inputs.size() - 2;
+        const std::int64_t passes = inputs[0] ? static_cast<std::int64_t>(inputs[0]->at(0)) : mostIterations;
+        std::vector<HostTensor> state{HostTensor::ofIntegers({}, {0}), HostTensor::ofIntegers({}, {inputs[1] ? inputs[1]->at(0) != 0 : 1}, DataType::boolean)};
+        for (std::size_t i = 0; i < carried; ++i) {
+            if (!inputs[i + 2]) return fail("evaluate", "a carried value is missing", {}, node.name);
+            state.push_back(*inputs[i + 2]);
+        }
+        std::vector<std::vector<HostTensor>> stacked;
+        for (std::int64_t pass = 0; pass < passes && state[1].at(0) != 0; ++pass) {
+            if (pass >= mostIterations) return fail("evaluate", "it doesn't end", {}, node.name);
+            state[0] = HostTensor::ofIntegers({}, {pass});
+            auto made = body(*graph, state);
+            if (!made) return tl::unexpected(made.error());
+            if (made->size() < carried + 1) return fail("evaluate", "its body has too few outputs", {}, node.name);
+            stacked.resize(made->size() - carried - 1);
+            for (std::size_t i = 0; i < stacked.size(); ++i) stacked[i].push_back(std::move((*made)[carried + 1 + i]));
+            for (std::size_t i = 0; i <= carried; ++i) state[i + 1] = std::move((*made)[i]);
+        }
+        std::vector<HostTensor> outputs(std::make_move_iterator(state.begin() + 2), std::make_move_iterator(state.end()));
+        for (const auto& each : stacked) outputs.push_back(joined(each));
+        return outputs;
+    }
+
+    static HostTensor joined(const std::vector<HostTensor>& passes) {
+        Dims dims = passes[0].dims;
+        dims.insert(dims.begin(), static_cast<Dim>(passes.size()));
+        HostTensor out = HostTensor::zeros(passes[0].type, dims);
+        std::visit(
+            [&](auto& to) {
+                to.clear();
+                for (const HostTensor& each : passes) {
+                    const auto& from = std::get<std::decay_t<decltype(to)>>(each.values);
+                    to.insert(to.end(), from.begin(), from.end());
+                }
+                to.resize(static_cast<std::size_t>(out.count()));
+            },
+            out.values);
+        return out;
+    }
+
+    Result<NamedTensors> results() {
+        NamedTensors made;
+        for (const ValueId output : m_graph.outputs()) {
+            auto given = value(output);
+            if (!given) return tl::unexpected(given.error());
+            made[m_graph.value(output).name] = **given;
+        }
+        for (const std::string& name : m_options.keep)
+            if (const ValueId id = m_graph.findValue(name); id && m_values[id]) made[name] = *m_values[id];
+        return made;
+    }
+
+    const Graph& m_graph;
+    const RunOptions& m_options;
+    const Job& m_job;
+    const Lookup& m_outer;
+    int m_level;
+    IndexVector<ValueId, std::shared_ptr<const HostTensor>> m_values;
+    IndexVector<ValueId, std::size_t> m_uses;
+    std::int64_t m_live = 0;
+};
+
+} // namespace
+
+Result<NamedTensors> runGraph(const Graph& graph, const NamedTensors& inputs, const RunOptions& options, const Job& job) {
+    const Lookup none;
+    return Runner(graph, options, job, none, 0).run(inputs);
+}
+
+} // namespace triptych
