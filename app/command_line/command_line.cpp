@@ -1,6 +1,8 @@
 #include "command_line/command_line.h"
 
+#include "command_line/arguments.h"
 #include "command_line/requirement.h"
+#include "command_line/rewrite_commands.h"
 #include "open_window.h"
 #include "drawing/draw.h"
 #include "paint_file.h"
@@ -13,70 +15,6 @@
 namespace triptych {
 
 namespace {
-
-/// Options that every analysis takes.
-struct AnalysisArguments {
-    std::string file;
-    std::vector<std::string> bindings;
-    std::string precision = "file";
-    AnalysisOptions options;
-    bool quiet = false, progress = false;
-};
-
-void addAnalysisOptions(CLI::App& command, AnalysisArguments& arguments) {
-    command.add_option("FILE", arguments.file, "an ONNX model")->required();
-    command.add_option("--bind", arguments.bindings, "NAME=N: a symbolic dimension of an input")->take_all()->allow_extra_args(false);
-    command.add_option("--hardware", arguments.options.hardware, "hardware profile")->capture_default_str();
-    command.add_option("--runtime", arguments.options.runtime, "what costs a launch")->capture_default_str();
-    command.add_option("--precision", arguments.precision, "fp32, fp16, bf16 or file")->capture_default_str()->check(CLI::IsMember({"fp32", "fp16", "bf16", "file"}));
-    command.add_option("--preset", arguments.options.preset, "named sets of patterns, joined by commas")->capture_default_str();
-    command.add_option("--patterns", arguments.options.patternFiles, "a file with more patterns")->allow_extra_args(false);
-    command.add_option("--enable", arguments.options.enable, "switch a pattern on")->allow_extra_args(false);
-    command.add_option("--disable", arguments.options.disable, "switch a pattern off")->allow_extra_args(false);
-    command.add_flag("--quiet", arguments.quiet, "no warnings");
-    command.add_flag("--progress", arguments.progress, "say which stage runs");
-}
-
-int complain(const std::string& file, const Failure& failure, int status) {
-    std::fprintf(stderr, "triptych: %s%s%s\n", file.c_str(), file.empty() ? "" : ": ", failure.message().c_str());
-    return status;
-}
-
-/// Text to bindings and precision; exit status 2 where it doesn't parse.
-Result<void> complete(AnalysisArguments& arguments) {
-    for (const std::string& binding : arguments.bindings) {
-        const std::size_t equals = binding.find('=');
-        char* end = nullptr;
-        const std::int64_t size = equals == std::string::npos ? -1 : std::strtoll(binding.c_str() + equals + 1, &end, 10);
-        if (equals == std::string::npos || equals == 0 || !end || *end != '\0' || end == binding.c_str() + equals + 1) return fail("options", "'" + binding + "' is no binding", "write NAME=N");
-        arguments.options.bindings[binding.substr(0, equals)] = size;
-    }
-    arguments.options.precision = arguments.precision == "fp32"   ? Precision::fp32
-                                  : arguments.precision == "fp16" ? Precision::fp16
-                                  : arguments.precision == "bf16" ? Precision::bf16
-                                                                  : Precision::file;
-    return {};
-}
-
-/// Which exit status a failed analysis has: wrong options are usage, all else is the file.
-int statusOf(const Failure& failure) { return failure.stage == "options" || failure.stage == "bindings" ? exitUsage : exitUnreadable; }
-
-Job jobFor(const AnalysisArguments& arguments) {
-    Job job;
-    if (arguments.progress) job.progress = [](std::string_view stage, double part) { std::fprintf(stderr, "%.*s %.0f %%\n", static_cast<int>(stage.size()), stage.data(), part * 100); };
-    return job;
-}
-
-/// Analyses, with the effect of every pattern; prints what is wrong and gives the exit status otherwise.
-tl::expected<std::shared_ptr<Analysis>, int> analyzed(AnalysisArguments& arguments, bool withEffects) {
-    if (const auto ready = complete(arguments); !ready) return tl::unexpected(complain(arguments.file, ready.error(), exitUsage));
-    const Job job = jobFor(arguments);
-    const auto analysis = analyze(std::filesystem::path(arguments.file), arguments.options, job);
-    if (!analysis) return tl::unexpected(complain(arguments.file, analysis.error(), statusOf(analysis.error())));
-    auto full = std::make_shared<Analysis>(**analysis);
-    if (withEffects) full->marginals = marginalEffects(*full, job);
-    return full;
-}
 
 int writeOutput(const std::string& path, const std::string& text) {
     if (const auto written = writeFile(path, text); !written) return complain(path, written.error(), exitUnwritable);
@@ -187,6 +125,8 @@ int runCommandLine(int argc, char** argv) {
     addAnalysisOptions(*diagnoseCommand, diagnoseArguments);
     diagnoseCommand->add_flag("--strict", diagnoseArguments.strict, "exit 1 where any attention is unrecognised");
 
+    const auto rewriting = addRewriteCommands(app);
+
     bool patternsAsJson = false;
     CLI::App* patternsCommand = app.add_subcommand("patterns", "the pattern library");
     patternsCommand->add_flag("--json", patternsAsJson, "as JSON");
@@ -212,6 +152,7 @@ int runCommandLine(int argc, char** argv) {
     if (analyzeCommand->parsed()) return runAnalyze(analyzeArguments);
     if (exportCommand->parsed()) return runExport(exportArguments);
     if (diagnoseCommand->parsed()) return runDiagnose(diagnoseArguments);
+    if (const auto status = rewriting->run()) return *status;
     if (patternsCommand->parsed()) {
         const LibraryPtr library = shippedPatterns();
         std::fputs((patternsAsJson ? patternsJson(*library) : patternsTable(*library)).c_str(), stdout);

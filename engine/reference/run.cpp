@@ -46,17 +46,23 @@ private:
         m_values[value] = nullptr;
     }
 
+    Result<HostTensor> read(const Tensor& tensor, const std::string& name) {
+        const bool known = bitsOf(tensor.type) != 0 && elementCount(tensor.dims) && !(isFloating(tensor.type) && bitsOf(tensor.type) < 16);
+        if (!known) return fail("evaluate", tensor.type == DataType::string ? "text can't be evaluated" : "its type can't be evaluated", {}, name);
+        auto bytes = m_options.weights(tensor);
+        if (!bytes) return tl::unexpected(bytes.error());
+        if (bytes->size() < tensor.byteSize().value_or(UINT64_MAX)) return fail("weights", "its bytes are fewer than its shape says", "export the model again", name);
+        return decodeTensor(tensor.type, tensor.dims, *bytes);
+    }
+
     /// A value that is there, an initializer that is read now, or one of an outer graph.
     Result<const HostTensor*> value(ValueId id) {
         if (m_values[id]) return m_values[id].get();
         const Value& value = m_graph.value(id);
         if (const TensorPtr& tensor = value.initializer) {
-            if (tensor->type == DataType::string) return fail("evaluate", "text can't be evaluated", {}, value.name);
-            if (bitsOf(tensor->type) == 0 || !elementCount(tensor->dims) || (isFloating(tensor->type) && bitsOf(tensor->type) < 16)) return fail("evaluate", "its type can't be evaluated", {}, value.name);
-            auto bytes = m_options.weights(*tensor);
-            if (!bytes) return tl::unexpected(bytes.error());
-            if (bytes->size() < tensor->byteSize().value_or(UINT64_MAX)) return fail("weights", "its bytes are fewer than its shape says", "export the model again", value.name);
-            put(id, decodeTensor(tensor->type, tensor->dims, *bytes));
+            auto content = read(*tensor, value.name);
+            if (!content) return tl::unexpected(content.error());
+            put(id, std::move(*content));
             return m_values[id].get();
         }
         if (m_outer)
@@ -78,6 +84,13 @@ private:
         // Bodies look outer values up by name: those that lie in initializers are read before.
         for (const ValueId captured : node.captured)
             if (auto given = value(captured); !given) return tl::unexpected(given.error());
+        // A large constant lies in the file, as an initializer does.
+        if (const TensorPtr tensor = node.is("Constant") ? node.attributes.tensor("value") : nullptr; tensor && tensor->payload.place != Payload::Place::memory) {
+            auto content = read(*tensor, node.name);
+            if (!content) return tl::unexpected(content.error());
+            put(node.outputs.at(0), std::move(*content));
+            return {};
+        }
         auto outputs = node.is("If") ? branch(node, inputs) : node.is("Loop") ? loop(node, inputs) : evaluateNode(node, inputs, opsetOf(node), m_options.maximumElements - m_live);
         if (!outputs) return tl::unexpected(outputs.error());
         for (std::size_t i = 0; i < node.outputs.size(); ++i) {

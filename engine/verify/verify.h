@@ -31,6 +31,7 @@ Tolerance defaultTolerance(DataType type);
 /// One output of one run.
 struct Difference {
     std::string output;
+    std::string inputs;     ///< "random 1", "ramp", "given inputs"
     std::string comparison; ///< "file against given outputs", "decomposed against file", ...
     double absolute = 0;    ///< largest |a - b|; infinite where shapes, or NaN and number, differ
     double relative = 0;    ///< that, of the largest |expected| value
@@ -45,5 +46,29 @@ Difference compare(const std::string& output, const HostTensor& got, const HostT
 /// empty where none does although the outputs differ.
 Result<std::string> firstAttentionThatDiffers(const Graph& file, const Graph& decomposed, const Attentions& attentions, const NamedTensors& inputs,
                                               const RunOptions& options, const Job& job = {});
+
+/// Two graphs and what to run them on.
+struct VerifyRequest {
+    const Model& model;
+    const Graph& file;              ///< function calls inlined
+    const Shapes& shapes;           ///< of `file`
+    const Model& otherModel;        ///< where the other graph's weights lie: the same, where it was decomposed in memory
+    const Graph& other;
+    std::string otherName;          ///< "decomposed", or a file's name
+    const Attentions* attentions = nullptr; ///< of `file`; null: a difference is not traced to one
+    const TestData* data = nullptr; ///< null: inputs are made
+    std::vector<Fill> fills;        ///< one run each, with seed, seed + 1, ...
+    std::uint64_t seed = 1;
+    std::optional<double> relative, absolute;
+};
+
+struct Comparison {
+    std::vector<Difference> differences;
+    std::string firstAttention; ///< the first that differs, for people; empty where all hold or none could be told
+    bool holds() const;         ///< something was compared and nothing differs
+};
+
+/// Fails with stage "weights" or "evaluate", naming what can't be run.
+Result<Comparison> verify(const VerifyRequest& request, const Job& job = {});
 
 } // namespace triptych
