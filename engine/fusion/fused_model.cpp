@@ -1,5 +1,7 @@
 #include "fusion/fused_model.h"
 
+#include "fusion/function_groups.h"
+
 #include <algorithm>
 
 namespace triptych {
@@ -83,12 +85,15 @@ public:
         for (const ParallelGroup& parallel : m_partition.parallel)
             if (parallel.group) merged[parallel.group] = &parallel;
         std::vector<bool> written(m_graph.nodes().size(), false);
-        for (std::size_t g = 0; g < m_partition.groups.size(); ++g) {
-            const Group& group = m_partition.groups[g];
-            if (!becomesFunction(group)) continue;
+        std::vector<GroupId> plain;
+        const auto functions = functionGroups(m_graph, m_partition, plain);
+        for (const GroupId id : plain)
+            m_result.warnings.push_back(m_partition.groups[id.position()].id + " (" + m_library[m_partition.groups[id.position()].pattern].id + "): stays plain nodes in the written file: shapes that it needs follow from what another group computes");
+        for (std::size_t g = 0; g < functions.size(); ++g) {
+            if (functions[g].empty()) continue;
             const auto parallel = merged.find(GroupId(g));
-            if (auto done = writeGroup(group, parallel == merged.end() ? nullptr : parallel->second); !done) return tl::unexpected(done.error());
-            for (const NodeId node : group.nodes) written[node.position()] = true;
+            if (auto done = writeGroup(m_partition.groups[g].pattern, functions[g], parallel == merged.end() ? nullptr : parallel->second); !done) return tl::unexpected(done.error());
+            for (const NodeId node : functions[g]) written[node.position()] = true;
         }
         for (std::size_t i = 0; i < written.size(); ++i)
             if (!written[i]) m_outer.adoptNode(m_graph, NodeId(i));
@@ -99,11 +104,6 @@ public:
     }
 
 private:
-    bool becomesFunction(const Group& group) const {
-        return group.pattern && group.nodes.size() > 1 &&
-               std::none_of(group.nodes.begin(), group.nodes.end(), [&](NodeId id) { return !m_graph.node(id).captured.empty(); });
-    }
-
     /// Values that enter the nodes from outside, in the order of first use, and those that leave.
     void border(const std::vector<NodeId>& nodes, std::vector<ValueId>& inputs, std::vector<ValueId>& outputs) const {
         const std::set<NodeId> inside(nodes.begin(), nodes.end());
@@ -179,8 +179,8 @@ private:
         }
     }
 
-    Result<void> writeGroup(const Group& group, const ParallelGroup* parallel) {
-        std::string name = m_library[group.pattern].id;
+    Result<void> writeGroup(PatternId pattern, const std::vector<NodeId>& nodes, const ParallelGroup* parallel) {
+        std::string name = m_library[pattern].id;
         std::replace(name.begin(), name.end(), '.', '_');
         name += "_" + std::to_string(m_result.functions.size());
         std::vector<Member> members;
@@ -196,11 +196,11 @@ private:
             if (member.bias) replaced.insert(member.bias);
         }
         std::vector<ValueId> inputs, outputs;
-        border(group.nodes, inputs, outputs);
+        border(nodes, inputs, outputs);
         // Separate weights that only the replaced nodes read are no parameters any more.
         for (const ValueId value : inputs) {
             const auto readers = m_graph.readers(value);
-            const bool elsewhere = std::any_of(group.nodes.begin(), group.nodes.end(), [&](NodeId id) {
+            const bool elsewhere = std::any_of(nodes.begin(), nodes.end(), [&](NodeId id) {
                 return !replaced.contains(id) && std::find(readers.begin(), readers.end(), id) != readers.end();
             });
             if (!members.empty() && value != members[0].input && !elsewhere) absorbed.insert(value);
@@ -211,7 +211,7 @@ private:
         std::vector<SourceId> sources;
         for (const ValueId value : inputs) body.addInput(body.value(m_graph.value(value).name));
         if (!members.empty()) writeMerged(body, members, name, inputs);
-        for (const NodeId id : group.nodes) {
+        for (const NodeId id : nodes) {
             const auto own = m_graph.sources(id);
             sources.insert(sources.end(), own.begin(), own.end());
             if (!replaced.contains(id)) body.addNode(copyInto(body, m_graph, id));
@@ -226,7 +226,7 @@ private:
         call.name = name;
         call.op = name;
         call.domain = fusedDomain;
-        call.scope = m_graph.node(group.nodes[0]).scope;
+        call.scope = m_graph.node(nodes[0]).scope;
         call.inputs = std::move(inputs);
         call.outputs = std::move(outputs);
         m_outer.addNode(std::move(call), std::move(sources));
