@@ -77,7 +77,9 @@ private:
     ValueId causal(ValueId scores, ValueId offset);
     ValueId windows(ValueId scores, ValueId offset);
     ValueId standard(ValueId scores, ValueId past);
-    ValueId padded(ValueId mask, ValueId scores);
+    bool shorterThanKeys(ValueId mask) const;
+    /// Minus infinity for the keys that a mask leaves out; `floats` is the mask as what is added to scores.
+    ValueId padded(ValueId floats, ValueId mask, ValueId scores);
     ValueId classic(ValueId scores, ValueId past);
     ValueId filtered(ValueId scores, ValueId shown);
     ValueId groupedQuery(ValueId scores, ValueId before);

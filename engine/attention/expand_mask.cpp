@@ -101,18 +101,22 @@ ValueId MaskExpansion::windows(ValueId scores, ValueId offset) {
     return scores;
 }
 
-/// A float mask that is shorter than the keys hides the rest.
-ValueId MaskExpansion::padded(ValueId mask, ValueId scores) {
-    const Dims& dims = m_call.sizes.shapes().of(mask).dims;
-    const ValueShape& k = m_call.sizes.shapes().of(m_call.node.input(1));
-    const ValueShape& past = m_call.sizes.shapes().of(m_call.node.input(4));
-    const auto length = [](const ValueShape& shape) { return shape.dims.size() == 4 ? shape.dims[2] : shape.dims.size() == 3 ? shape.dims[1] : unknownDim; };
-    const Dim keys = m_call.node.input(4) ? length(past) + length(k) : length(k);
-    if (dims.empty() || dims.back() == keys || dims.back() == 1) return mask;
-    const ValueId missing = m_emit.op("mask", "Sub", {m_emit.sizeOf("mask", scores, 3), m_emit.sizeOf("mask", mask, static_cast<std::int64_t>(dims.size()) - 1)});
-    std::vector<std::int64_t> none(2 * dims.size() - 1, 0);
-    const ValueId pads = m_emit.op("mask", "Concat", {m_emit.list("mask/no_pads", none), missing}, {{"axis", std::int64_t(0), {}}});
-    return m_emit.op("mask", "Pad", {mask, pads, m_emit.number("minus_infinity", m_type, -std::numeric_limits<double>::infinity())});
+/// Whether a mask covers fewer keys than there are: it hides the rest.
+bool MaskExpansion::shorterThanKeys(ValueId mask) const {
+    const Shapes& shapes = m_call.sizes.shapes();
+    const Dims& dims = shapes.of(mask).dims;
+    const auto length = [&](ValueId value) {
+        const Dims& axes = value ? shapes.of(value).dims : Dims{0, 0, 0};
+        return axes.size() == 4 ? axes[2] : axes.size() == 3 ? axes[1] : unknownDim;
+    };
+    return !dims.empty() && dims.back() != 1 && dims.back() != length(m_call.node.input(1)) + length(m_call.node.input(4));
+}
+
+ValueId MaskExpansion::padded(ValueId floats, ValueId mask, ValueId scores) {
+    const std::size_t rank = m_call.rankOf(mask);
+    const ValueId missing = m_emit.op("mask", "Sub", {m_emit.sizeOf("mask", scores, 3), m_emit.sizeOf("mask", mask, static_cast<std::int64_t>(rank) - 1)});
+    const ValueId pads = m_emit.op("mask", "Concat", {m_emit.list("mask/no_pads", std::vector<std::int64_t>(2 * rank - 1, 0)), missing}, {{"axis", std::int64_t(0), {}}});
+    return m_emit.op("mask", "Pad", {floats, pads, m_emit.number("minus_infinity", m_type, -std::numeric_limits<double>::infinity())});
 }
 
 ValueId MaskExpansion::standard(ValueId scores, ValueId past) {
@@ -127,20 +131,11 @@ ValueId MaskExpansion::standard(ValueId scores, ValueId past) {
     }
     if (mask) {
         m_mayHideAll = true;
-        const bool boolean = m_call.shapes.of(mask).type == DataType::boolean;
+        const bool boolean = m_call.shapes.of(mask).type == DataType::boolean, shorter = shorterThanKeys(mask);
         ValueId added = mask;
-        const ValueId whole = boolean ? ValueId() : padded(mask, scores);
-        if (boolean) {
-            const double lowest = -std::numeric_limits<double>::infinity();
-            const Dims& dims = m_call.sizes.shapes().of(mask).dims;
-            const ValueShape& k = m_call.sizes.shapes().of(node.input(1));
-            const bool shorter = !dims.empty() && k.dims.size() >= 3 && !node.input(4) && dims.back() != 1 && dims.back() != k.dims[k.dims.size() == 4 ? 2 : 1];
-            if (!shorter) added = ValueId();
-            else added = padded(m_emit.op("mask", "Where", {mask, m_emit.number("zero", m_type, 0), m_emit.number("minus_infinity", m_type, lowest)}), scores);
-        } else {
-            added = whole;
-        }
-        scores = added ? m_emit.op("mask", "Add", {scores, added}) : hide(scores, mask, "mask");
+        if (boolean && shorter) added = m_emit.op("mask", "Where", {mask, m_emit.number("zero", m_type, 0), m_emit.number("minus_infinity", m_type, -std::numeric_limits<double>::infinity())});
+        if (shorter) added = padded(added, mask, scores);
+        scores = boolean && !shorter ? hide(scores, mask, "mask") : m_emit.op("mask", "Add", {scores, added});
     }
     if (node.attributes.integer("is_causal", 0) != 0) scores = causal(scores, offset);
     scores = windows(scores, offset);

@@ -1,4 +1,5 @@
 #include "attention/assemble.h"
+#include "onnx_io/export.h"
 
 #include <algorithm>
 
@@ -93,6 +94,7 @@ public:
         for (const NodeId node : m_heavy.at(call))
             if (!own.contains(node)) return {};
         const Node& node = m_model.graph->node(found->second);
+        if (node.domain == fusedDomain) return {};
         return "function:" + (node.domain.empty() ? std::string("ai.onnx") : node.domain) + "." + node.op;
     }
 

@@ -3,6 +3,7 @@
 
 #include "attention/assemble.h"
 #include "attention/decompose.h"
+#include "attention/weights.h"
 
 namespace triptych {
 
@@ -46,16 +47,6 @@ struct NamedAttention {
     ValueId inputQ, inputK, inputV;
     bool rewritten = false, wasPacked = false;
 };
-
-/// The initializer behind a constant value, through Identity and Transpose.
-struct WeightSource {
-    TensorPtr tensor;
-    bool transposed = false;
-};
-std::optional<WeightSource> weightSource(const Graph& graph, ValueId value);
-
-/// Columns of a weight or bias as a tensor of its own. `axis` is that of the columns in the value.
-TensorPtr cutTensor(const WeightSource& source, const std::vector<std::pair<std::int64_t, std::int64_t>>& runs, std::size_t axis, std::string name);
 
 /// One role's own product and bias out of a packed one; none where the weight can't be cut. Adds the names to `names`.
 std::optional<ValueId> ownProjection(Emitter& emit, const Graph& graph, const RoleTrace& role, const ColumnRange& range, const std::string& roleName,

@@ -1,5 +1,6 @@
 #include "fusion/fused_model.h"
 
+#include "attention/weights.h"
 #include "fusion/function_groups.h"
 
 #include <algorithm>
@@ -11,7 +12,8 @@ namespace {
 /// One projection of a merged group, as plain as merging needs it.
 struct Member {
     NodeId product, bias; ///< bias: the Add, or none
-    TensorPtr weight, biasTensor;
+    std::optional<WeightSource> weight, biasSource;
+    Dim rows = 0;
     std::int64_t width = 0;
     ValueId input, output;
 };
@@ -21,22 +23,30 @@ std::optional<Member> memberOf(const Graph& graph, const std::vector<NodeId>& no
     Member member;
     member.product = nodes[0];
     const Node& product = graph.node(nodes[0]);
-    if (!product.is("MatMul") || product.input(0) != shared || !product.input(1)) return std::nullopt;
-    member.weight = graph.value(product.input(1)).initializer;
-    if (!member.weight || member.weight->dims.size() != 2) return std::nullopt;
-    member.width = member.weight->dims[1];
+    const Attributes& a = product.attributes;
+    const bool gemm = product.is("Gemm") && a.integer("transA", 0) == 0 && a.real("alpha", 1) == 1 && a.real("beta", 1) == 1;
+    if ((!product.is("MatMul") && !gemm) || product.input(0) != shared) return std::nullopt;
+    member.weight = weightSource(graph, product.input(1));
+    if (!member.weight || member.weight->tensor->dims.size() != 2) return std::nullopt;
+    if (gemm && a.integer("transB", 0) != 0) member.weight->transposed = !member.weight->transposed;
+    const Dims& dims = member.weight->tensor->dims;
+    member.rows = dims[member.weight->transposed ? 1 : 0];
+    member.width = dims[member.weight->transposed ? 0 : 1];
     member.input = shared;
     member.output = product.output();
+    const auto takeBias = [&](ValueId value) {
+        member.biasSource = weightSource(graph, value);
+        return member.biasSource && member.biasSource->tensor->dims == Dims{member.width};
+    };
+    if (gemm && product.input(2)) return nodes.size() == 1 && takeBias(product.input(2)) ? std::optional(member) : std::nullopt;
     if (nodes.size() == 1) return member;
     const Node& add = graph.node(nodes[1]);
     if (!add.is("Add") || graph.readers(member.output).size() != 1 || graph.isOutput(member.output)) return std::nullopt;
     const ValueId other = add.input(0) == member.output ? add.input(1) : add.input(0);
     if (!other || (add.input(0) != member.output && add.input(1) != member.output)) return std::nullopt;
     member.bias = nodes[1];
-    member.biasTensor = graph.value(other).initializer;
     member.output = add.output();
-    if (!member.biasTensor || member.biasTensor->dims != Dims{member.width}) return std::nullopt;
-    return member;
+    return takeBias(other) ? std::optional(member) : std::nullopt;
 }
 
 /// All members, or why they can't be joined.
@@ -48,28 +58,29 @@ tl::expected<std::vector<Member>, std::string> membersOf(const Graph& graph, con
         members.push_back(std::move(*member));
     }
     for (const Member& member : members) {
-        if (member.bias.valid() != members[0].bias.valid()) return tl::unexpected(std::string("only some members have a bias"));
-        if (member.weight->type != members[0].weight->type || member.weight->dims[0] != members[0].weight->dims[0])
+        if (member.biasSource.has_value() != members[0].biasSource.has_value()) return tl::unexpected(std::string("only some members have a bias"));
+        if (member.weight->tensor->type != members[0].weight->tensor->type || member.rows != members[0].rows)
             return tl::unexpected(std::string("the members' weights differ in type or rows"));
-        for (const Tensor* tensor : {member.weight.get(), member.biasTensor.get()})
-            if (tensor && tensor->payload.place == Payload::Place::absent) return tl::unexpected(std::string("the weights are not in the file"));
+        for (const auto* source : {&member.weight, &member.biasSource})
+            if (*source && (*source)->tensor->payload.place == Payload::Place::absent) return tl::unexpected(std::string("the weights are not in the file"));
     }
     return members;
 }
 
-TensorPtr joined(std::string name, const std::vector<TensorPtr>& tensors, int axis) {
+TensorPtr joined(std::string name, const std::vector<WeightSource>& sources, std::size_t axis) {
     auto whole = std::make_shared<Tensor>();
     whole->name = std::move(name);
-    whole->type = tensors[0]->type;
-    whole->dims = tensors[0]->dims;
-    whole->dims[static_cast<std::size_t>(axis)] = 0;
-    whole->payload.place = Payload::Place::derived;
-    whole->payload.axis = axis;
-    for (const TensorPtr& tensor : tensors) {
-        const Dim length = tensor->dims[static_cast<std::size_t>(axis)];
-        whole->dims[static_cast<std::size_t>(axis)] += length;
-        whole->payload.parts.push_back({tensor, false, 0, length});
+    whole->type = sources[0].tensor->type;
+    for (const WeightSource& source : sources) {
+        Dims dims = source.tensor->dims;
+        if (source.transposed) std::reverse(dims.begin(), dims.end());
+        const Dim length = dims[axis];
+        if (!whole->dims.empty()) dims[axis] += whole->dims[axis];
+        whole->dims = std::move(dims);
+        whole->payload.parts.push_back({source.tensor, source.transposed, 0, length});
     }
+    whole->payload.place = Payload::Place::derived;
+    whole->payload.axis = static_cast<int>(axis);
     whole->payload.length = whole->byteSize().value_or(0);
     return whole;
 }
@@ -132,18 +143,18 @@ private:
 
     /// The product by the joined weight, its bias, and the Split that gives each member its columns.
     void writeMerged(GraphBuilder& body, const std::vector<Member>& members, const std::string& name, std::vector<ValueId>& callInputs) {
-        const auto parameter = [&](const std::string& suffix, const std::vector<TensorPtr>& tensors, int axis) {
-            const ValueId outer = m_outer.addInitializer(joined(name + suffix, tensors, axis));
+        const auto parameter = [&](const std::string& suffix, const std::vector<WeightSource>& sources, std::size_t axis) {
+            const ValueId outer = m_outer.addInitializer(joined(name + suffix, sources, axis));
             callInputs.push_back(outer);
             const ValueId inner = body.value(m_outer.peek(outer).name);
             body.addInput(inner);
             return inner;
         };
-        std::vector<TensorPtr> weights, biases;
+        std::vector<WeightSource> weights, biases;
         std::vector<std::int64_t> widths;
         for (const Member& member : members) {
-            weights.push_back(member.weight);
-            biases.push_back(member.biasTensor);
+            weights.push_back(*member.weight);
+            if (member.biasSource) biases.push_back(*member.biasSource);
             widths.push_back(member.width);
         }
         const auto add = [&](std::string op, std::vector<ValueId> inputs, std::vector<ValueId> outputs) -> Node& {
@@ -157,7 +168,7 @@ private:
         const ValueId weight = parameter("_weight", weights, 1);
         ValueId whole = body.newValue(name + "_product");
         add("MatMul", {body.value(m_graph.value(members[0].input).name), weight}, {whole});
-        if (members[0].bias) {
+        if (!biases.empty()) {
             const ValueId bias = parameter("_bias", biases, 0);
             const ValueId sum = body.newValue(name + "_sum");
             add("Add", {whole, bias}, {sum});

@@ -2,12 +2,9 @@
 // A partition as a runnable model: every fused group becomes a call of a model-local function.
 
 #include "fusion/partition.h"
-#include "onnx_io/model.h"
+#include "onnx_io/export.h"
 
 namespace triptych {
-
-/// Domain of the functions that fused groups become; importers inline it again before recognition.
-inline constexpr std::string_view fusedDomain = "triptych";
 
 struct FusedModel {
     GraphPtr graph;

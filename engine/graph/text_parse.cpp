@@ -136,9 +136,10 @@ private:
             for (const Number& each : all) values.push_back(static_cast<float>(each.real));
             return makeTensor(name, std::move(dims), values);
         }
-        if (type == DataType::boolean) {
+        if (type == DataType::boolean || type == DataType::int32) {
             auto bytes = std::make_shared<std::vector<std::byte>>();
-            for (const Number& each : all) bytes->push_back(static_cast<std::byte>(each.whole != 0));
+            for (const Number& each : all)
+                for (int shift = 0; shift < bitsOf(type); shift += 8) bytes->push_back(static_cast<std::byte>(type == DataType::boolean ? each.whole != 0 : each.whole >> shift));
             auto made = std::make_shared<Tensor>();
             made->name = name;
             made->type = type;
@@ -148,7 +149,7 @@ private:
             made->payload.bytes = std::move(bytes);
             return made;
         }
-        throw TextError{"values can be given for i64, f32 and bool only"};
+        throw TextError{"values can be given for i32, i64, f32 and bool only"};
     }
     ValueId literal(const std::vector<Number>& all) {
         bool real = false;

@@ -8,6 +8,9 @@ namespace triptych {
 /// Key of a node's metadata_props: a JSON list of the names of the nodes of the source file that it stands for.
 inline constexpr std::string_view sourcesKey = "triptych.sources";
 
+/// Domain of the functions that fused groups become: pieces of a model, not operators that somebody defined.
+inline constexpr std::string_view fusedDomain = "triptych";
+
 struct ExportRequest {
     const Model& source;              ///< its header, and where payloads lie
     const Graph& graph;               ///< what is written

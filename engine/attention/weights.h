@@ -1,0 +1,18 @@
+#pragma once
+// Weights behind values, and tensors that are cut from them without being read.
+
+#include "graph/graph.h"
+
+namespace triptych {
+
+/// The initializer behind a constant value, through Identity and Transpose.
+struct WeightSource {
+    TensorPtr tensor;
+    bool transposed = false;
+};
+std::optional<WeightSource> weightSource(const Graph& graph, ValueId value);
+
+/// Columns of a weight or bias as a tensor of its own. `axis` is that of the columns in the value.
+TensorPtr cutTensor(const WeightSource& source, const std::vector<std::pair<std::int64_t, std::int64_t>>& runs, std::size_t axis, std::string name);
+
+} // namespace triptych

@@ -1,0 +1,212 @@
+// Written-out attention computes what the operator computes: the operator's own kernel against its expansion, for many
+// options; packed projections against their parts, at other sizes than they were analysed for.
+
+#include "graph/text.h"
+#include "onnx_io/export.h"
+#include "verify/verify.h"
+
+#include <QTest>
+
+using namespace triptych;
+
+namespace {
+
+/// Weights for the initializers of a text graph that have none.
+GraphPtr withWeights(const Graph& from) {
+    GraphBuilder builder(from.name());
+    builder.adoptValues(from);
+    std::uint32_t state = 12345;
+    for (std::size_t i = 0; i < from.values().size(); ++i) {
+        const TensorPtr& tensor = from.value(ValueId(i)).initializer;
+        if (!tensor || tensor->payload.place != Payload::Place::absent) continue;
+        std::vector<float> numbers(static_cast<std::size_t>(*elementCount(tensor->dims)));
+        for (float& each : numbers) {
+            state = state * 1664525 + 1013904223;
+            each = static_cast<float>(state >> 8) / static_cast<float>(1 << 24) - 0.5F;
+        }
+        builder.edit(ValueId(i)).initializer = makeTensor(tensor->name, tensor->dims, numbers);
+    }
+    for (std::size_t i = 0; i < from.nodes().size(); ++i) builder.adoptNode(from, NodeId(i));
+    return *builder.finish();
+}
+
+struct Proof {
+    Model model;
+    ShapesPtr shapes;
+    Attentions attentions;
+    Decomposition decomposition;
+};
+
+Proof decomposed(const std::string& text, std::int64_t opset, const Bindings& bindings = {}) {
+    Proof proof;
+    const auto parsed = parseText(text);
+    if (!parsed) qFatal("%s", parsed.error().message().c_str());
+    proof.model.graph = withWeights(**parsed);
+    proof.model.opsets = {{"", opset}, {"com.microsoft", 1}};
+    const Graph& graph = *proof.model.graph;
+    proof.shapes = *inferShapes(proof.model, graph, *resolveBindings(graph, bindings));
+    proof.attentions = findAttention(proof.model, graph, *proof.shapes);
+    const ShapesPtr varied = *inferShapes(proof.model, graph, variedBindings(graph, *proof.shapes));
+    auto made = decompose(proof.model, graph, *proof.shapes, proof.attentions, Expansion::canonical, varied.get());
+    if (!made) qFatal("%s", made.error().message().c_str());
+    proof.decomposition = std::move(*made);
+    return proof;
+}
+
+/// Empty where both compute the same on all fills, under bindings of its own.
+QString difference(const Proof& proof, const Bindings& bindings = {}) {
+    const Graph& graph = *proof.model.graph;
+    const ShapesPtr shapes = *inferShapes(proof.model, graph, *resolveBindings(graph, bindings));
+    const VerifyRequest request{proof.model, graph, *shapes, proof.model, *proof.decomposition.graph, "decomposed", &proof.attentions, nullptr, {Fill::random, Fill::masked, Fill::ramp}, 7, std::nullopt, std::nullopt};
+    const auto comparison = verify(request);
+    if (!comparison) return QString::fromStdString(comparison.error().message());
+    for (const Difference& each : comparison->differences)
+        if (!each.holds) return QStringLiteral("%1 %2: %3 %4").arg(QString::fromStdString(each.inputs), QString::fromStdString(each.output)).arg(each.absolute).arg(QString::fromStdString(each.at));
+    return comparison->holds() ? QString() : QStringLiteral("nothing compared");
+}
+
+bool hasOpaque(const Graph& graph) {
+    for (const Node& node : graph.nodes())
+        if (node.op.find("Attention") != std::string::npos) return true;
+    return false;
+}
+
+} // namespace
+
+class EquivalenceTest : public QObject {
+    Q_OBJECT
+private slots:
+    void opaque_data();
+    void opaque();
+    void packed_data();
+    void packed();
+    void bisectionNamesTheFirst();
+    void absentWeightsStayPacked();
+    void absentWeightsAreNamed();
+};
+
+void EquivalenceTest::opaque_data() {
+    QTest::addColumn<QString>("text");
+    QTest::addColumn<int>("opset");
+    const QString four = "q: f32[2,4,3,8]\nk: f32[2,2,5,8]\nv: f32[2,2,5,6]\n", three = "q: f32[2,3,32]\nk: f32[2,5,16]\nv: f32[2,5,12]\n";
+    const auto standard = [&](const char* name, const QString& text) { QTest::newRow(name) << text << 24; };
+    standard("plain", four + "y = Attention(q, k, v)\nreturn y");
+    standard("three axes", three + "y = Attention(q, k, v, q_num_heads=4, kv_num_heads=2)\nreturn y");
+    standard("causal, soft cap, scale", four + "y = Attention(q, k, v, is_causal=1, softcap=1.5, scale=0.3)\nreturn y");
+    standard("negative scale", four + "y = Attention(q, k, v, scale=-0.3)\nreturn y");
+    standard("float mask", four + "m: f32[3,5]\ny = Attention(q, k, v, m)\nreturn y");
+    standard("short float mask", four + "m: f32[2,1,3,4]\ny = Attention(q, k, v, m)\nreturn y");
+    standard("bool mask", four + "m: bool[2,1,3,5]\ny = Attention(q, k, v, m)\nreturn y");
+    standard("short bool mask", four + "m: bool[3,4]\ny = Attention(q, k, v, m)\nreturn y");
+    standard("past, present, scores", four + "pk: f32[2,2,4,8]\npv: f32[2,2,4,6]\ny, k2, v2, s = Attention(q, k, v, _, pk, pv, is_causal=1, qk_matmul_output_mode=2)\nreturn y, k2, v2, s");
+    standard("past, three axes", three + "pk: f32[2,2,4,8]\npv: f32[2,2,4,6]\ny, k2, v2 = Attention(q, k, v, _, pk, pv, q_num_heads=4, kv_num_heads=2)\nreturn y, k2, v2");
+    standard("weights given out", four + "m: bool[3,5]\ny, _, _, s = Attention(q, k, v, m, qk_matmul_output_mode=3)\nreturn y, s");
+    QTest::newRow("windows") << four + "y = Attention(q, k, v, left_window_size=1, right_window_size=0)\nreturn y" << 25;
+    QTest::newRow("window, causal, past") << four + "pk: f32[2,2,4,8]\npv: f32[2,2,4,6]\ny = Attention(q, k, v, _, pk, pv, is_causal=1, left_window_size=2)\nreturn y" << 25;
+    QTest::newRow("lengths") << four + "n: i64[2] = {4, 2}\ny = Attention(q, k, v, _, _, _, n, is_causal=1)\nreturn y" << 24;
+
+    const auto microsoft = [&](const char* name, const QString& text) { QTest::newRow(name) << text << 17; };
+    const QString x = "x: f32[2,6,32]\nw: f32[32,96]\nb: f32[96]\n", heads = ", num_heads=4";
+    microsoft("packed", x + "y = com.microsoft::Attention(x, w, b" + heads + ")\nreturn y");
+    microsoft("packed, no bias", x + "y = com.microsoft::Attention(x, w, _" + heads + ")\nreturn y");
+    microsoft("packed, lengths", x + "n: i32[2] = {4, 6}\ny = com.microsoft::Attention(x, w, b, n" + heads + ")\nreturn y");
+    microsoft("packed, ends and begins", x + "n: i32[4] = {4, 6, 1, 0}\ny = com.microsoft::Attention(x, w, b, n" + heads + ")\nreturn y");
+    microsoft("packed, mask of two axes", x + "n: i32[2,6]\ny = com.microsoft::Attention(x, w, b, n, mask_filter_value=-100.0" + heads + ")\nreturn y");
+    microsoft("packed, mask of three axes, causal", x + "n: i32[2,6,6]\ny = com.microsoft::Attention(x, w, b, n, unidirectional=1" + heads + ")\nreturn y");
+    microsoft("packed, large mask, past", x + "n: i32[2,1,12,12]\np: f32[2,2,4,3,8]\ny, z = com.microsoft::Attention(x, w, b, n, p" + heads + ")\nreturn y, z");
+    microsoft("packed, unequal widths, bias", "x: f32[2,6,32]\nw: f32[32,80]\nb: f32[80]\na: f32[1,4,6,6]\ny = com.microsoft::Attention(x, w, b, _, _, a, qkv_hidden_sizes=[32,32,16]" + heads + ")\nreturn y");
+    const QString qkv = "q: f32[2,6,32]\nk: f32[2,7,32]\nv: f32[2,7,16]\nb: f32[80]\n";
+    microsoft("heads, bias, padding", qkv + "n: i32[2,7]\ny = com.microsoft::MultiHeadAttention(q, k, v, b, n" + heads + ")\nreturn y");
+    microsoft("heads, past, attention bias", qkv + "a: f32[2,4,6,10]\npk: f32[2,4,3,8]\npv: f32[2,4,3,4]\ny, k2, v2 = com.microsoft::MultiHeadAttention(q, k, v, b, _, a, pk, pv, unidirectional=1, scale=0.2" + heads + ")\nreturn y, k2, v2");
+    microsoft("packed in five axes", "q: f32[2,6,4,3,8]\ny = com.microsoft::MultiHeadAttention(q" + heads + ")\nreturn y");
+    microsoft("keys and values in five axes", "q: f32[2,6,32]\nk: f32[2,7,4,2,8]\ny = com.microsoft::MultiHeadAttention(q, k" + heads + ")\nreturn y");
+
+    const QString g = "q: f32[2,3,32]\nk: f32[2,3,16]\nv: f32[2,3,16]\npk: f32[2,2,4,8]\npv: f32[2,2,4,8]\n", grouped = ", num_heads=4, kv_num_heads=2";
+    const QString caches = "c: f32[12,4]\ns: f32[12,4]\n", now = "n: i32[2] = {6, 5}\nt: i32[] = {7}\n";
+    microsoft("grouped, lengths differ", g + now + "y, k2, v2 = com.microsoft::GroupQueryAttention(q, k, v, pk, pv, n, t" + grouped + ")\nreturn y, k2, v2");
+    microsoft("grouped, window, soft cap", g + now + "y = com.microsoft::GroupQueryAttention(q, k, v, pk, pv, n, t, local_window_size=3, softcap=2.0" + grouped + ")\nreturn y");
+    microsoft("grouped, rotary", g + caches + now + "y, k2, v2 = com.microsoft::GroupQueryAttention(q, k, v, pk, pv, n, t, c, s, do_rotary=1" + grouped + ")\nreturn y, k2, v2");
+    microsoft("grouped, rotary, interleaved, partial", g + "c: f32[12,2]\ns: f32[12,2]\n" + now + "y = com.microsoft::GroupQueryAttention(q, k, v, pk, pv, n, t, c, s, do_rotary=1, rotary_interleaved=1" + grouped + ")\nreturn y");
+    microsoft("grouped, shared buffer", g + "n: i32[2] = {2, 3}\nt: i32[] = {4}\ny, k2, v2 = com.microsoft::GroupQueryAttention(q, k, v, pk, pv, n, t" + grouped + ")\nreturn y, k2, v2");
+    microsoft("grouped, first call, packed", "q: f32[2,3,64]\nn: i32[2] = {2, 1}\nt: i32[] = {3}\ny, k2, v2 = com.microsoft::GroupQueryAttention(q, _, _, _, _, n, t" + grouped + ")\nreturn y, k2, v2");
+}
+
+void EquivalenceTest::opaque() {
+    QFETCH(QString, text);
+    QFETCH(int, opset);
+    const Proof proof = decomposed(text.toStdString(), opset);
+    QCOMPARE(proof.attentions.found.size(), std::size_t(1));
+    QVERIFY2(!hasOpaque(*proof.decomposition.graph), proof.decomposition.warnings.empty() ? "" : proof.decomposition.warnings[0].c_str());
+    QCOMPARE(difference(proof), QString());
+}
+
+void EquivalenceTest::packed_data() {
+    QTest::addColumn<QString>("text");
+    const QString tail = "k_t = Transpose(k, perm=[0,1,3,2])\ns = Softmax(Mul(MatMul(q, k_t), c: f32[] = {0.35}), axis=-1)\nm = Transpose(MatMul(s, v), perm=[0,2,1,3])\n";
+    QTest::newRow("split") << QStringLiteral("x: f32[batch,seq,32]\nqkv = Add(MatMul(x, w: f32[32,96]), b: f32[96])\nq1, k1, v1 = Split(qkv, {32,32,32}, axis=-1)\n"
+                                             "q = Transpose(Reshape(q1, {0,0,4,8}), perm=[0,2,1,3])\nk = Transpose(Reshape(k1, {0,0,4,8}), perm=[0,2,1,3])\nv = Transpose(Reshape(v1, {0,0,4,8}), perm=[0,2,1,3])\n") + tail + "y = MatMul(Reshape(m, {0,0,32}), wo: f32[32,32])\nreturn y";
+    QTest::newRow("reshape, transpose, gather") << QStringLiteral("x: f32[batch,seq,32]\nqkv = Transpose(Reshape(Add(MatMul(x, w: f32[32,96]), b: f32[96]), {0,-1,3,4,8}), perm=[2,0,3,1,4])\n"
+                                             "q = Gather(qkv, i0: i64[] = {0}, axis=0)\nk = Gather(qkv, i1: i64[] = {1}, axis=0)\nv = Gather(qkv, i2: i64[] = {2}, axis=0)\n") + tail + "y = MatMul(Reshape(m, {0,-1,32}), wo: f32[32,32])\nreturn y";
+    QTest::newRow("interleaved by head") << QStringLiteral("x: f32[batch,seq,32]\nqkv = Reshape(Add(MatMul(x, w: f32[32,96]), b: f32[96]), {0,0,4,24})\nq1, k1, v1 = Split(qkv, {8,8,8}, axis=-1)\n"
+                                             "q = Transpose(q1, perm=[0,2,1,3])\nk = Transpose(k1, perm=[0,2,1,3])\nv = Transpose(v1, perm=[0,2,1,3])\n") + tail + "y = MatMul(Reshape(m, {0,0,32}), wo: f32[32,32])\nreturn y";
+    QTest::newRow("flattened rows") << QStringLiteral("x: f32[batch,seq,32]\nflat = Reshape(x, {-1,32})\nall = Gemm(flat, w: f32[96,32], b: f32[96], transB=1)\nsh = Shape(x)\nbs = Gather(sh, ii: i64[2] = {0,1})\n"
+                                             "full = Concat(bs, n: i64[1] = {96}, axis=0)\nqkv = Reshape(all, full)\nq1, k1, v1 = Split(qkv, {32,32,32}, axis=2)\n"
+                                             "q = Transpose(Reshape(q1, {0,0,4,8}), perm=[0,2,1,3])\nk = Transpose(Reshape(k1, {0,0,4,8}), perm=[0,2,1,3])\nv = Transpose(Reshape(v1, {0,0,4,8}), perm=[0,2,1,3])\n") + tail + "y = MatMul(Reshape(m, {0,0,32}), wo: f32[32,32])\nreturn y";
+}
+
+void EquivalenceTest::packed() {
+    QFETCH(QString, text);
+    const Proof proof = decomposed(text.toStdString(), 17);
+    QCOMPARE(proof.attentions.found.size(), std::size_t(1));
+    QVERIFY2(proof.decomposition.attentions[0].rewritten, proof.decomposition.warnings.empty() ? "" : proof.decomposition.warnings[0].c_str());
+    QCOMPARE(proof.decomposition.attentions[0].q.size() >= 1, true);
+    QCOMPARE(difference(proof), QString());
+    QCOMPARE(difference(proof, {{"batch", 3}, {"seq", 9}}), QString());
+    QCOMPARE(difference(proof, {{"batch", 2}, {"seq", 1}}), QString());
+}
+
+void EquivalenceTest::bisectionNamesTheFirst() {
+    Proof proof = decomposed("q: f32[1,2,3,4]\n@one a = Attention(q, q, q)\n@two b = Attention(a, a, a, scale=2.0)\nreturn b", 23);
+    // Damage the second one's scale: the first still agrees.
+    GraphBuilder builder;
+    const Graph& good = *proof.decomposition.graph;
+    builder.adoptValues(good);
+    for (std::size_t i = 0; i < good.values().size(); ++i)
+        if (good.values()[i].name.starts_with("two/scale_factor")) builder.edit(ValueId(i)).initializer = makeTensor(good.values()[i].name, {}, std::vector<float>{1});
+    for (std::size_t i = 0; i < good.nodes().size(); ++i) builder.adoptNode(good, NodeId(i));
+    proof.decomposition.graph = *builder.finish();
+    const VerifyRequest request{proof.model, *proof.model.graph, *proof.shapes, proof.model, *proof.decomposition.graph, "decomposed", &proof.attentions, nullptr, {Fill::random}, 7, std::nullopt, std::nullopt};
+    const auto comparison = verify(request);
+    QVERIFY(comparison);
+    QVERIFY(!comparison->holds());
+    QVERIFY2(comparison->firstAttention.starts_with("attention_1"), comparison->firstAttention.c_str());
+}
+
+void EquivalenceTest::absentWeightsStayPacked() {
+    const auto parsed = parseText("x: f32[2,6,32]\ny = com.microsoft::Attention(x, w: f32[32,96], b: f32[96], num_heads=4)\nreturn y");
+    Model model;
+    model.graph = *parsed;
+    model.opsets = {{"", 17}, {"com.microsoft", 1}};
+    const ShapesPtr shapes = *inferShapes(model, *model.graph, {});
+    const Attentions found = findAttention(model, *model.graph, *shapes);
+    const auto made = decompose(model, *model.graph, *shapes, found, Expansion::canonical, shapes.get());
+    QVERIFY(made);
+    int splits = 0;
+    for (const Node& node : made->graph->nodes()) splits += node.is("Split");
+    QCOMPARE(splits, 1);
+    QVERIFY(made->graph->findValue("w"));
+}
+
+void EquivalenceTest::absentWeightsAreNamed() {
+    const auto graph = parseText("x: f32[2,3]\ny = MatMul(x, heavy: f32[3,4])\nreturn y");
+    Model model;
+    model.graph = *graph;
+    const RunOptions options{{{"", 17}}, [&](const Tensor& tensor) { return readPayload(model, tensor); }, {}};
+    const auto made = runGraph(**graph, {{"x", HostTensor::zeros(DataType::float32, {2, 3})}}, options);
+    QVERIFY(!made);
+    QCOMPARE(made.error().stage, std::string("weights"));
+    QVERIFY(made.error().message().find("heavy") != std::string::npos);
+}
+
+QTEST_APPLESS_MAIN(EquivalenceTest)
+#include "equivalence_test.moc"

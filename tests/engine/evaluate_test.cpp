@@ -1,0 +1,118 @@
+// Operators of the reference evaluator against values worked out by hand or by NumPy.
+
+#include "graph/text.h"
+#include "reference/run.h"
+
+#include <QTest>
+#include <cmath>
+
+using namespace triptych;
+
+namespace {
+
+RunOptions plainOptions(std::int64_t opset) {
+    return {{{"", opset}, {"com.microsoft", 1}}, [](const Tensor& tensor) -> Result<std::vector<std::byte>> { return *tensor.payload.bytes; }, {}};
+}
+
+std::vector<double> evaluated(const QString& text, std::int64_t opset = 17) {
+    const auto graph = parseText(text.toStdString());
+    if (!graph) qFatal("%s", graph.error().message().c_str());
+    const auto outputs = runGraph(**graph, {}, plainOptions(opset));
+    if (!outputs) qFatal("%s", outputs.error().message().c_str());
+    std::vector<double> all;
+    for (const ValueId output : (*graph)->outputs()) {
+        const HostTensor& tensor = outputs->at((*graph)->value(output).name);
+        for (std::size_t i = 0; i < static_cast<std::size_t>(tensor.count()); ++i) all.push_back(tensor.at(i));
+    }
+    return all;
+}
+
+} // namespace
+
+class EvaluateTest : public QObject {
+    Q_OBJECT
+private slots:
+    void operators_data();
+    void operators();
+    void halfIsRounded();
+    void unknownOperatorIsNamed();
+    void loopAndIf();
+    void memoryIsBounded();
+};
+
+void EvaluateTest::operators_data() {
+    QTest::addColumn<QString>("text");
+    QTest::addColumn<QList<double>>("expected");
+    const QString a = "a: f32[2,3] = {1.0, 2.0, 3.0, 4.0, 5.0, 6.0}\n", b = "b: f32[3,2] = {1.0, 0.0, 0.0, 1.0, 2.0, 2.0}\n";
+    QTest::newRow("MatMul") << a + b + "y = MatMul(a, b)\nreturn y" << QList<double>{7, 8, 16, 17};
+    QTest::newRow("MatMul, broadcast batch") << a + "c: f32[2,3,1] = {1.0, 1.0, 1.0, 0.0, 0.0, 1.0}\ny = MatMul(a, c)\nreturn y" << QList<double>{6, 15, 3, 6};
+    QTest::newRow("Gemm, transposed, scaled, bias") << a + "c: f32[2] = {10.0, 20.0}\ny = Gemm(a, a, c, transB=1, alpha=0.5, beta=2.0)\nreturn y" << QList<double>{27, 56, 36, 78.5};
+    QTest::newRow("Einsum product") << a + b + "y = Einsum(a, b, equation=\"ij,jk->ik\")\nreturn y" << QList<double>{7, 8, 16, 17};
+    QTest::newRow("Einsum transposed sum") << a + "y = Einsum(a, equation=\"ij->j\")\nreturn y" << QList<double>{5, 7, 9};
+    QTest::newRow("Einsum with ellipsis") << a + "y = Einsum(a, a, equation=\"...i,...i->...\")\nreturn y" << QList<double>{14, 77};
+    QTest::newRow("Einsum diagonal") << QStringLiteral("c: f32[2,2] = {1.0, 2.0, 3.0, 4.0}\ny = Einsum(c, equation=\"ii->i\")\nreturn y") << QList<double>{1, 4};
+    QTest::newRow("LayerNormalization") << QStringLiteral("x: f32[1,2] = {1.0, 3.0}\ns: f32[2] = {2.0, 2.0}\nb: f32[2] = {1.0, 1.0}\ny = LayerNormalization(x, s, b, epsilon=0.0)\nreturn y") << QList<double>{-1, 3};
+    QTest::newRow("RMSNormalization") << QStringLiteral("x: f32[1,2] = {3.0, 4.0}\ns: f32[2] = {1.0, 2.0}\ny = RMSNormalization(x, s, epsilon=0.0)\nreturn y") << QList<double>{3 / std::sqrt(12.5), 8 / std::sqrt(12.5)};
+    QTest::newRow("SkipLayerNormalization") << QStringLiteral("x: f32[1,2] = {1.0, 1.0}\nk: f32[1,2] = {0.0, 2.0}\ns: f32[2] = {1.0, 1.0}\nb: f32[2] = {0.0, 0.0}\ny = com.microsoft::SkipLayerNormalization(x, k, s, b, epsilon=0.0)\nreturn y") << QList<double>{-1, 1};
+    QTest::newRow("Conv") << QStringLiteral("x: f32[1,1,3] = {1.0, 2.0, 3.0}\nw: f32[1,1,2] = {1.0, 10.0}\nb: f32[1] = {0.5}\ny = Conv(x, w, b, pads=[1,0])\nreturn y") << QList<double>{10.5, 21.5, 32.5};
+    QTest::newRow("Conv, depthwise, strides") << QStringLiteral("x: f32[1,2,2] = {1.0, 2.0, 3.0, 4.0}\nw: f32[2,1,1] = {10.0, 100.0}\ny = Conv(x, w, group=2, strides=[2])\nreturn y") << QList<double>{10, 300};
+    QTest::newRow("AveragePool") << QStringLiteral("x: f32[1,1,4] = {1.0, 2.0, 3.0, 4.0}\ny = AveragePool(x, kernel_shape=[2], strides=[2])\nreturn y") << QList<double>{1.5, 3.5};
+    QTest::newRow("Resize linear") << QStringLiteral("x: f32[1,1,2] = {0.0, 4.0}\ns: f32[3] = {1.0, 1.0, 2.0}\ny = Resize(x, _, s, mode=\"linear\")\nreturn y") << QList<double>{0, 1, 3, 4};
+    QTest::newRow("DequantizeLinear by column") << QStringLiteral("x: i64[1,2] = {3, 5}\nq = Cast(x, to=3)\ns: f32[2] = {0.5, 2.0}\nz: i64[2] = {1, 0}\nzi = Cast(z, to=3)\ny = DequantizeLinear(q, s, zi, axis=1)\nreturn y") << QList<double>{1, 10};
+    QTest::newRow("MatMulInteger") << QStringLiteral("x: i64[1,2] = {3, 5}\nq = Cast(x, to=2)\nw: i64[2,1] = {1, 2}\nv = Cast(w, to=2)\nz: i64[] = {1}\nzi = Cast(z, to=2)\ny = MatMulInteger(q, v, zi)\nreturn y") << QList<double>{10};
+    QTest::newRow("RotaryEmbedding") << QStringLiteral("x: f32[1,1,1,2] = {1.0, 2.0}\nc: f32[1,1] = {0.0}\ns: f32[1,1] = {1.0}\np: i64[1,1] = {0}\ny = RotaryEmbedding(x, c, s, p)\nreturn y") << QList<double>{-2, 1};
+    QTest::newRow("Attention of one key") << QStringLiteral("q: f32[1,1,1,2] = {1.0, 2.0}\nv: f32[1,1,1,2] = {5.0, 7.0}\ny = Attention(q, q, v)\nreturn y") << QList<double>{5, 7};
+    QTest::newRow("Attention, nothing seen") << QStringLiteral("q: f32[1,1,1,2] = {1.0, 2.0}\nm: i64[1,1] = {0}\nb = Cast(m, to=9)\ny = Attention(q, q, q, b)\nreturn y") << QList<double>{0, 0};
+}
+
+void EvaluateTest::operators() {
+    QFETCH(QString, text);
+    QFETCH(QList<double>, expected);
+    const auto got = evaluated(text);
+    QCOMPARE(static_cast<qsizetype>(got.size()), expected.size());
+    for (qsizetype i = 0; i < expected.size(); ++i) QVERIFY2(std::fabs(got[static_cast<std::size_t>(i)] - expected[i]) < 1e-5, qPrintable(QString::number(got[static_cast<std::size_t>(i)])));
+}
+
+void EvaluateTest::halfIsRounded() {
+    // 1 + 2^-12 is no float16: the sum is 1 again, and 2049 is rounded to even.
+    QCOMPARE(evaluated("x: f32[2] = {1.0, 2048.0}\nh = Cast(x, to=10)\ns: f32[2] = {0.000244140625, 1.0}\nt = Cast(s, to=10)\ny = Add(h, t)\nreturn y"), (std::vector<double>{1, 2048}));
+}
+
+void EvaluateTest::unknownOperatorIsNamed() {
+    const auto graph = parseText("x: f32[1] = {1.0}\n@odd y = acme::Frobnicate(x)\nreturn y");
+    const auto made = runGraph(**graph, {}, plainOptions(17));
+    QVERIFY(!made);
+    QVERIFY2(made.error().message().find("odd (Frobnicate)") != std::string::npos, made.error().message().c_str());
+}
+
+void EvaluateTest::loopAndIf() {
+    // Bodies as graphs of their own; `step` is read from outside.
+    const auto body = parseText("i: i64[]\nc: bool[]\nsum: f32[]\nmore = Identity(c)\nnext = Add(sum, step)\neach = Identity(next)\nreturn more, next, each");
+    const auto same = parseText("big = Mul(step, step)\nreturn big"), other = parseText("none = Sub(step, step)\nreturn none");
+    QVERIFY(body && same && other);
+    GraphBuilder builder;
+    const ValueId step = builder.addInitializer(makeTensor("step", {}, std::vector<float>{3}));
+    const ValueId count = builder.addInitializer(makeTensor("count", {}, std::vector<std::int64_t>{4})), begin = builder.addInitializer(makeTensor("begin", {}, std::vector<float>{0}));
+    const auto node = [&](const char* op, std::vector<ValueId> inputs, std::vector<ValueId> outputs, std::vector<Attribute> attributes) {
+        builder.addNode({op, op, {}, {}, std::move(inputs), std::move(outputs), {step}, Attributes(std::move(attributes)), {}});
+    };
+    node("Loop", {count, ValueId(), begin}, {builder.value("last"), builder.value("all")}, {{"body", *body, {}}});
+    node("If", {builder.value("last")}, {builder.value("chosen")}, {{"then_branch", *same, {}}, {"else_branch", *other, {}}});
+    for (const char* name : {"last", "all", "chosen"}) builder.addOutput(builder.value(name));
+    const auto graph = builder.finish();
+    QVERIFY(graph);
+    const auto made = runGraph(**graph, {}, plainOptions(17));
+    QVERIFY2(made, made ? "" : made.error().message().c_str());
+    QCOMPARE(made->at("last").at(0), 12.0);
+    QCOMPARE(made->at("all").dims, Dims{4});
+    QCOMPARE(made->at("chosen").at(0), 9.0);
+}
+
+void EvaluateTest::memoryIsBounded() {
+    const auto graph = parseText("s: i64[2] = {100000, 100000}\ny = ConstantOfShape(s)\nz = Add(y, y)\nreturn z");
+    const auto made = runGraph(**graph, {}, plainOptions(17));
+    QVERIFY(!made);
+}
+
+QTEST_APPLESS_MAIN(EvaluateTest)
+#include "evaluate_test.moc"
