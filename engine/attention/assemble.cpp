@@ -14,9 +14,7 @@ std::optional<Projection> projectionOf(const Graph& graph, const Shapes& shapes,
     made.input = product.input(0);
     made.weight = product.input(1);
     made.output = product.output();
-    const ValueShape& out = shapes.of(made.output);
-    // A Conv's channels stand second; of a product the columns stand last.
-    if (out.ranked && !out.dims.empty()) made.width = product.is("Conv") && out.dims.size() > 1 ? out.dims[1] : out.dims.back();
+    made.width = linearColumns(graph, shapes, trace.linear);
     if (product.is("Gemm") || product.is("Conv")) made.bias = product.input(2);
     if (trace.bias) {
         const Node& add = graph.node(trace.bias);
@@ -59,18 +57,12 @@ bool sameOrigin(const Graph& graph, const Shapes& shapes, ValueId a, ValueId b) 
 
 ValueId sourceOf(const Graph& graph, const RoleTrace& trace) { return trace.linear ? graph.node(trace.linear).input(0) : trace.source; }
 
-std::int64_t columnsOf(const Graph& graph, const Shapes& shapes, NodeId linear) {
-    const ValueShape& out = shapes.of(graph.node(linear).output());
-    if (!out.known() || out.dims.empty()) return 0;
-    return graph.node(linear).is("Conv") && out.dims.size() > 1 ? out.dims[1] : out.dims.back();
-}
-
 /// Columns of a role in the projection that it shares with others.
 std::optional<ColumnRange> sharedRange(const Graph& graph, const Shapes& shapes, const RoleTrace& role, const Roles& roles) {
     std::vector<const RoleTrace*> others;
     for (const RoleTrace* other : {&roles.q, &roles.k, &roles.v})
         if (other != &role && other->linear == role.linear) others.push_back(other);
-    const std::int64_t columns = columnsOf(graph, shapes, role.linear);
+    const std::int64_t columns = linearColumns(graph, shapes, role.linear);
     if (const RoleStage* stage = ownStage(role, others, columns)) return columnRange(stage->view, columns);
     return role.columns ? columnRange(*role.columns, columns) : std::nullopt;
 }
@@ -114,7 +106,7 @@ void assembleRoles(const Graph& graph, const Shapes& shapes, const Roles& roles,
 
     const auto place = [&](std::optional<Projection>& projection, const RoleTrace& trace, bool shared) {
         if (!projection) return;
-        projection->width = shared ? 0 : columnsOf(graph, shapes, trace.linear);
+        projection->width = shared ? 0 : linearColumns(graph, shapes, trace.linear);
         if (!shared) return;
         if (const auto range = sharedRange(graph, shapes, trace, roles)) {
             projection->offset = range->offset;
@@ -193,7 +185,7 @@ void findOutputProjection(const Graph& graph, const Shapes& shapes, ValueId cont
     }
 }
 
-void describeMasks(const Graph& graph, const std::vector<ValueId>& masks, MaskReader& reader, AttentionSpec& spec) {
+void describeMasks(const std::vector<ValueId>& masks, MaskReader& reader, AttentionSpec& spec) {
     bool causal = false, unknown = false;
     for (const ValueId mask : masks) {
         const MaskFacts facts = reader.facts(mask);
@@ -202,6 +194,10 @@ void describeMasks(const Graph& graph, const std::vector<ValueId>& masks, MaskRe
         if (facts.causal) spec.masks.insert("causal");
         if (facts.window) spec.masks.insert("window");
         if (facts.fromInput) spec.masks.insert("padding");
+        if (facts.alibi) {
+            spec.masks.insert("bias");
+            spec.extras.insert("alibi");
+        }
         if (facts.learned) {
             spec.masks.insert("bias");
             spec.extras.insert("relative_bias");
@@ -209,7 +205,6 @@ void describeMasks(const Graph& graph, const std::vector<ValueId>& masks, MaskRe
         spec.masks.insert(facts.boolean ? "boolean" : "additive");
         if (!spec.mask) spec.mask = mask;
     }
-    (void)graph;
     spec.causal = causal ? std::optional(true) : unknown ? std::nullopt : std::optional(false);
 }
 

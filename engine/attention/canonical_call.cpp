@@ -40,11 +40,12 @@ ValueId Decomposer::batchFirst(ValueId value, bool sequenceFirst, bool& turned) 
 
 /// An attention that is all of a call, in canonical form.
 std::optional<NamedAttention> Decomposer::canonicalCall(const AttentionSpec& spec) {
+    if (!spec.softmax) return std::nullopt;
     const SourceId call = m_graph.sources(spec.core[0])[0];
     const auto core = findCore(m_graph, m_shapes, spec.softmax).core;
     const auto outputs = handedOut(call);
     if (!core || outputs.empty() || !spec.projectionQ || !spec.projectionK || !spec.projectionV || !spec.projectionOut || spec.heads != spec.kvHeads) return std::nullopt;
-    for (const char* odd : {"softcap", "nan_guard", "banded", "rope", "qk_norm", "kv_cache", "disentangled"})
+    for (const char* odd : {"softcap", "nan_guard", "banded", "rope", "qk_norm", "kv_cache", "disentangled", "cosine", "linformer", "landmarks"})
         if (spec.extras.contains(odd)) return std::nullopt;
     if (core->masks.size() > 1 || !core->selecting.empty()) return std::nullopt;
     const std::array<RoleTrace, 3> traces{traceRole(m_graph, m_shapes, core->q), traceRole(m_graph, m_shapes, core->k), traceRole(m_graph, m_shapes, core->v)};

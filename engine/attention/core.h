@@ -13,6 +13,8 @@ struct Core {
     std::vector<ValueId> selecting; ///< those of them that are conditions of a Where
     double scale = 1;
     bool scaled = false;
+    bool scaleUnknown = false;      ///< a factor is learned or its value is not in the file
+    ValueId result;                 ///< the context, behind a division that ends the softmax there
     std::set<std::string> extras;   ///< "softcap", "nan_guard", "cast", "relative_bias"
 };
 
@@ -23,7 +25,8 @@ struct CoreResult {
 };
 CoreResult findCore(const Graph& graph, const Shapes& shapes, NodeId softmax);
 
-/// Softmax nodes, and divisions that end a spelled-out softmax (Exp, ReduceSum, Div).
+/// Softmax nodes and where spelled-out ones end:
+///   Exp -- ReduceSum -- Div | Reciprocal, Mul;   LogSoftmax -- Exp;   Exp whose product with V is divided by its sum
 std::vector<NodeId> softmaxes(const Graph& graph, const Shapes& shapes);
 
 } // namespace triptych

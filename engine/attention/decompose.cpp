@@ -75,6 +75,7 @@ NamedAttention Decomposer::asWritten(const AttentionSpec& spec) const {
 }
 
 std::array<ValueId, 3> Decomposer::coreOperands(const AttentionSpec& spec) const {
+    if (!spec.softmax) return {};
     const CoreResult core = findCore(m_graph, m_shapes, spec.softmax);
     if (!core.core) return {};
     return {core.core->q, core.core->k, core.core->v};

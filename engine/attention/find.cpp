@@ -1,4 +1,4 @@
-#include "attention/assemble.h"
+#include "attention/kernel_attention.h"
 #include "onnx_io/export.h"
 
 #include <algorithm>
@@ -51,21 +51,21 @@ AttentionSpec explicitAttention(const Graph& graph, const Shapes& shapes, const 
     assembleRoles(graph, shapes, roles, spec);
     spec.extras.insert(core.extras.begin(), core.extras.end());
     spec.evidence.push_back({"softmax", graph.node(core.softmax).name, "stands between " + graph.node(core.scores).name + " and " + graph.node(core.context).name});
-    describeMasks(graph, core.masks, masks, spec);
+    describeMasks(core.masks, masks, spec);
     const double scale = core.scale * roles.q.scale * roles.k.scale;
-    if (core.scaled || roles.q.scaled || roles.k.scaled) spec.scale = scale;
+    if ((core.scaled || roles.q.scaled || roles.k.scaled) && !core.scaleUnknown) spec.scale = scale;
     if (core.scaled) spec.scaleAt = ScalePlace::scores;
     else if (roles.q.scaled && roles.k.scaled) spec.scaleAt = ScalePlace::qAndK;
     else if (roles.q.scaled) spec.scaleAt = ScalePlace::q;
     else if (roles.k.scaled) spec.scaleAt = ScalePlace::k;
-    findOutputProjection(graph, shapes, graph.node(core.context).output(), spec);
+    findOutputProjection(graph, shapes, core.result, spec);
     std::sort(spec.nodes.begin(), spec.nodes.end());
     spec.nodes.erase(std::unique(spec.nodes.begin(), spec.nodes.end()), spec.nodes.end());
     return spec;
 }
 
 /// Position in the graph, so that opaque and explicit attention come in one order.
-NodeId anchor(const AttentionSpec& spec) { return spec.opaque ? spec.opaque : spec.softmax; }
+NodeId anchor(const AttentionSpec& spec) { return spec.opaque ? spec.opaque : spec.softmax ? spec.softmax : spec.context; }
 
 /// Which calls of model-local functions hold one attention and nothing else that computes.
 class Calls {
@@ -119,6 +119,8 @@ Attentions findAttention(const Model& model, const Graph& graph, const Shapes& s
         if (found.core) result.found.push_back(explicitAttention(graph, shapes, *found.core, masks));
         else if (!found.reason.empty()) result.unrecognised.push_back({graph.node(softmax).name, "softmax attention", found.reason, found.detail});
     }
+    joinLandmarks(graph, shapes, result.found);
+    for (AttentionSpec& spec : kernelAttentions(graph, shapes)) result.found.push_back(std::move(spec));
     std::stable_sort(result.found.begin(), result.found.end(), [](const AttentionSpec& a, const AttentionSpec& b) { return anchor(a) < anchor(b); });
     for (std::size_t i = 0; i < result.found.size(); ++i) {
         AttentionSpec& spec = result.found[i];

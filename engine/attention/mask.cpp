@@ -2,6 +2,8 @@
 
 #include "reference/evaluate.h"
 
+#include <cmath>
+
 namespace triptych {
 
 namespace {
@@ -61,9 +63,30 @@ void MaskReader::judge(const HostTensor& mask, MaskFacts& facts) const {
     facts.window = facts.window || window;
 }
 
+/// A product with a geometric row of numbers between 0 and 1, one for each head. Source: Press, Smith, Lewis: Train short, test long (2022).
+bool MaskReader::slopes(const Node& node) {
+    if (!node.is("Mul")) return false;
+    for (const ValueId input : node.inputs) {
+        const ValueShape& shape = m_shapes.of(input);
+        if (!input || !m_shapes.isConstant(input) || !shape.known() || shape.count() < 2 || shape.count() > 1024) continue;
+        const HostTensor* row = content(input, 0);
+        if (!row || row->isInteger()) continue;
+        const double ratio = row->at(1) / row->at(0);
+        bool geometric = ratio > 0 && ratio < 1 && row->at(0) > 0 && row->at(0) < 1;
+        // Where the heads are no power of two the second part is a row of its own.
+        for (std::size_t i = 1; i < static_cast<std::size_t>(row->count() + 1) / 2; ++i) geometric = geometric && std::fabs(row->at(i) / row->at(i - 1) - ratio) < 1e-3;
+        if (geometric) return true;
+    }
+    return false;
+}
+
 void MaskReader::visit(ValueId value, int depth, Area area, std::set<ValueId>& seen, MaskFacts& facts) {
     if (!value || depth > deepest || !seen.insert(value).second) return;
     const ValueShape& shape = m_shapes.of(value);
+    if (const NodeId maker = m_graph.producer(value); maker && slopes(m_graph.node(maker))) {
+        facts.alibi = true;
+        return;
+    }
     if (m_shapes.isConstant(value)) {
         const std::size_t rank = shape.ranked ? shape.dims.size() : 0;
         // A mask may be cut out of a larger one; what is smaller only stretches along a side.

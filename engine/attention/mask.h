@@ -12,6 +12,7 @@ struct MaskFacts {
     bool unknown = false;    ///< a constant whose values are not in the file
     bool fromInput = false;  ///< depends on an input of the graph: padding
     bool window = false;     ///< keys far before a query are cut off too
+    bool alibi = false;     ///< slopes of heads times positions
     bool learned = false;    ///< gathered from a table: a relative bias
     bool boolean = false;
 };
@@ -27,6 +28,7 @@ private:
     struct Area {
         Dim rows = 1, columns = 1; ///< of the mask in question
     };
+    bool slopes(const Node& node);
     void visit(ValueId value, int depth, Area area, std::set<ValueId>& seen, MaskFacts& facts);
     /// Content of a constant value of any size up to a million elements; null where a payload is absent.
     const HostTensor* content(ValueId value, int depth);

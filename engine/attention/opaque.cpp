@@ -46,7 +46,7 @@ void standardAttention(const Graph& graph, const Shapes& shapes, const Node& nod
     if (node.input(4)) spec.extras.insert("kv_cache");
     std::vector<ValueId> given;
     if (node.input(3)) given.push_back(node.input(3));
-    describeMasks(graph, given, masks, spec);
+    describeMasks(given, masks, spec);
     if (attributes.integer("is_causal", 0) != 0) {
         spec.causal = true;
         spec.masks.insert("causal");
@@ -55,7 +55,7 @@ void standardAttention(const Graph& graph, const Shapes& shapes, const Node& nod
 }
 
 /// com.microsoft Attention: input, packed weight E x (Dq + Dk + Dv), bias, mask index, past, attention bias.
-void packedAttention(const Graph& graph, const Shapes& shapes, NodeId id, const Node& node, MaskReader& masks, AttentionSpec& spec) {
+void packedAttention(const Shapes& shapes, NodeId id, const Node& node, MaskReader& masks, AttentionSpec& spec) {
     spec.heads = spec.kvHeads = node.attributes.integer("num_heads", 0);
     const std::int64_t columns = lastDim(shapes, node.input(1));
     std::int64_t q = columns / 3, v = columns / 3;
@@ -78,7 +78,7 @@ void packedAttention(const Graph& graph, const Shapes& shapes, NodeId id, const 
     std::vector<ValueId> given;
     for (const std::size_t index : {3U, 5U})
         if (node.input(index)) given.push_back(node.input(index));
-    describeMasks(graph, given, masks, spec);
+    describeMasks(given, masks, spec);
     if (node.attributes.integer("unidirectional", 0) != 0) {
         spec.causal = true;
         spec.masks.insert("causal");
@@ -104,7 +104,7 @@ void multiHeadAttention(const Graph& graph, const Shapes& shapes, const Node& no
     const std::array<std::size_t, 2> maskInputs = grouped ? std::array<std::size_t, 2>{10, 99} : std::array<std::size_t, 2>{4, 5};
     for (const std::size_t index : maskInputs)
         if (node.input(index)) given.push_back(node.input(index));
-    describeMasks(graph, given, masks, spec);
+    describeMasks(given, masks, spec);
     if (grouped || node.attributes.integer("unidirectional", 0) != 0) {
         spec.causal = true;
         spec.masks.insert("causal");
@@ -129,7 +129,7 @@ std::optional<AttentionSpec> opaqueAttention(const Graph& graph, const Shapes& s
     if (node.attributes.has("scale")) spec.scale = node.attributes.real("scale", 1);
     spec.form = (microsoft ? "com.microsoft." : "ai.onnx.") + node.op;
     if (node.is("Attention")) standardAttention(graph, shapes, node, masks, spec);
-    else if (microsoft && (node.op == "Attention" || node.op == "PackedAttention")) packedAttention(graph, shapes, id, node, masks, spec);
+    else if (microsoft && (node.op == "Attention" || node.op == "PackedAttention")) packedAttention(shapes, id, node, masks, spec);
     else if (microsoft && (node.op == "MultiHeadAttention" || node.op == "GroupQueryAttention" || node.op == "DecoderMaskedMultiHeadAttention" || node.op == "PackedMultiHeadAttention"))
         multiHeadAttention(graph, shapes, node, masks, spec);
     else return std::nullopt;

@@ -5,19 +5,6 @@
 
 namespace triptych {
 
-std::optional<std::size_t> linearWeight(const Graph& graph, const Shapes& shapes, NodeId id) {
-    const Node& node = graph.node(id);
-    const bool product = node.is("MatMul") || node.is("Gemm") || node.is("com.microsoft", "MatMulNBits") || node.is("MatMulInteger") || node.is("com.microsoft", "FusedMatMul");
-    if ((!product && !node.is("Conv")) || !node.input(1)) return std::nullopt;
-    if (shapes.isConstant(node.input(1)) && !shapes.isConstant(node.input(0))) {
-        const ValueShape& weight = shapes.of(node.input(1));
-        // A batched constant is a table, not a weight.
-        if (product && weight.ranked && weight.dims.size() > 2 && !node.is("com.microsoft", "MatMulNBits")) return std::nullopt;
-        return 1;
-    }
-    return std::nullopt;
-}
-
 namespace {
 
 /// Operators that neither mix heads nor add other data.
@@ -72,6 +59,10 @@ private:
         const NodeId id = m_graph.producer(m_trace.source);
         if (!id) return false;
         const Node& node = m_graph.node(id);
+        if (ValueId next; sequenceProjection(m_graph, m_shapes, id, next)) {
+            m_trace.extras.insert("linformer");
+            return take(id, next);
+        }
         if (linearWeight(m_graph, m_shapes, id)) {
             m_trace.linear = id;
             return false;
@@ -80,15 +71,21 @@ private:
         if (node.is("Split") || node.is("Slice") || node.is("Gather")) {
             if (constant(node.input(0))) return false;
             if (node.is("Gather") && !constant(node.input(1))) return false;
+            if (node.is("Gather") && m_shapes.of(node.output()).count() > m_shapes.of(node.input(0)).count()) m_trace.extras.insert("kv_repeat");
             return take(id, node.input(0));
         }
         if (node.is("Expand") || node.is("Tile")) {
             m_trace.extras.insert("kv_repeat");
             return take(id, node.input(0));
         }
+        if (node.is("ReduceMean") && m_shapes.of(node.output()).dims.size() >= 3 && m_shapes.of(node.output()).dims.back() == m_shapes.of(node.input(0)).dims.back())
+            return take(id, node.input(0)); // means of places stand for them: landmarks
+        if (node.is("GatherElements")) { // a cache with a length of its own for each batch
+            return take(id, node.input(0));
+        }
         if (isNorm(node)) {
             // Behind the projection a norm is one of heads; before it (no projection met yet) it still may be.
-            m_trace.extras.insert("qk_norm");
+            m_trace.extras.insert(node.is("LpNormalization") ? "cosine" : "qk_norm");
             return take(id, node.input(0));
         }
         if (node.op == "RotaryEmbedding") {
@@ -136,11 +133,11 @@ private:
         const auto a = nearest(node.input(0)), b = nearest(node.input(1));
         if (a && b && a == b) {
             const bool rotary = node.is("Add") || node.is("Sub");
-            m_trace.extras.insert(rotary ? "rope" : "qk_norm");
+            m_trace.extras.insert(rotary ? "rope" : lengthBetween(node) ? "cosine" : "qk_norm");
             return takeThrough(id, a);
         }
         if (a && b && (node.is("Mul") || node.is("Div")) && (ancestor(a, b) || ancestor(b, a))) {
-            m_trace.extras.insert("qk_norm");
+            m_trace.extras.insert(lengthBetween(node) ? "cosine" : "qk_norm");
             return takeThrough(id, ancestor(a, b) ? a : b);
         }
         if (node.is("Mul") || node.is("Div")) {
@@ -178,6 +175,7 @@ private:
             else sameSource = sameSource && linearBehind(value) == linearBehind(next);
         }
         if (!next) return false;
+        if (node.inputs.size() > 1 && std::all_of(node.inputs.begin(), node.inputs.end(), [&](ValueId each) { return repeated(each, next); })) m_trace.extras.insert("kv_repeat");
         if (past) m_trace.extras.insert("kv_cache");
         else if (node.inputs.size() > 1 && sameSource && negated) m_trace.extras.insert("rope");
         if (!sameSource) {
@@ -186,6 +184,15 @@ private:
             if (constant(next)) return false;
         }
         return take(id, next);
+    }
+
+    /// The same heads once more, perhaps with an axis for the copies.
+    bool repeated(ValueId value, ValueId other) const {
+        const auto bare = [&](ValueId each) {
+            const NodeId id = m_graph.producer(each);
+            return id && m_graph.node(id).is("Unsqueeze") ? m_graph.node(id).input(0) : each;
+        };
+        return bare(value) == bare(other);
     }
 
     bool takeThrough(NodeId id, ValueId value) {
@@ -221,6 +228,21 @@ private:
             value = next;
         }
         return value;
+    }
+
+    /// Whether what divides is the length of a vector (an L2 norm), not its mean square.
+    bool lengthBetween(const Node& node) const {
+        for (ValueId value : node.inputs) {
+            for (int steps = 0; steps < 8 && value; ++steps) {
+                const NodeId id = m_graph.producer(value);
+                if (!id) break;
+                const Node& each = m_graph.node(id);
+                if (each.is("ReduceL2") || each.is("ReduceSum") || each.is("ReduceSumSquare")) return true;
+                if (each.is("ReduceMean") || linearWeight(m_graph, m_shapes, id)) break;
+                value = onlyActivation(each);
+            }
+        }
+        return false;
     }
 
     bool ancestor(ValueId early, ValueId late) const {

@@ -38,15 +38,19 @@ struct RoleTrace {
     ValueId source;                      ///< where the walk ended: the projection's output before its bias, or what has none
     double scale = 1;                    ///< product of constant scales met
     bool scaled = false;
-    std::set<std::string> extras;        ///< "rope", "qk_norm", "kv_cache", "kv_repeat", "cast", "cosine"
+    std::set<std::string> extras;        ///< "rope", "qk_norm", "kv_cache", "kv_repeat", "cast", "cosine", "linformer"
     std::optional<ColumnView> columns;   ///< which columns of the projection reach the operand; empty: can't be told
     std::vector<RoleStage> stages;       ///< Split, Slice and Gather nodes that cut it, from the projection on
     NodeId bias;                         ///< the Add of a 1-D bias right behind the product
     bool ambiguous = false;              ///< more than one projection feeds it
 };
 
-/// True for MatMul and Gemm with a constant matrix, and for a Conv that is a projection: the weight operand's index.
+/// True for MatMul and Gemm with a constant matrix, and for an Einsum or a Conv that is a projection: the weight operand's index.
 std::optional<std::size_t> linearWeight(const Graph& graph, const Shapes& shapes, NodeId node);
+/// Columns of a projection: sizes that come from its weight; 0 where unknown.
+std::int64_t linearColumns(const Graph& graph, const Shapes& shapes, NodeId linear);
+/// The node itself where its constant mixes places of the sequence and not columns (Linformer); `next`: what it projects.
+NodeId sequenceProjection(const Graph& graph, const Shapes& shapes, NodeId product, ValueId& next);
 
 /// Walks back from an operand through casts, views, scales, biases, norms, rotary embeddings, caches and repeats.
 RoleTrace traceRole(const Graph& graph, const Shapes& shapes, ValueId operand);

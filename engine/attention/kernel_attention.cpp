@@ -1,0 +1,175 @@
+#include "attention/kernel_attention.h"
+
+#include <algorithm>
+
+namespace triptych {
+
+namespace {
+
+bool activationProduct(const Graph& graph, const Shapes& shapes, NodeId id) {
+    if (!id) return false;
+    const Node& node = graph.node(id);
+    return (node.is("MatMul") || node.is("Einsum")) && node.inputs.size() == 2 && !shapes.isConstant(node.input(0)) && !shapes.isConstant(node.input(1));
+}
+
+/// The product behind a value, through views.
+NodeId productBehind(const Graph& graph, const Shapes& shapes, ValueId value) {
+    for (int steps = 0; steps < 6 && value; ++steps) {
+        const NodeId id = graph.producer(value);
+        if (activationProduct(graph, shapes, id)) return id;
+        if (!id) return {};
+        const Node& node = graph.node(id);
+        if (!node.is("Transpose") && !node.is("Reshape") && !node.is("Identity") && !node.is("Cast") && !node.is("Mul")) return {};
+        value = node.input(0);
+    }
+    return {};
+}
+
+/// An operand behind its feature map: what is positive on every input, over one projection.
+struct Mapped {
+    RoleTrace role;
+    std::vector<NodeId> map;
+    bool mapped = false;
+};
+
+Mapped throughMap(const Graph& graph, const Shapes& shapes, ValueId value) {
+    Mapped made;
+    for (int steps = 0; steps < 24 && value; ++steps) {
+        const NodeId id = graph.producer(value);
+        if (!id) break;
+        const Node& node = graph.node(id);
+        const bool map = node.is("Relu") || node.is("Elu") || node.is("Exp") || node.is("Softplus") || node.is("Softmax") || node.is("Sigmoid") || node.is("Gelu");
+        // Random features are a product with a constant between the heads and the map.
+        const bool features = !made.role.linear && node.is("MatMul") && shapes.isConstant(node.input(1)) && shapes.of(node.input(0)).dims.size() >= 4;
+        const bool passes = node.is("Transpose") || node.is("Reshape") || node.is("Identity") || node.is("Cast") || node.is("Unsqueeze") || node.is("Squeeze") || node.is("Add") || node.is("Sub") ||
+                            node.is("Mul") || node.is("Div") || node.is("Clip") || node.is("Max");
+        if (!map && !features && (!passes || made.mapped)) break;
+        made.mapped = made.mapped || map;
+        if (map || features) made.map.push_back(id);
+        const ValueId next = shapes.isConstant(node.input(0)) ? node.input(1) : node.input(0);
+        if (!next || shapes.isConstant(next)) break;
+        value = next;
+        if (made.mapped && !features && !map) break;
+    }
+    made.role = traceRole(graph, shapes, value);
+    return made;
+}
+
+/// Whether a value depends on the sum of a product's mapped keys: the normaliser.
+bool sumsAlong(const Graph& graph, ValueId value, int depth = 0) {
+    const NodeId id = value ? graph.producer(value) : NodeId();
+    if (!id || depth > 8) return false;
+    const Node& node = graph.node(id);
+    if (node.is("ReduceSum")) return true;
+    return std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId input) { return sumsAlong(graph, input, depth + 1); });
+}
+
+std::optional<AttentionSpec> kernelAttention(const Graph& graph, const Shapes& shapes, NodeId id) {
+    if (!activationProduct(graph, shapes, id)) return std::nullopt;
+    const Node& node = graph.node(id);
+    for (const std::size_t side : {0U, 1U}) {
+        const NodeId inner = productBehind(graph, shapes, node.input(1 - side));
+        if (!inner) continue;
+        const Mapped q = throughMap(graph, shapes, node.input(side));
+        if (!q.mapped || !q.role.linear) continue;
+        for (const std::size_t keys : {0U, 1U}) {
+            const Mapped k = throughMap(graph, shapes, graph.node(inner).input(keys));
+            const RoleTrace v = traceRole(graph, shapes, graph.node(inner).input(1 - keys));
+            const bool normalised = std::any_of(graph.readers(node.output()).begin(), graph.readers(node.output()).end(), [&](NodeId reader) {
+                const Node& each = graph.node(reader);
+                return (each.is("Div") || each.is("Mul")) && sumsAlong(graph, each.input(0) == node.output() ? each.input(1) : each.input(0));
+            });
+            const bool twice = std::any_of(q.map.begin(), q.map.end(), [&](NodeId each) { return graph.node(each).is("Softmax"); }) &&
+                               std::any_of(k.map.begin(), k.map.end(), [&](NodeId each) { return graph.node(each).is("Softmax"); });
+            if (!k.mapped || !k.role.linear || !v.linear || k.role.linear == v.linear || (!normalised && !twice)) continue;
+            AttentionSpec spec;
+            spec.form = "explicit";
+            spec.core = {inner, id};
+            spec.core.insert(spec.core.end(), q.map.begin(), q.map.end());
+            spec.core.insert(spec.core.end(), k.map.begin(), k.map.end());
+            std::sort(spec.core.begin(), spec.core.end());
+            spec.core.erase(std::unique(spec.core.begin(), spec.core.end()), spec.core.end());
+            spec.nodes = spec.core;
+            spec.scores = inner;
+            spec.context = id;
+            spec.scope = node.scope;
+            spec.causal = false;
+            const auto width = [&](ValueId value) { return shapes.of(value).known() && !shapes.of(value).dims.empty() ? shapes.of(value).dims.back() : 0; };
+            spec.vHeadDim = width(node.output());
+            spec.headDim = width(q.role.operand);
+            assembleRoles(graph, shapes, {q.role, k.role, v}, spec);
+            spec.extras.insert("performer");
+            spec.evidence.push_back({"context", node.name, "multiplies mapped queries by " + graph.node(inner).name + ", which sums mapped keys times values"});
+            ValueId result = node.output();
+            for (const NodeId reader : graph.readers(result))
+                if (graph.node(reader).is("Div")) result = graph.node(reader).output();
+            findOutputProjection(graph, shapes, result, spec);
+            return spec;
+        }
+    }
+    return std::nullopt;
+}
+
+/// Whether a value is computed from a softmax, without crossing a projection.
+NodeId softmaxBehind(const Graph& graph, const Shapes& shapes, ValueId value, std::set<ValueId>& seen) {
+    if (!value || shapes.isConstant(value) || seen.size() > 400 || !seen.insert(value).second) return {};
+    const NodeId id = graph.producer(value);
+    if (!id || linearWeight(graph, shapes, id)) return {};
+    if (graph.node(id).is("Softmax")) return id;
+    for (const ValueId input : graph.node(id).inputs)
+        if (const NodeId found = softmaxBehind(graph, shapes, input, seen)) return found;
+    return {};
+}
+
+} // namespace
+
+std::vector<AttentionSpec> kernelAttentions(const Graph& graph, const Shapes& shapes) {
+    std::vector<AttentionSpec> found;
+    for (std::size_t i = 0; i < graph.nodes().size(); ++i)
+        if (auto spec = kernelAttention(graph, shapes, NodeId(i))) found.push_back(std::move(*spec));
+    return found;
+}
+
+void joinLandmarks(const Graph& graph, const Shapes& shapes, std::vector<AttentionSpec>& found) {
+    const auto operandOfContext = [&](const AttentionSpec& spec) {
+        const CoreResult core = findCore(graph, shapes, spec.softmax);
+        return core.core ? core.core->v : ValueId();
+    };
+    std::map<NodeId, const AttentionSpec*> factors; // by softmax
+    std::set<const AttentionSpec*> dropped;
+    for (const AttentionSpec& spec : found) {
+        // Only what has no projection of V of its own can be a factor.
+        if (!spec.softmax || spec.opaque || spec.projectionV) continue;
+        std::set<ValueId> seen;
+        if (!softmaxBehind(graph, shapes, operandOfContext(spec), seen)) continue;
+        factors[spec.softmax] = &spec;
+        dropped.insert(&spec);
+    }
+    if (factors.empty()) return;
+    for (AttentionSpec& spec : found) {
+        if (dropped.contains(&spec) || !spec.context) continue;
+        for (const NodeId reader : graph.readers(graph.node(spec.context).output())) {
+            if (!activationProduct(graph, shapes, reader)) continue;
+            std::set<ValueId> seen;
+            const NodeId first = softmaxBehind(graph, shapes, graph.node(reader).input(0), seen);
+            const auto factor = factors.find(first);
+            if (factor == factors.end()) continue;
+            spec.extras.insert("landmarks");
+            spec.q = factor->second->q;
+            spec.projectionQ = factor->second->projectionQ;
+            spec.kind = factor->second->kind;
+            spec.nodes.push_back(reader);
+            for (const AttentionSpec* each : dropped)
+                if (each->scope == factor->second->scope) spec.nodes.insert(spec.nodes.end(), each->nodes.begin(), each->nodes.end());
+            std::sort(spec.nodes.begin(), spec.nodes.end());
+            spec.nodes.erase(std::unique(spec.nodes.begin(), spec.nodes.end()), spec.nodes.end());
+            if (!spec.projectionOut) findOutputProjection(graph, shapes, graph.node(reader).output(), spec);
+        }
+    }
+    std::vector<AttentionSpec> kept;
+    for (AttentionSpec& spec : found)
+        if (!dropped.contains(&spec)) kept.push_back(std::move(spec));
+    found = std::move(kept);
+}
+
+} // namespace triptych

@@ -1,0 +1,17 @@
+#pragma once
+// Attention without a softmax over the keys: feature maps of Q and K, and K^T V computed first. Private to engine/attention.
+
+#include "attention/assemble.h"
+
+namespace triptych {
+
+/// Every such attention of a graph:
+///   f(K)^T V -- MatMul by f(Q) -- Div by f(Q) (sum of f(K))
+/// Sources: Katharopoulos et al., Transformers are RNNs (2020); Choromanski et al., Rethinking attention with Performers (2021).
+std::vector<AttentionSpec> kernelAttentions(const Graph& graph, const Shapes& shapes);
+
+/// Joins the three softmaxes of an attention through landmarks into one: drops those whose V comes from a softmax itself.
+/// Source: Xiong et al., Nyströmformer (2021).
+void joinLandmarks(const Graph& graph, const Shapes& shapes, std::vector<AttentionSpec>& found);
+
+} // namespace triptych

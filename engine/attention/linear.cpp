@@ -1,0 +1,70 @@
+// Which products are linear projections of an activation.
+
+#include "attention/trace.h"
+
+namespace triptych {
+
+std::optional<std::size_t> linearWeight(const Graph& graph, const Shapes& shapes, NodeId id) {
+    const Node& node = graph.node(id);
+    // Frameworks whose weights have an axis of heads write projections as Einsum.
+    if (node.is("Einsum")) return node.inputs.size() == 2 && shapes.isConstant(node.input(1)) && !shapes.isConstant(node.input(0)) ? std::optional<std::size_t>(1) : std::nullopt;
+    const bool product = node.is("MatMul") || node.is("Gemm") || node.is("com.microsoft", "MatMulNBits") || node.is("MatMulInteger") || node.is("com.microsoft", "FusedMatMul");
+    if ((!product && !node.is("Conv")) || !node.input(1)) return std::nullopt;
+    if (shapes.isConstant(node.input(1)) && !shapes.isConstant(node.input(0))) {
+        const ValueShape& weight = shapes.of(node.input(1));
+        // A batched constant is a table, not a weight.
+        if (product && weight.ranked && weight.dims.size() > 2 && !node.is("com.microsoft", "MatMulNBits")) return std::nullopt;
+        return 1;
+    }
+    return std::nullopt;
+}
+
+std::int64_t linearColumns(const Graph& graph, const Shapes& shapes, NodeId linear) {
+    const Node& node = graph.node(linear);
+    const ValueShape& out = shapes.of(node.output());
+    if (!out.known() || out.dims.empty()) return 0;
+    if (node.is("Conv") && out.dims.size() > 1) return out.dims[1]; // channels stand second
+    if (!node.is("Einsum")) return out.dims.back();
+    // Axes of the result that come from the weight: "bsd,dhk->bshk" has h and k.
+    const std::string equation = node.attributes.text("equation");
+    const std::size_t comma = equation.find(','), arrow = equation.find("->");
+    if (comma == std::string::npos || arrow == std::string::npos) return out.dims.back();
+    std::string result = equation.substr(arrow + 2), input = equation.substr(0, comma);
+    std::erase(result, ' ');
+    std::int64_t columns = 1;
+    for (std::size_t i = 0; i < result.size() && result.size() == out.dims.size(); ++i)
+        if (input.find(result[i]) == std::string::npos) columns *= out.dims[i];
+    return columns;
+}
+
+NodeId sequenceProjection(const Graph& graph, const Shapes& shapes, NodeId product, ValueId& next) {
+    const Node& node = graph.node(product);
+    if (!node.is("MatMul")) return {};
+    // A constant on the left mixes places: E x K.
+    if (node.input(0) && node.input(1) && shapes.isConstant(node.input(0)) && !shapes.isConstant(node.input(1)) && shapes.of(node.input(0)).dims.size() >= 2) {
+        next = node.input(1);
+        return product;
+    }
+    // A constant on the right does so where the places were turned to the end before: (K^T E)^T.
+    if (!linearWeight(graph, shapes, product)) return {};
+    const NodeId before = graph.producer(node.input(0));
+    const auto* perm = before && graph.node(before).is("Transpose") ? graph.node(before).attributes.integers("perm") : nullptr;
+    if (!perm || perm->size() < 3 || perm->back() == static_cast<std::int64_t>(perm->size()) - 1) return {};
+    // Only behind another projection: turned images are projected like anything else.
+    ValueId value = graph.node(before).input(0);
+    for (int steps = 0; steps < 6 && value; ++steps) {
+        const NodeId id = graph.producer(value);
+        if (!id) return {};
+        const Node& each = graph.node(id);
+        if (linearWeight(graph, shapes, id)) {
+            next = graph.node(before).input(0);
+            return product;
+        }
+        const bool passes = each.is("Reshape") || each.is("Transpose") || each.is("Split") || each.is("Identity") || each.is("Squeeze") || each.is("Add");
+        if (!passes) return {};
+        value = each.is("Add") && shapes.isConstant(each.input(0)) ? each.input(1) : each.input(0);
+    }
+    return {};
+}
+
+} // namespace triptych

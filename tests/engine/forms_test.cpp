@@ -1,0 +1,72 @@
+// One file a form: tests/data/forms/NAME.txt says in comments what must be found in it.
+
+#include "attention/attention.h"
+#include "attention/decompose.h"
+#include "graph/text.h"
+
+#include <QDir>
+#include <QRegularExpression>
+#include <QTest>
+
+using namespace triptych;
+
+namespace {
+
+QString text(std::string_view view) { return QString::fromUtf8(view.data(), static_cast<qsizetype>(view.size())); }
+
+/// "self, 4 heads of 16 (kv 4), separate, causal no, scale 0.25 at scores"
+QString summary(const Attentions& attentions) {
+    QStringList all;
+    for (const AttentionSpec& spec : attentions.found)
+        all << QStringLiteral("%1, %2 heads of %3 (kv %4), %5, causal %6, scale %7 at %8")
+                   .arg(text(toString(spec.kind)), QString::number(spec.heads), QString::number(spec.headDim), QString::number(spec.kvHeads), text(toString(spec.projections)),
+                        !spec.causal ? "unknown" : *spec.causal ? "yes" : "no", spec.scale ? QString::number(*spec.scale) : "none", text(toString(spec.scaleAt)));
+    return all.join("; ");
+}
+
+QString comment(const QString& source, const QString& key) {
+    static const QString pattern = QStringLiteral("^# %1: *(.*)$");
+    return QRegularExpression(pattern.arg(key), QRegularExpression::MultilineOption).match(source).captured(1).trimmed();
+}
+
+} // namespace
+
+class FormsTest : public QObject {
+    Q_OBJECT
+private slots:
+    void form_data();
+    void form();
+};
+
+void FormsTest::form_data() {
+    QTest::addColumn<QString>("source");
+    const QDir folder(QStringLiteral(TEST_DATA "/forms"));
+    for (const QString& name : folder.entryList({"*.txt"}, QDir::Files, QDir::Name)) {
+        QFile file(folder.filePath(name));
+        QVERIFY(file.open(QIODevice::ReadOnly));
+        QTest::newRow(qPrintable(name.chopped(4))) << QString::fromUtf8(file.readAll());
+    }
+}
+
+void FormsTest::form() {
+    QFETCH(QString, source);
+    const auto graph = parseText(source.toStdString());
+    QVERIFY2(graph, graph ? "" : graph.error().message().c_str());
+    Model model;
+    model.graph = *graph;
+    model.opsets = {{"", 17}, {"com.microsoft", 1}};
+    const ShapesPtr shapes = *inferShapes(model, **graph, {});
+    QCOMPARE(shapes->unknownCount(), 0U);
+    const Attentions found = findAttention(model, **graph, *shapes);
+    QString why;
+    for (const Unrecognised& each : found.unrecognised) why += QStringLiteral("\n%1: %2 (%3)").arg(text(each.at), text(each.reason), text(each.detail));
+    QVERIFY2(summary(found) == comment(source, "expect"), qPrintable("found: " + summary(found) + why));
+    for (const QString& extra : comment(source, "extras").split(' ', Qt::SkipEmptyParts))
+        QVERIFY2(found.found[0].extras.contains(extra.toStdString()), qPrintable("no " + extra));
+    for (const AttentionSpec& spec : found.found) QVERIFY(spec.evidence.size() >= 3);
+    const auto written = decompose(model, **graph, *shapes, found, Expansion::canonical);
+    QVERIFY2(written, written ? "" : written.error().message().c_str());
+}
+
+QTEST_APPLESS_MAIN(FormsTest)
+#include "forms_test.moc"
