@@ -5,6 +5,7 @@
 //   K --+                                                                                                     V --+
 
 #include "attention/core.h"
+#include "attention/trace.h"
 
 #include <algorithm>
 
@@ -14,47 +15,68 @@ namespace {
 
 bool isProduct(const Node& node) { return node.is("MatMul") || node.is("Einsum") || node.is("Gemm") || node.is("com.microsoft", "FusedMatMul"); }
 
-/// The sum that a value is divided by, where it is the sum of `exponent` along its last axis; none else.
-NodeId sumOf(const Graph& graph, ValueId sum, ValueId exponent) {
-    NodeId id = sum ? graph.producer(sum) : NodeId();
-    while (id && (graph.node(id).is("Cast") || graph.node(id).is("Identity") || graph.node(id).is("Expand"))) id = graph.producer(graph.node(id).input(0));
-    return id && graph.node(id).is("ReduceSum") && graph.node(id).input(0) == exponent ? id : NodeId();
-}
+/// Spelled-out softmaxes round one node.
+class Spelled {
+public:
+    Spelled(const Graph& graph, const Shapes& shapes) : m_graph(graph), m_shapes(shapes) {}
 
-bool isExponent(const Graph& graph, ValueId value) {
-    const NodeId id = value ? graph.producer(value) : NodeId();
-    return id && graph.node(id).is("Exp");
-}
-
-/// Whether a node ends a spelled-out softmax, and where not, whether its product with V is divided by its sum.
-bool endsSoftmax(const Graph& graph, const Node& node) {
-    if (node.is("Div")) return isExponent(graph, node.input(0)) && sumOf(graph, node.input(1), node.input(0));
-    if (node.is("Mul")) {
-        for (const std::size_t side : {0U, 1U}) {
-            const NodeId inverse = node.input(1 - side) ? graph.producer(node.input(1 - side)) : NodeId();
-            if (isExponent(graph, node.input(side)) && inverse && graph.node(inverse).is("Reciprocal") && sumOf(graph, graph.node(inverse).input(0), node.input(side))) return true;
-        }
+    NodeId maker(ValueId value) const {
+        const ValueId found = value ? bare(m_graph, m_shapes, value) : ValueId();
+        return found ? m_graph.producer(found) : NodeId();
+    }
+    bool madeBy(ValueId value, const char* op) const {
+        const NodeId id = maker(value);
+        return id && m_graph.node(id).is(op);
+    }
+    /// The sum of these exponents along the last axis; none where `sum` is something else.
+    NodeId sumOf(ValueId sum, ValueId exponent) const {
+        NodeId id = maker(sum);
+        while (id && m_graph.node(id).is("Expand")) id = maker(m_graph.node(id).input(0));
+        return id && m_graph.node(id).is("ReduceSum") && bare(m_graph, m_shapes, m_graph.node(id).input(0)) == bare(m_graph, m_shapes, exponent) ? id : NodeId();
+    }
+    /// Whether a node ends a spelled-out softmax.
+    bool ends(const Node& node) const {
+        if (node.is("Div")) return madeBy(node.input(0), "Exp") && sumOf(node.input(1), node.input(0));
+        if (node.is("Exp")) return madeBy(node.input(0), "LogSoftmax");
+        if (!node.is("Mul")) return false;
+        for (const std::size_t side : {0U, 1U})
+            if (madeBy(node.input(side), "Exp") && madeBy(node.input(1 - side), "Reciprocal") && sumOf(m_graph.node(maker(node.input(1 - side))).input(0), node.input(side))) return true;
         return false;
     }
-    if (!node.is("Exp")) return false;
-    const NodeId before = node.input(0) ? graph.producer(node.input(0)) : NodeId();
-    return before && graph.node(before).is("LogSoftmax");
-}
-
-/// The division of a product with V by the sum of these exponents; none where there is none.
-NodeId lateDivision(const Graph& graph, const Node& exponent) {
-    const ValueId value = exponent.output();
-    for (const NodeId product : graph.readers(value)) {
-        if (!isProduct(graph.node(product))) continue;
-        for (const NodeId division : graph.readers(graph.node(product).output()))
-            if (graph.node(division).is("Div") && sumOf(graph, graph.node(division).input(1), value)) return division;
+    /// The division of a product with V by the sum of these exponents; none where there is none. `products`: those that read them.
+    NodeId lateDivision(ValueId exponent, ValueId product) const {
+        for (const NodeId division : m_graph.readers(product)) {
+            const Node& node = m_graph.node(division);
+            if (node.is("Div") && node.input(0) == product && sumOf(node.input(1), exponent)) return division;
+            const bool passes = node.is("Identity") || node.is("Cast") || node.is("Transpose") || node.is("Reshape");
+            if (const NodeId found = passes ? lateDivision(exponent, node.output()) : NodeId()) return found;
+        }
+        return {};
     }
-    return {};
-}
+    /// Whether a sum and a product both read exponents, as where the division comes last.
+    bool sumsLate(const Node& node) const {
+        if (!node.is("Exp") || madeBy(node.input(0), "LogSoftmax")) return false;
+        bool sum = false, division = false;
+        std::vector<ValueId> open{node.output()};
+        for (std::size_t i = 0; i < open.size() && i < 8; ++i) {
+            for (const NodeId reader : m_graph.readers(open[i])) {
+                const Node& each = m_graph.node(reader);
+                sum = sum || each.is("ReduceSum");
+                division = division || each.is("Div") || each.is("Mul");
+                if (each.is("Identity") || each.is("Cast") || each.is("Transpose") || each.is("Reshape")) open.push_back(each.output());
+            }
+        }
+        return sum && !division;
+    }
+
+private:
+    const Graph& m_graph;
+    const Shapes& m_shapes;
+};
 
 class CoreWalk {
 public:
-    CoreWalk(const Graph& graph, const Shapes& shapes, NodeId softmax) : m_graph(graph), m_shapes(shapes) { m_core.softmax = softmax; }
+    CoreWalk(const Graph& graph, const Shapes& shapes, NodeId softmax) : m_graph(graph), m_shapes(shapes), m_spelled(graph, shapes) { m_core.softmax = softmax; }
 
     CoreResult run() {
         const Node& softmax = m_graph.node(m_core.softmax);
@@ -74,7 +96,7 @@ private:
     /// The node whose operands a product of two activations multiplies: itself, or the Mul under a ReduceSum; null where it is none.
     const Node* productOf(const Node& node) const {
         if (isProduct(node)) return node.inputs.size() >= 2 && !constant(node.input(0)) && !constant(node.input(1)) ? &node : nullptr;
-        const NodeId inner = node.is("ReduceSum") && node.input(0) ? m_graph.producer(node.input(0)) : NodeId();
+        const NodeId inner = node.is("ReduceSum") ? m_spelled.maker(node.input(0)) : NodeId();
         if (!inner || !m_graph.node(inner).is("Mul")) return nullptr;
         // An outer product, each operand stretched along an axis of the other: not the square of a norm.
         const Node& multiply = m_graph.node(inner);
@@ -93,9 +115,9 @@ private:
     /// What a spelled-out softmax is taken of; none where it isn't one.
     ValueId spelledOut(const Node& end) {
         if (end.is("Div")) return throughExp(end.input(0));
-        if (end.is("Mul")) return throughExp(isExponent(m_graph, end.input(0)) ? end.input(0) : end.input(1));
-        const NodeId before = m_graph.producer(end.input(0));
-        if (before && m_graph.node(before).is("LogSoftmax")) {
+        if (end.is("Mul")) return throughExp(m_spelled.madeBy(end.input(0), "Exp") ? end.input(0) : end.input(1));
+        if (m_spelled.madeBy(end.input(0), "LogSoftmax")) {
+            const NodeId before = m_spelled.maker(end.input(0));
             m_core.nodes.push_back(before);
             return m_graph.node(before).input(0);
         }
@@ -110,14 +132,15 @@ private:
             const Node& node = m_graph.node(id);
             m_core.nodes.push_back(id);
             if (node.is("Exp")) {
-                const NodeId before = m_graph.producer(node.input(0));
+                const NodeId before = m_spelled.maker(node.input(0));
                 if (before && m_graph.node(before).is("Sub")) {
                     m_core.nodes.push_back(before);
                     return m_graph.node(before).input(0);
                 }
                 return node.input(0);
             }
-            if (!node.is("Cast") && !node.is("Identity")) return {};
+            const bool passes = node.is("Cast") || node.is("Identity") || node.is("Reshape") || node.is("Transpose");
+            if (!passes) return {};
             value = node.input(0);
         }
         return {};
@@ -203,50 +226,62 @@ private:
         return next;
     }
 
+    /// Forward through what keeps probabilities what they are, along every reader, to the nearest product with an activation.
     bool forward() {
-        ValueId value = m_graph.node(m_core.softmax).output();
-        for (int depth = 0; depth < 32; ++depth) {
-            NodeId follower;
-            for (const NodeId reader : m_graph.readers(value)) {
+        struct Place {
+            ValueId value;
+            std::vector<NodeId> way;
+        };
+        std::vector<Place> open{{m_graph.node(m_core.softmax).output(), {}}};
+        constexpr std::size_t most = 48;
+        for (std::size_t i = 0; i < open.size() && i < most; ++i) {
+            const Place here = open[i];
+            for (const NodeId reader : m_graph.readers(here.value)) {
                 const Node& node = m_graph.node(reader);
-                // The Mul of a product that is spelled out with ReduceSum comes first.
-                const NodeId sum = node.is("Mul") && m_graph.readers(node.output()).size() == 1 ? m_graph.readers(node.output())[0] : NodeId();
-                if (sum && activationProduct(m_graph.node(sum))) {
-                    m_core.context = sum;
-                    m_core.nodes.insert(m_core.nodes.end(), {reader, sum, m_core.softmax});
-                    m_probabilities = value;
-                    m_core.result = m_graph.node(sum).output();
-                    return true;
+                if (activationProduct(node)) return reached(reader, here.value, here.way);
+                for (const char* op : {"Cast", "Identity", "Dropout", "Reshape", "Transpose", "Where", "Mul", "Unsqueeze", "Squeeze", "Slice", "Pad", "Gather", "Expand", "Concat", "QuantizeLinear", "DequantizeLinear", "ReduceSum"}) {
+                    if (!node.is(op) || (node.is("ReduceSum") && !(here.way.size() && m_graph.node(here.way.back()).is("Mul")))) continue;
+                    std::vector<NodeId> way = here.way;
+                    way.push_back(reader);
+                    open.push_back({node.output(), std::move(way)});
+                    break;
                 }
-                if (activationProduct(node)) {
-                    m_core.context = reader;
-                    m_core.nodes.push_back(reader);
-                    m_core.nodes.push_back(m_core.softmax);
-                    m_probabilities = value;
-                    m_core.result = node.output();
-                    if (const NodeId division = m_graph.node(m_core.softmax).is("Exp") ? lateDivision(m_graph, m_graph.node(m_core.softmax)) : NodeId()) {
-                        m_core.nodes.push_back(division);
-                        m_core.nodes.push_back(sumOf(m_graph, m_graph.node(division).input(1), m_graph.node(m_core.softmax).output()));
-                        m_core.result = m_graph.node(division).output();
-                    }
-                    return true;
-                }
-                for (const char* op : {"Cast", "Identity", "Dropout", "Reshape", "Transpose", "Where", "Mul", "Unsqueeze", "Squeeze", "Slice", "Pad", "Gather", "Expand", "Concat", "QuantizeLinear", "DequantizeLinear"})
-                    if (!follower && node.is(op)) follower = reader;
             }
-            if (!follower) break;
-            const Node& node = m_graph.node(follower);
-            if (node.is("Where")) {
-                m_core.extras.insert("nan_guard");
-                const NodeId condition = m_graph.producer(node.input(0));
-                if (condition && m_graph.node(condition).is("IsNaN")) m_core.nodes.push_back(condition);
-            }
-            m_core.nodes.push_back(follower);
-            value = node.output();
         }
         m_reason = "no product of two activations reads its softmax";
         m_detail = describe(m_graph, m_core.softmax) + " follows " + describe(m_graph, m_core.scores);
         return false;
+    }
+
+    bool reached(NodeId product, ValueId probabilities, const std::vector<NodeId>& way) {
+        m_core.context = product;
+        m_core.nodes.push_back(product);
+        m_core.nodes.push_back(m_core.softmax);
+        m_core.nodes.insert(m_core.nodes.end(), way.begin(), way.end());
+        m_core.result = m_graph.node(product).output();
+        m_probabilities = probabilities;
+        // The Mul of a product that is spelled out with ReduceSum reads the probabilities itself.
+        const Node* operands = productOf(m_graph.node(product));
+        for (std::size_t i = 0; i < way.size(); ++i)
+            if (&m_graph.node(way[i]) == operands) m_probabilities = i == 0 ? m_graph.node(m_core.softmax).output() : m_graph.node(way[i - 1]).output();
+        for (const NodeId each : way) {
+            if (!m_graph.node(each).is("Where")) continue;
+            m_core.extras.insert("nan_guard");
+            const NodeId condition = m_spelled.maker(m_graph.node(each).input(0));
+            if (condition && m_graph.node(condition).is("IsNaN")) m_core.nodes.push_back(condition);
+        }
+        const Node& softmax = m_graph.node(m_core.softmax);
+        if (!softmax.is("Exp") || m_spelled.madeBy(softmax.input(0), "LogSoftmax")) return true;
+        const NodeId division = m_spelled.lateDivision(softmax.output(), m_core.result);
+        if (!division) {
+            m_reason = "the product with exponents is divided by no sum of them";
+            m_detail = describe(m_graph, product);
+            return false;
+        }
+        m_core.nodes.push_back(division);
+        m_core.nodes.push_back(m_spelled.sumOf(m_graph.node(division).input(1), softmax.output()));
+        m_core.result = m_graph.node(division).output();
+        return true;
     }
 
     /// Which operand of an Einsum or MatMul is which: softmax runs over the keys.
@@ -275,6 +310,7 @@ private:
 
     const Graph& m_graph;
     const Shapes& m_shapes;
+    Spelled m_spelled;
     Core m_core;
     std::unordered_map<ValueId, bool> m_leads;
     ValueId m_probabilities;
@@ -287,10 +323,11 @@ CoreResult findCore(const Graph& graph, const Shapes& shapes, NodeId softmax) { 
 
 std::vector<NodeId> softmaxes(const Graph& graph, const Shapes& shapes) {
     std::vector<NodeId> found;
+    const Spelled spelled(graph, shapes);
     for (std::size_t i = 0; i < graph.nodes().size(); ++i) {
         const Node& node = graph.nodes()[i];
         const bool live = node.input(0) && !shapes.isConstant(node.input(0));
-        if (live && (node.is("Softmax") || endsSoftmax(graph, node) || (node.is("Exp") && lateDivision(graph, node)))) found.emplace_back(i);
+        if (live && (node.is("Softmax") || spelled.ends(node) || spelled.sumsLate(node))) found.emplace_back(i);
     }
     return found;
 }

@@ -14,7 +14,7 @@ bool activationProduct(const Graph& graph, const Shapes& shapes, NodeId id) {
 
 /// The product behind a value, through views.
 NodeId productBehind(const Graph& graph, const Shapes& shapes, ValueId value) {
-    for (int steps = 0; steps < 6 && value; ++steps) {
+    for (int steps = 0; steps < 12 && value; ++steps) {
         const NodeId id = graph.producer(value);
         if (activationProduct(graph, shapes, id)) return id;
         if (!id) return {};
@@ -41,15 +41,14 @@ Mapped throughMap(const Graph& graph, const Shapes& shapes, ValueId value) {
         const bool map = node.is("Relu") || node.is("Elu") || node.is("Exp") || node.is("Softplus") || node.is("Softmax") || node.is("Sigmoid") || node.is("Gelu");
         // Random features are a product with a constant between the heads and the map.
         const bool features = !made.role.linear && node.is("MatMul") && shapes.isConstant(node.input(1)) && shapes.of(node.input(0)).dims.size() >= 4;
-        const bool passes = node.is("Transpose") || node.is("Reshape") || node.is("Identity") || node.is("Cast") || node.is("Unsqueeze") || node.is("Squeeze") || node.is("Add") || node.is("Sub") ||
-                            node.is("Mul") || node.is("Div") || node.is("Clip") || node.is("Max");
-        if (!map && !features && (!passes || made.mapped)) break;
+        const bool view = node.is("Transpose") || node.is("Reshape") || node.is("Identity") || node.is("Cast") || node.is("Unsqueeze") || node.is("Squeeze");
+        const bool arithmetic = node.is("Add") || node.is("Sub") || node.is("Mul") || node.is("Div") || node.is("Clip") || node.is("Max");
+        if (!map && !features && !view && (!arithmetic || made.mapped)) break;
         made.mapped = made.mapped || map;
         if (map || features) made.map.push_back(id);
         const ValueId next = shapes.isConstant(node.input(0)) ? node.input(1) : node.input(0);
         if (!next || shapes.isConstant(next)) break;
         value = next;
-        if (made.mapped && !features && !map) break;
     }
     made.role = traceRole(graph, shapes, value);
     return made;
@@ -58,10 +57,21 @@ Mapped throughMap(const Graph& graph, const Shapes& shapes, ValueId value) {
 /// Whether a value depends on the sum of a product's mapped keys: the normaliser.
 bool sumsAlong(const Graph& graph, ValueId value, int depth = 0) {
     const NodeId id = value ? graph.producer(value) : NodeId();
-    if (!id || depth > 8) return false;
+    if (!id || depth > 12) return false;
     const Node& node = graph.node(id);
     if (node.is("ReduceSum")) return true;
     return std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId input) { return sumsAlong(graph, input, depth + 1); });
+}
+
+/// A product behind its normaliser, through views; none where nothing divides it by a sum.
+ValueId normalisedResult(const Graph& graph, ValueId product, int depth = 0) {
+    for (const NodeId reader : graph.readers(product)) {
+        const Node& node = graph.node(reader);
+        if ((node.is("Div") || node.is("Mul")) && sumsAlong(graph, node.input(0) == product ? node.input(1) : node.input(0))) return node.output();
+        const bool passes = node.is("Identity") || node.is("Cast") || node.is("Transpose") || node.is("Reshape");
+        if (const ValueId found = passes && depth < 6 ? normalisedResult(graph, node.output(), depth + 1) : ValueId()) return found;
+    }
+    return {};
 }
 
 std::optional<AttentionSpec> kernelAttention(const Graph& graph, const Shapes& shapes, NodeId id) {
@@ -75,13 +85,10 @@ std::optional<AttentionSpec> kernelAttention(const Graph& graph, const Shapes& s
         for (const std::size_t keys : {0U, 1U}) {
             const Mapped k = throughMap(graph, shapes, graph.node(inner).input(keys));
             const RoleTrace v = traceRole(graph, shapes, graph.node(inner).input(1 - keys));
-            const bool normalised = std::any_of(graph.readers(node.output()).begin(), graph.readers(node.output()).end(), [&](NodeId reader) {
-                const Node& each = graph.node(reader);
-                return (each.is("Div") || each.is("Mul")) && sumsAlong(graph, each.input(0) == node.output() ? each.input(1) : each.input(0));
-            });
+            const ValueId divided = normalisedResult(graph, node.output());
             const bool twice = std::any_of(q.map.begin(), q.map.end(), [&](NodeId each) { return graph.node(each).is("Softmax"); }) &&
                                std::any_of(k.map.begin(), k.map.end(), [&](NodeId each) { return graph.node(each).is("Softmax"); });
-            if (!k.mapped || !k.role.linear || !v.linear || k.role.linear == v.linear || (!normalised && !twice)) continue;
+            if (!k.mapped || !k.role.linear || !v.linear || k.role.linear == v.linear || (!divided && !twice)) continue;
             AttentionSpec spec;
             spec.form = "explicit";
             spec.core = {inner, id};
@@ -100,10 +107,7 @@ std::optional<AttentionSpec> kernelAttention(const Graph& graph, const Shapes& s
             assembleRoles(graph, shapes, {q.role, k.role, v}, spec);
             spec.extras.insert("performer");
             spec.evidence.push_back({"context", node.name, "multiplies mapped queries by " + graph.node(inner).name + ", which sums mapped keys times values"});
-            ValueId result = node.output();
-            for (const NodeId reader : graph.readers(result))
-                if (graph.node(reader).is("Div")) result = graph.node(reader).output();
-            findOutputProjection(graph, shapes, result, spec);
+            findOutputProjection(graph, shapes, divided ? divided : node.output(), spec);
             return spec;
         }
     }
@@ -146,10 +150,14 @@ void joinLandmarks(const Graph& graph, const Shapes& shapes, std::vector<Attenti
         dropped.insert(&spec);
     }
     if (factors.empty()) return;
+    std::multimap<ValueId, NodeId> products; // by what they multiply from the right
+    for (std::size_t i = 0; i < graph.nodes().size(); ++i)
+        if (activationProduct(graph, shapes, NodeId(i))) products.emplace(bare(graph, shapes, graph.nodes()[i].input(1)), NodeId(i));
     for (AttentionSpec& spec : found) {
         if (dropped.contains(&spec) || !spec.context) continue;
-        for (const NodeId reader : graph.readers(graph.node(spec.context).output())) {
-            if (!activationProduct(graph, shapes, reader)) continue;
+        const auto [begin, end] = products.equal_range(graph.node(spec.context).output());
+        for (auto at = begin; at != end; ++at) {
+            const NodeId reader = at->second;
             std::set<ValueId> seen;
             const NodeId first = softmaxBehind(graph, shapes, graph.node(reader).input(0), seen);
             const auto factor = factors.find(first);

@@ -19,6 +19,48 @@ std::optional<std::size_t> linearWeight(const Graph& graph, const Shapes& shapes
     return std::nullopt;
 }
 
+namespace {
+
+bool isCopy(const Node& node) { return node.is("Identity") || node.is("Cast") || node.is("Dropout") || node.is("CastLike"); }
+bool keepsOrder(const Node& node) { return node.is("Reshape") || node.is("Squeeze") || node.is("Unsqueeze") || node.is("Flatten"); }
+
+/// What a view undoes, or none.
+ValueId undone(const Graph& graph, const Shapes& shapes, const Node& view) {
+    constexpr int longest = 6;
+    ValueId value = view.input(0);
+    const auto* perm = view.is("Transpose") ? view.attributes.integers("perm") : nullptr;
+    for (int steps = 0; steps < longest && value; ++steps) {
+        const NodeId id = graph.producer(value);
+        if (!id) return {};
+        const Node& node = graph.node(id);
+        if (!perm && keepsOrder(view) && keepsOrder(node) && shapes.of(node.input(0)).known() && shapes.of(node.input(0)).dims == shapes.of(view.output()).dims) return node.input(0);
+        const auto* other = perm && node.is("Transpose") ? node.attributes.integers("perm") : nullptr;
+        if (other && other->size() == perm->size()) {
+            for (std::size_t i = 0; i < perm->size(); ++i)
+                if ((*perm)[i] < 0 || (*perm)[i] >= static_cast<std::int64_t>(perm->size()) || (*other)[static_cast<std::size_t>((*perm)[i])] != static_cast<std::int64_t>(i)) return {};
+            return node.input(0);
+        }
+        if (!isCopy(node) && !(!perm && keepsOrder(node))) return {};
+        value = node.input(0);
+    }
+    return {};
+}
+
+} // namespace
+
+ValueId bare(const Graph& graph, const Shapes& shapes, ValueId value) {
+    constexpr int longest = 32;
+    for (int steps = 0; steps < longest && value; ++steps) {
+        const NodeId id = graph.producer(value);
+        if (!id) return value;
+        const Node& node = graph.node(id);
+        const ValueId before = isCopy(node) ? node.input(0) : node.is("Transpose") || keepsOrder(node) ? undone(graph, shapes, node) : ValueId();
+        if (!before) return value;
+        value = before;
+    }
+    return value;
+}
+
 std::int64_t linearColumns(const Graph& graph, const Shapes& shapes, NodeId linear) {
     const Node& node = graph.node(linear);
     const ValueShape& out = shapes.of(node.output());

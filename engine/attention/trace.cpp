@@ -153,8 +153,9 @@ private:
                 m_trace.extras.insert("rope");
                 return take(id, node.input(0));
             }
-            m_trace.ambiguous = true; // a low-rank branch: the wider chain is the first one
-            return take(id, node.input(0));
+            m_trace.ambiguous = true; // a low-rank branch: the projection has the larger weight
+            const auto size = [&](NodeId linear) { return m_shapes.of(m_graph.node(linear).input(1)).count(); };
+            return take(id, node.input(size(two) > size(one) ? 1 : 0));
         }
         if (first || second) return take(id, node.input(first ? 0 : 1));
         return false;
@@ -165,10 +166,11 @@ private:
         bool sameSource = true, past = false, negated = false;
         for (const ValueId value : node.inputs) {
             if (constant(value)) continue;
-            const NodeId producer = m_graph.producer(value);
+            const ValueId source = bare(m_graph, m_shapes, value);
+            const NodeId producer = m_graph.producer(source);
             if (!producer) {
-                past = past || m_graph.isInput(value);
-                if (m_graph.isInput(value) && node.inputs.size() > 1) continue;
+                past = past || m_graph.isInput(source);
+                if (m_graph.isInput(source) && node.inputs.size() > 1) continue;
             }
             negated = negated || (producer && (m_graph.node(producer).is("Neg") || m_graph.node(producer).is("Sub") || m_graph.node(producer).is("Add")));
             if (!next) next = value;
@@ -188,11 +190,12 @@ private:
 
     /// The same heads once more, perhaps with an axis for the copies.
     bool repeated(ValueId value, ValueId other) const {
-        const auto bare = [&](ValueId each) {
-            const NodeId id = m_graph.producer(each);
-            return id && m_graph.node(id).is("Unsqueeze") ? m_graph.node(id).input(0) : each;
+        const auto plain = [&](ValueId each) {
+            const ValueId copy = bare(m_graph, m_shapes, each);
+            const NodeId id = m_graph.producer(copy);
+            return id && m_graph.node(id).is("Unsqueeze") ? bare(m_graph, m_shapes, m_graph.node(id).input(0)) : copy;
         };
-        return bare(value) == bare(other);
+        return plain(value) == plain(other);
     }
 
     bool takeThrough(NodeId id, ValueId value) {
