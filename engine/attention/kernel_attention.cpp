@@ -34,6 +34,7 @@ struct Mapped {
 
 Mapped throughMap(const Graph& graph, const Shapes& shapes, ValueId value) {
     Mapped made;
+    ValueId behind = value; // what enters the map, or the features before it
     for (int steps = 0; steps < 24 && value; ++steps) {
         const NodeId id = graph.producer(value);
         if (!id) break;
@@ -49,8 +50,9 @@ Mapped throughMap(const Graph& graph, const Shapes& shapes, ValueId value) {
         const ValueId next = shapes.isConstant(node.input(0)) ? node.input(1) : node.input(0);
         if (!next || shapes.isConstant(next)) break;
         value = next;
+        if (map || features) behind = next;
     }
-    made.role = traceRole(graph, shapes, value);
+    made.role = traceRole(graph, shapes, behind);
     return made;
 }
 
