@@ -121,6 +121,9 @@ void multiHeadAttention(const Graph& graph, const Shapes& shapes, const Node& no
 std::optional<AttentionSpec> opaqueAttention(const Graph& graph, const Shapes& shapes, NodeId id, MaskReader& masks) {
     const Node& node = graph.node(id);
     const bool microsoft = node.domain == "com.microsoft";
+    const std::size_t needed = node.is("Attention") ? 3 : microsoft && node.op == "Attention" ? 2 : 1;
+    for (std::size_t i = 0; i < needed; ++i)
+        if (!node.input(i)) return std::nullopt; // damaged: what it attends to is left out
     AttentionSpec spec;
     spec.opaque = id;
     spec.nodes = {id};

@@ -100,7 +100,9 @@ private:
             else boxes[id].push_back(node.box);
         }
         for (const auto& [id, members] : projections) bracket(id, members, placed);
-        for (const auto& [id, members] : boxes) {
+        for (const auto& entry : boxes) {
+            const GroupId id = entry.first; // a binding can't be captured before C++20's fix of it reached every compiler
+            const auto& members = entry.second;
             const Group& group = m_projected.partition->groups[id.position()];
             Box whole = padded(members[0]);
             for (const Box& member : members) whole = united(whole, padded(member));

@@ -2,6 +2,11 @@
 
 namespace triptych {
 
+const Value& Graph::nothing() {
+    static const Value value;
+    return value;
+}
+
 std::span<const NodeId> Graph::readers(ValueId value) const {
     if (!value) return {};
     const std::size_t at = value.position();

@@ -68,7 +68,8 @@ public:
     const std::vector<Node>& nodes() const { return m_nodes.items(); }
     const std::vector<Value>& values() const { return m_values.items(); }
     const Node& node(NodeId id) const { return m_nodes[id]; }
-    const Value& value(ValueId id) const { return m_values[id]; }
+    /// A nameless value without a type for none: what is left out.
+    const Value& value(ValueId id) const { return id ? m_values[id] : nothing(); }
     const std::vector<ValueId>& inputs() const { return m_inputs; } ///< without those that are initializers too
     const std::vector<ValueId>& outputs() const { return m_outputs; }
     /// Each reading node once for each input (captured ones included) that is this value, in node order.
@@ -86,6 +87,7 @@ public:
 private:
     friend class GraphBuilder;
     Graph() = default;
+    static const Value& nothing();
     std::string m_name;
     IndexVector<NodeId, Node> m_nodes;
     IndexVector<ValueId, Value> m_values;

@@ -20,7 +20,7 @@ enum TensorField : std::uint32_t {
 void append(std::vector<std::byte>& bytes, std::uint64_t number, std::size_t size) {
     const std::size_t at = bytes.size();
     bytes.resize(at + size);
-    std::memcpy(bytes.data() + at, &number, size);
+    if (size > 0) std::memcpy(bytes.data() + at, &number, size); // a type without a width
 }
 
 /// Numbers of a repeated field, packed or one by one, each cut to `size` bytes.

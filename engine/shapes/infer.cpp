@@ -202,7 +202,7 @@ private:
             reason = "no shape rule for " + (node.domain.empty() ? "" : node.domain + ".") + node.op;
             return;
         }
-        RuleCall call(m_graph, node, opset(node), m_shapeOf, m_constantOf);
+        RuleCall call(node, opset(node), m_shapeOf, m_constantOf);
         rule(call);
         shapes = std::move(call.outputs());
         reason = call.dataDependent;

@@ -10,9 +10,9 @@ namespace triptych {
 /// One node under inference: what is known of its inputs, and where its outputs go.
 class RuleCall {
 public:
-    RuleCall(const Graph& graph, const Node& node, std::int64_t opset, const std::function<const ValueShape&(ValueId)>& shapeOf,
+    RuleCall(const Node& node, std::int64_t opset, const std::function<const ValueShape&(ValueId)>& shapeOf,
              const std::function<const HostTensor*(ValueId)>& constantOf)
-        : node(node), opset(opset), m_graph(graph), m_shapeOf(shapeOf), m_constantOf(constantOf), m_outputs(node.outputs.size()) {}
+        : node(node), opset(opset), m_shapeOf(shapeOf), m_constantOf(constantOf), m_outputs(node.outputs.size()) {}
 
     const Node& node;
     std::int64_t opset;
@@ -34,7 +34,6 @@ public:
     std::string dataDependent;
 
 private:
-    const Graph& m_graph;
     const std::function<const ValueShape&(ValueId)>& m_shapeOf;
     const std::function<const HostTensor*(ValueId)>& m_constantOf;
     std::vector<ValueShape> m_outputs;
