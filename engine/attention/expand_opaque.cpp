@@ -38,7 +38,7 @@ private:
     std::string unknownOption() const {
         const Attributes& a = m_node.attributes;
         if (m_spec.heads <= 0 || m_spec.kvHeads <= 0 || m_spec.headDim <= 0 || m_spec.vHeadDim <= 0) return "number of heads";
-        if (m_call.shapes.of(m_node.input(0)).type == DataType::undefined) return "type";
+        if (!isFloating(m_call.shapes.of(m_node.input(0)).type)) return "type";
         if (m_opset < 11) return "opset, older than 11,";
         if (const std::string mask = MaskExpansion::unknown(m_call); !mask.empty()) return mask;
         if (m_call.standard()) return {};

@@ -18,7 +18,13 @@ ValueId GraphBuilder::value(std::string_view name) {
 
 ValueId GraphBuilder::newValue(std::string_view wish) {
     std::string name = wish.empty() ? std::string("value") : std::string(wish);
-    for (std::size_t copy = 1; m_byName.contains(name); ++copy) name = std::string(wish) + "_" + std::to_string(copy);
+    if (m_byName.contains(name)) {
+        // The next number for this wish is remembered: a thousand constants of one name cost a thousand steps.
+        std::size_t& copy = m_copies[name];
+        const std::string base = name;
+        do name = base + "_" + std::to_string(++copy);
+        while (m_byName.contains(name));
+    }
     return value(name);
 }
 
@@ -60,7 +66,7 @@ NodeId GraphBuilder::adoptNode(const Graph& from, NodeId node) {
 }
 
 void GraphBuilder::uniqueNames() {
-    std::unordered_set<std::string> taken;
+    std::unordered_set<std::string_view> taken; // of names that stay where they are until the end
     taken.reserve(m_nodes.size());
     std::vector<NodeId> nameless;
     for (std::size_t i = 0; i < m_nodes.size(); ++i)
@@ -68,9 +74,8 @@ void GraphBuilder::uniqueNames() {
     for (const NodeId id : nameless) {
         Node& node = m_nodes[id];
         const std::string base = node.op + "_" + std::to_string(id.position());
-        std::string name = base;
-        for (std::size_t copy = 1; !taken.insert(name).second; ++copy) name = base + "_" + std::to_string(copy);
-        node.name = std::move(name);
+        node.name = base;
+        for (std::size_t copy = 1; !taken.insert(node.name).second; ++copy) node.name = base + "_" + std::to_string(copy);
     }
 }
 
@@ -93,6 +98,15 @@ void forEachRead(const Node& node, const Visit& visit) {
 // Kahn's algorithm that always takes the ready node which comes first in the file, so that a file in order stays as it is.
 // Cost: n log n for the queue of ready nodes; the queue is short in practice.
 Result<std::vector<NodeId>> GraphBuilder::topologicalOrder(const std::vector<NodeId>& producers, const std::string& stage) const {
+    std::vector<NodeId> order;
+    order.reserve(m_nodes.size());
+    bool sorted = true;
+    for (std::size_t i = 0; i < m_nodes.size() && sorted; ++i) {
+        forEachRead(m_nodes[NodeId(i)], [&](ValueId value) { sorted = sorted && (!producers[value.position()] || producers[value.position()].position() < i); });
+        order.emplace_back(i);
+    }
+    if (sorted) return order;
+    order.clear();
     std::vector<std::uint32_t> waiting(m_nodes.size(), 0);
     std::vector<std::vector<NodeId>> followers(m_nodes.size());
     for (std::size_t i = 0; i < m_nodes.size(); ++i) {
@@ -106,8 +120,6 @@ Result<std::vector<NodeId>> GraphBuilder::topologicalOrder(const std::vector<Nod
     std::priority_queue<NodeId, std::vector<NodeId>, std::greater<>> ready;
     for (std::size_t i = 0; i < m_nodes.size(); ++i)
         if (waiting[i] == 0) ready.emplace(i);
-    std::vector<NodeId> order;
-    order.reserve(m_nodes.size());
     while (!ready.empty()) {
         const NodeId next = ready.top();
         ready.pop();
@@ -167,8 +179,11 @@ Result<GraphPtr> GraphBuilder::finish(std::string stage) {
     graph->m_producers.resize(values);
     graph->m_isOutput = IndexVector<ValueId, bool>(values, false);
     graph->m_isInput = IndexVector<ValueId, bool>(values, false);
-    for (const ValueId value : graph->m_outputs) graph->m_isOutput[value] = true;
-    for (const ValueId value : graph->m_inputs) graph->m_isInput[value] = true;
+    // A function may leave the name of a parameter empty.
+    for (const ValueId value : graph->m_outputs)
+        if (value) graph->m_isOutput[value] = true;
+    for (const ValueId value : graph->m_inputs)
+        if (value) graph->m_isInput[value] = true;
 
     graph->m_readersBegin.assign(values + 1, 0);
     graph->m_nodeByName.reserve(graph->m_nodes.size());

@@ -144,6 +144,7 @@ private:
     IndexVector<NodeId, std::vector<SourceId>> m_sources;
     IndexVector<ValueId, Value> m_values;
     std::unordered_map<std::string, ValueId> m_byName;
+    std::unordered_map<std::string, std::size_t> m_copies; ///< of names that newValue() was asked for again
     std::vector<ValueId> m_inputs, m_outputs;
 };
 

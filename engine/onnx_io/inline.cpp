@@ -60,11 +60,12 @@ private:
         if (m_job.stopped()) return fail("import", "stopped");
         const Graph& body = *function.body;
         std::unordered_map<ValueId, ValueId> actual;
-        for (std::size_t i = 0; i < body.inputs().size(); ++i) actual[body.inputs()[i]] = call.input(i);
+        for (std::size_t i = 0; i < body.inputs().size(); ++i)
+            if (body.inputs()[i]) actual[body.inputs()[i]] = call.input(i);
         for (std::size_t i = 0; i < body.outputs().size(); ++i) {
             // An output that is an input of the body, or is given twice, needs a copy of its own.
             const ValueId inner = body.outputs()[i], outer = call.output(i);
-            if (!outer) continue;
+            if (!outer || !inner) continue;
             if (!actual.contains(inner)) actual[inner] = outer;
             else m_builder.addNode(copyOf(path, actual[inner], outer), sources);
         }
@@ -115,6 +116,8 @@ private:
 } // namespace
 
 Result<GraphPtr> inlineFunctions(const Model& model, const Graph& graph, const std::function<bool(const Graph&, NodeId)>& keep, const Job& job) {
+    // Most files have no functions: then nothing is copied.
+    if (model.functions.empty() && &graph == model.graph.get()) return model.graph;
     return Inliner(model, graph, keep, job).run();
 }
 

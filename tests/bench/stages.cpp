@@ -1,6 +1,7 @@
 // What single stages cost: every stage on the bundled samples, one toggle, and the exponent of their growth on synthetic
 // decoders of 1,000 to 100,000 nodes.
 #include "drawing/draw.h"
+#include "onnx_io/export.h"
 #include "pipeline.h"
 
 #include <algorithm>
@@ -87,6 +88,50 @@ ModelPtr decoder(std::size_t nodes) {
     return model;
 }
 
+/// Milliseconds of single stages from a file: read and import, one shape inference, one recognition.
+struct FromFile {
+    double nodes = 0, import = 0, shapes = 0, recognition = 0;
+};
+
+std::optional<FromFile> fromFile(const std::filesystem::path& path) {
+    FromFile row;
+    Result<ModelPtr> model = tl::unexpected(Failure());
+    Result<GraphPtr> graph = tl::unexpected(Failure());
+    Result<ShapesPtr> shapes = tl::unexpected(Failure());
+    row.import = milliseconds([&] {
+        model = importModel(path);
+        if (model) graph = inlineFunctions(**model, *(*model)->graph, {});
+    });
+    if (!model || !graph) return std::nullopt;
+    row.nodes = double((*graph)->nodes().size());
+    row.shapes = milliseconds([&] { shapes = inferShapes(**model, **graph, *resolveBindings(**graph, {})); });
+    if (!shapes) return std::nullopt;
+    row.recognition = milliseconds([&] { (void)findAttention(**model, **graph, **shapes); });
+    return row;
+}
+
+void print(const char* name, const FromFile& row) {
+    std::printf("%-24s %7.0f nodes: import %6.1f ms, shapes %6.1f (together %6.1f), recognition %6.1f\n", name, row.nodes, row.import, row.shapes, row.import + row.shapes, row.recognition);
+}
+
+/// Import, shapes and recognition of files of 1,000 to 100,000 nodes, each once.
+void singleStages() {
+    const auto folder = std::filesystem::temp_directory_path();
+    std::vector<FromFile> rows;
+    for (const std::size_t nodes : {1000U, 10000U, 100000U}) {
+        const auto path = folder / ("triptych-bench-" + std::to_string(nodes) + ".onnx");
+        const ModelPtr made = decoder(nodes);
+        if (!exportModel({*made, *made->graph, {}, {}}, path)) return;
+        const auto row = fromFile(path);
+        std::filesystem::remove(path);
+        if (!row) return;
+        print("decoder", *row);
+        rows.push_back(*row);
+    }
+    const auto exponent = [&](double FromFile::*figure) { return std::log(rows[2].*figure / rows[0].*figure) / std::log(rows[2].nodes / rows[0].nodes); };
+    std::printf("exponent from 1,000 to 100,000 nodes: import %.2f, shapes %.2f, recognition %.2f\n", exponent(&FromFile::import), exponent(&FromFile::shapes), exponent(&FromFile::recognition));
+}
+
 void growth() {
     struct Row {
         double nodes, shapes, attention, fusion, cost;
@@ -128,7 +173,11 @@ void toggles(const char* name) {
 
 } // namespace
 
-int main() {
+/// Files named on the command line come first, as the first work of the process.
+int main(int argc, char** argv) {
+    for (int i = 1; i < argc; ++i)
+        if (const auto row = fromFile(argv[i])) print(std::filesystem::path(argv[i]).filename().c_str(), *row);
+    singleStages();
     for (const char* name : {"vit_b_16.fn.onnx", "bert_base.onnx"}) toggles(name);
     growth();
     return 0;
