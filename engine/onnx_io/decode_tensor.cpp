@@ -159,9 +159,10 @@ Result<TensorPtr> Decoder::tensor(std::span<const std::byte> message) {
         payload.bytes = std::move(bytes);
     }
     const auto wanted = tensor->byteSize();
-    if (tensor->type != DataType::string && wanted && *wanted != payload.length) {
-        if (payload.length != 0 || *wanted != 0)
-            warn("the tensor " + tensor->name + " holds " + std::to_string(payload.length) + " bytes, its shape needs " + std::to_string(*wanted));
+    const bool endless = !wanted && bitsOf(tensor->type) > 0;
+    if (tensor->type != DataType::string && (endless || (wanted && *wanted != payload.length))) {
+        if (payload.length != 0 || endless || *wanted != 0)
+            warn("the tensor " + tensor->name + " holds " + std::to_string(payload.length) + " bytes, its shape needs " + (endless ? "more than can be counted" : std::to_string(*wanted)));
         payload = {};
         payload.missing = "its data doesn't fill its shape";
     }

@@ -28,6 +28,8 @@ public:
                 continue;
             }
             const auto sources = m_graph.sources(id);
+            // Counted before anything is built: a function that calls another 2^30 times costs nothing.
+            if (sizeOf(*function, 0) > mostNodes) return tooMuch(node.name, "more than " + std::to_string(mostNodes) + " nodes, or deeper than " + std::to_string(mostLevels) + " levels");
             if (auto done = expand(node, node.name, *function, {sources.begin(), sources.end()}, 0); !done) return tl::unexpected(done.error());
         }
         return m_builder.finish("import");
@@ -36,6 +38,19 @@ public:
 private:
     tl::unexpected<Failure> tooMuch(const std::string& call, const std::string& what) const {
         return fail("import", "its model-local functions expand to " + what, "simplify the functions", call);
+    }
+
+    /// Nodes that a call becomes; more than mostNodes where functions nest too deep. Each function is counted once.
+    std::size_t sizeOf(const Function& function, int level) {
+        if (level > mostLevels) return mostNodes + 1;
+        const auto [known, fresh] = m_sizes.try_emplace(&function, mostNodes + 1); // one that calls itself finds this
+        if (!fresh) return known->second;
+        std::size_t size = 0;
+        for (const Node& node : function.body->nodes()) {
+            const Function* inner = m_model.function(node);
+            size = std::min(size + (inner ? sizeOf(*inner, level + 1) : 1), mostNodes + 1);
+        }
+        return m_sizes[&function] = size;
     }
 
     /// An attribute of the body as this call gives it; none where the call leaves it out and there is no default.
@@ -110,6 +125,7 @@ private:
     const Graph& m_graph;
     const std::function<bool(const Graph&, NodeId)>& m_keep;
     const Job& m_job;
+    std::unordered_map<const Function*, std::size_t> m_sizes;
     GraphBuilder m_builder;
 };
 
