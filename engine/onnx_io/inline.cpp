@@ -12,6 +12,37 @@ namespace {
 constexpr std::size_t mostNodes = 2'000'000;
 constexpr int mostLevels = 64;
 
+Attributes renamedIn(const Attributes& attributes, const std::unordered_map<std::string, std::string>& names);
+
+/// A nested graph that reads outer values under other names.
+GraphPtr renamed(const Graph& graph, const std::unordered_map<std::string, std::string>& names) {
+    GraphBuilder builder(graph.name());
+    builder.adoptValues(graph);
+    for (std::size_t i = 0; i < graph.values().size(); ++i) {
+        const ValueId id(i);
+        const auto found = names.find(graph.value(id).name);
+        const bool outer = !graph.producer(id) && !graph.isInput(id) && !graph.value(id).initializer;
+        if (outer && found != names.end()) builder.edit(id).name = found->second;
+    }
+    for (std::size_t i = 0; i < graph.nodes().size(); ++i) {
+        Node node = graph.nodes()[i];
+        if (!node.captured.empty()) node.attributes = renamedIn(node.attributes, names);
+        builder.addNode(std::move(node));
+    }
+    auto made = builder.finish("import");
+    return made ? *made : nullptr; // it was finished once: it can be again
+}
+
+Attributes renamedIn(const Attributes& attributes, const std::unordered_map<std::string, std::string>& names) {
+    std::vector<Attribute> made = attributes.items();
+    for (Attribute& each : made) {
+        if (auto* graph = std::get_if<GraphPtr>(&each.value)) *graph = renamed(**graph, names);
+        if (auto* graphs = std::get_if<std::vector<GraphPtr>>(&each.value))
+            for (GraphPtr& graph : *graphs) graph = renamed(*graph, names);
+    }
+    return Attributes(std::move(made));
+}
+
 class Inliner {
 public:
     Inliner(const Model& model, const Graph& graph, const std::function<bool(const Graph&, NodeId)>& keep, const Job& job)
@@ -103,6 +134,12 @@ private:
             for (const Attribute& attribute : inner.attributes.items())
                 if (auto given = resolved(attribute, call, function)) attributes.push_back(std::move(*given));
             node.attributes = Attributes(std::move(attributes));
+            if (!inner.captured.empty()) {
+                std::unordered_map<std::string, std::string> names;
+                for (std::size_t i = 0; i < inner.captured.size(); ++i)
+                    if (inner.captured[i] && node.captured[i]) names[body.value(inner.captured[i]).name] = m_builder.peek(node.captured[i]).name;
+                node.attributes = renamedIn(node.attributes, names);
+            }
             if (const Function* nested = m_model.function(node)) {
                 if (auto done = expand(node, node.name, *nested, sources, level + 1); !done) return done;
                 continue;

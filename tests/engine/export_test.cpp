@@ -42,6 +42,7 @@ private slots:
     void decomposedAndFusedOpenAgain();
     void failureLeavesNothing();
     void missingWeightsStayReferences();
+    void branchesInFunctionsReadTheRightValues();
 
 private:
     std::filesystem::path file(const char* name) const { return std::filesystem::path(m_dir.path().toStdString()) / name; }
@@ -154,6 +155,20 @@ void ExportTest::missingWeightsStayReferences() {
     QVERIFY(tensor);
     QCOMPARE(tensor->dims, (Dims{4, 4}));
     QCOMPARE(tensor->payload.place, Payload::Place::absent);
+}
+
+void ExportTest::branchesInFunctionsReadTheRightValues() {
+    // F(a) = If(true) a * (a + a): called twice, so that names inside the branch must differ from call to call.
+    const ModelPtr model = opened(TEST_DATA "/function_with_branch.onnx");
+    const auto inlined = inlineFunctions(*model, *model->graph, {});
+    QVERIFY(inlined);
+    QVERIFY(exportModel({*model, **inlined, {}, {}}, file("inlined.onnx")));
+    const ModelPtr again = opened(file("inlined.onnx"));
+    for (const auto& [graph, owner] : {std::pair(*inlined, model), std::pair(again->graph, again)}) {
+        const auto made = runGraph(*graph, {{"x", HostTensor::ofFloats({2}, {1, 2})}}, {owner->opsets, [&](const Tensor& tensor) { return readPayload(*owner, tensor); }, {}});
+        QVERIFY2(made, made ? "" : made.error().message().c_str());
+        QCOMPARE(made->at("y").floats(), (std::vector<float>{8, 128}));
+    }
 }
 
 QTEST_APPLESS_MAIN(ExportTest)
