@@ -40,7 +40,10 @@ ValueId OpaqueEmitter::upTo(const std::string& role, ValueId size) {
 ValueId OpaqueEmitter::part(const std::string& role, ValueId value, std::int64_t axis, std::int64_t begin, std::int64_t length, const std::string& name) {
     const auto source = weightSource(m_call.graph, value);
     const bool absent = source && source->tensor->payload.place == Payload::Place::absent;
-    if (source && !(absent && m_call.sizes.forFile())) return m_emit.builder().addInitializer(cutTensor(*source, {{begin, length}}, static_cast<std::size_t>(axis), name));
+    const Dims dims = source ? source->tensor->dims : Dims();
+    const auto at = static_cast<std::size_t>(source && source->transposed && dims.size() == 2 ? 1 - axis : axis);
+    const bool fits = at < dims.size() && begin + length <= dims[at]; // a damaged file's may not
+    if (fits && !(absent && m_call.sizes.forFile())) return m_emit.builder().addInitializer(cutTensor(*source, {{begin, length}}, static_cast<std::size_t>(axis), name));
     return slice(role, value, axis, begin, begin + length);
 }
 

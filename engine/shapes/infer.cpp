@@ -247,7 +247,7 @@ private:
             const ValueShape& shape = m_result->m_shapes[id];
             if (shape.known() && shape.count() > Shapes::foldLimit) return;
         }
-        if (shapeOnly) {
+        if (shapeOnly && node.input(0)) {
             HostTensor like;
             like.dims = m_result->m_shapes[node.input(0)].dims;
             const auto rank = static_cast<std::int64_t>(like.dims.size());
@@ -276,6 +276,7 @@ private:
     }
 
     void keep(ValueId id, HostTensor tensor) {
+        if (!id) return; // nobody wants it
         ValueShape& shape = m_result->m_shapes[id];
         shape = {tensor.type, true, tensor.dims};
         m_result->m_constants[id] = std::make_shared<HostTensor>(std::move(tensor));
