@@ -27,7 +27,7 @@ std::optional<Projection> projectionOf(const Graph& graph, const Shapes& shapes,
 
 /// Values that an activation comes from, through what neither mixes other data in nor multiplies by weights of its own.
 void roots(const Graph& graph, const Shapes& shapes, ValueId value, int depth, std::set<ValueId>& found) {
-    if (!value || shapes.isConstant(value) || depth > 12 || !found.insert(value).second) return;
+    if (!value || shapes.isConstant(value) || depth > 24 || !found.insert(value).second) return;
     const NodeId id = graph.producer(value);
     if (!id) return;
     const Node& node = graph.node(id);

@@ -95,7 +95,11 @@ private:
     bool constant(ValueId value) const { return !value || m_shapes.isConstant(value); }
     /// The node whose operands a product of two activations multiplies: itself, or the Mul under a ReduceSum; null where it is none.
     const Node* productOf(const Node& node) const {
-        if (isProduct(node)) return node.inputs.size() >= 2 && !constant(node.input(0)) && !constant(node.input(1)) ? &node : nullptr;
+        if (isProduct(node)) {
+            // Learned queries are a constant, of heads or of a batch: not the two axes of a weight.
+            const bool queries = constant(node.input(0)) && node.input(0) && m_shapes.of(node.input(0)).dims.size() >= 3;
+            return node.inputs.size() >= 2 && (queries || !constant(node.input(0))) && !constant(node.input(1)) ? &node : nullptr;
+        }
         const NodeId inner = node.is("ReduceSum") ? m_spelled.maker(node.input(0)) : NodeId();
         if (!inner || !m_graph.node(inner).is("Mul")) return nullptr;
         // An outer product, each operand stretched along an axis of the other: not the square of a norm.
@@ -204,16 +208,47 @@ private:
             }
             return {};
         }
+        if (mixesHeads(node)) {
+            m_core.extras.insert("talking_heads");
+            return node.input(0);
+        }
+        if (node.is("Concat")) { // a learned logit beside those of the keys takes attention away
+            for (const ValueId each : node.inputs) {
+                if (!leadsToProduct(each)) continue;
+                m_core.extras.insert("sink");
+                return each;
+            }
+            return {};
+        }
         if (node.is("Mul") || node.is("Div")) return scaled(node);
         if (node.is("Add") || node.is("Sub") || node.is("Max") || node.is("Min")) {
             const bool first = leadsToProduct(node.input(0));
             const ValueId next = node.input(first ? 0 : 1), other = node.input(first ? 1 : 0);
             if (!first && !leadsToProduct(next)) return {};
-            if (first && leadsToProduct(other)) m_core.extras.insert("disentangled");
+            if ((first && leadsToProduct(other)) || gathered(other)) m_core.extras.insert("disentangled");
             else m_core.masks.push_back(other);
             return next;
         }
         return {};
+    }
+
+    /// Scores against a table of positions, picked by distance.
+    bool gathered(ValueId value) const {
+        for (int steps = 0; steps < 8 && value; ++steps) {
+            const NodeId id = m_graph.producer(value);
+            if (!id || constant(value)) return false;
+            if (m_graph.node(id).is("GatherElements")) return true;
+            value = m_graph.node(id).input(0);
+        }
+        return false;
+    }
+
+    /// A square constant over the axis of heads, turned to the end for it.
+    bool mixesHeads(const Node& node) const {
+        if (!node.is("MatMul") || !constant(node.input(1)) || constant(node.input(0))) return false;
+        const Dims &weight = m_shapes.of(node.input(1)).dims, &from = m_shapes.of(node.input(0)).dims;
+        const NodeId before = m_spelled.maker(node.input(0));
+        return weight.size() == 2 && weight[0] == weight[1] && from.size() == 4 && before && m_graph.node(before).is("Transpose");
     }
 
     ValueId scaled(const Node& node) {
@@ -239,6 +274,11 @@ private:
             for (const NodeId reader : m_graph.readers(here.value)) {
                 const Node& node = m_graph.node(reader);
                 if (activationProduct(node)) return reached(reader, here.value, here.way);
+                if (mixesHeads(node)) {
+                    std::vector<NodeId> way = here.way;
+                    way.push_back(reader);
+                    open.push_back({node.output(), std::move(way)});
+                }
                 for (const char* op : {"Cast", "Identity", "Dropout", "Reshape", "Transpose", "Where", "Mul", "Unsqueeze", "Squeeze", "Slice", "Pad", "Gather", "Expand", "Concat", "QuantizeLinear", "DequantizeLinear", "ReduceSum"}) {
                     if (!node.is(op) || (node.is("ReduceSum") && !(here.way.size() && m_graph.node(here.way.back()).is("Mul")))) continue;
                     std::vector<NodeId> way = here.way;
