@@ -5,32 +5,76 @@
 #include <QDir>
 #include <QFile>
 #include <QFormLayout>
+#include <QLabel>
+#include <QScrollArea>
 #include <QSpinBox>
 #include <QStandardPaths>
+#include <QVBoxLayout>
 
 namespace triptych {
 
-bool editBindings(QWidget* parent, const std::vector<SymbolicDim>& dims, const Bindings& present, Bindings& chosen) {
-    QDialog dialog(parent);
-    dialog.setWindowTitle(QDialog::tr("Sizes of the inputs"));
-    auto* form = new QFormLayout(&dialog);
+namespace {
+
+QString useOf(const SymbolicDim& dim) { return dim.use == "batch" ? QDialog::tr("batch") : dim.use == "sequence" ? QDialog::tr("sequence") : dim.use == "past" ? QDialog::tr("past length") : QString(); }
+
+} // namespace
+
+QString describeSizes(const std::vector<SymbolicDim>& dims, const Bindings& present) {
+    constexpr std::size_t most = 6;
+    QStringList all;
+    for (const SymbolicDim& dim : dims) {
+        if (std::size_t(all.size()) == most) {
+            all << QDialog::tr("%1 more").arg(dims.size() - most);
+            break;
+        }
+        const auto found = present.find(dim.name);
+        const bool named = QString::fromStdString(dim.name).contains(QString::fromStdString(dim.use), Qt::CaseInsensitive) || useOf(dim).isEmpty();
+        all << QStringLiteral("%1 %2").arg(QString::fromStdString(dim.name)).arg(found == present.end() ? dim.defaultSize : found->second) + (named ? QString() : QStringLiteral(" (%1)").arg(useOf(dim)));
+    }
+    return all.join(QStringLiteral("  ·  "));
+}
+
+void editBindings(QWidget* parent, const std::vector<SymbolicDim>& dims, const Bindings& present, const std::function<void(const Bindings&)>& accepted) {
+    auto* dialog = new QDialog(parent);
+    dialog->setObjectName("sizes");
+    dialog->setAttribute(Qt::WA_DeleteOnClose);
+    dialog->setWindowTitle(QDialog::tr("Sizes of the inputs"));
+    auto* column = new QVBoxLayout(dialog);
+    auto* fields = new QWidget;
+    auto* form = new QFormLayout(fields);
+    form->setFieldGrowthPolicy(QFormLayout::ExpandingFieldsGrow);
     std::vector<std::pair<std::string, QSpinBox*>> boxes;
     for (const SymbolicDim& dim : dims) {
         auto* box = new QSpinBox;
         box->setRange(0, 1 << 24);
+        box->setObjectName(QString::fromStdString(dim.name));
         const auto found = present.find(dim.name);
-        box->setValue(static_cast<int>(found == present.end() ? dim.defaultSize : found->second));
-        box->setToolTip(QString::fromStdString(dim.inputs.empty() ? std::string() : dim.inputs[0]));
-        form->addRow(QString::fromStdString(dim.name), box);
+        box->setValue(static_cast<int>(std::min<std::int64_t>(found == present.end() ? dim.defaultSize : found->second, 1 << 24)));
+        QStringList inputs;
+        for (const std::string& input : dim.inputs) inputs << QString::fromStdString(input);
+        const QString use = useOf(dim);
+        auto* name = new QLabel(QString::fromStdString(dim.name) + (use.isEmpty() ? QString() : QStringLiteral("  –  ") + use));
+        for (QWidget* widget : {static_cast<QWidget*>(name), static_cast<QWidget*>(box)}) widget->setToolTip(inputs.mid(0, 12).join(QStringLiteral(", ")));
+        form->addRow(name, box);
         boxes.emplace_back(dim.name, box);
     }
+    // A model may have a hundred of them: past lengths of every layer.
+    auto* scroll = new QScrollArea;
+    scroll->setWidget(fields);
+    scroll->setWidgetResizable(true);
+    scroll->setFrameShape(QFrame::NoFrame);
+    scroll->setMinimumSize(fields->sizeHint().width() + 24, std::min(420, fields->sizeHint().height() + 4));
+    column->addWidget(scroll);
     auto* buttons = new QDialogButtonBox(QDialogButtonBox::Ok | QDialogButtonBox::Cancel);
-    form->addRow(buttons);
-    QObject::connect(buttons, &QDialogButtonBox::accepted, &dialog, &QDialog::accept);
-    QObject::connect(buttons, &QDialogButtonBox::rejected, &dialog, &QDialog::reject);
-    if (dialog.exec() != QDialog::Accepted) return false;
-    for (const auto& [name, box] : boxes) chosen[name] = box->value();
-    return true;
+    column->addWidget(buttons);
+    QObject::connect(buttons, &QDialogButtonBox::rejected, dialog, &QDialog::reject);
+    QObject::connect(buttons, &QDialogButtonBox::accepted, dialog, [dialog, boxes, accepted] {
+        Bindings chosen;
+        for (const auto& [name, box] : boxes) chosen[name] = box->value();
+        dialog->accept();
+        accepted(chosen);
+    });
+    dialog->open();
 }
 
 QString sampleFile(const QString& name) {

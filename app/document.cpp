@@ -41,36 +41,74 @@ Result<Snapshot> Document::layOutBoth(AnalysisPtr analysis, const LayoutOptions&
     return snapshot;
 }
 
+Result<Entered> Document::enterGraph(const Snapshot& snapshot, std::size_t side, NodeId node, std::size_t which, const LayoutOptions& layout, const Job& job) {
+    const Projected& outer = snapshot.projected(side);
+    auto projected = enterNested(*snapshot.analysis, outer, node, which, job);
+    if (!projected) return tl::unexpected(projected.error());
+    Entered made;
+    const Node& holder = outer.graph->node(node);
+    made.node = holder.name;
+    made.which = which;
+    made.title = QStringLiteral("%1 (%2)").arg(QString::fromStdString(holder.name), QString::fromStdString(holder.op));
+    for (const NestedGraph& nested : nestedGraphs(*snapshot.analysis->model, holder)) made.siblings.push_back(QString::fromStdString(nested.name));
+    made.projected = std::move(*projected);
+    made.options = layout;
+    auto laidOut = layOut(made.projected, {}, nullptr, layout, job);
+    if (!laidOut) return tl::unexpected(laidOut.error());
+    made.layout = *laidOut;
+    return made;
+}
+
+// By name, as far in as the nodes are still there.
+void Document::enterAgain(Snapshot& snapshot, const std::array<std::vector<Entered>, 2>& before, const Job& job) {
+    for (std::size_t side = 0; side < 2; ++side) {
+        for (const Entered& level : before[side]) {
+            const NodeId node = snapshot.projected(side).graph->findNode(level.node);
+            if (!node) break;
+            auto entered = enterGraph(snapshot, side, node, level.which, level.options, job);
+            if (!entered) break;
+            snapshot.entered[side].push_back(std::move(*entered));
+        }
+    }
+}
+
 // Results of an older generation are dropped: the user has asked for something else since.
-void Document::run(std::function<Result<Snapshot>(const Job&)> work, const QString& file) {
+void Document::run(Work work, const QString& file, Change change) {
     const int generation = ++m_generation;
     m_busy = true;
     emit busyChanged(true);
     m_effects.request_stop();
-    m_worker = std::jthread([this, generation, file, work = std::move(work)](const std::stop_token& stop) {
+    m_worker = std::jthread([this, generation, file, change, work = std::move(work)](const std::stop_token& stop) {
         Job job{stop, {}};
         job.progress = [this](std::string_view stage, double part) {
             QMetaObject::invokeMethod(this, [this, name = QString::fromUtf8(stage.data(), qsizetype(stage.size())), part] { emit progress(name, part); });
         };
         auto result = std::make_shared<Result<Snapshot>>(work(job));
         if (stop.stop_requested()) return;
-        QMetaObject::invokeMethod(this, [this, generation, file, result] {
-            if (generation != m_generation) return;
-            m_busy = false;
-            emit busyChanged(false);
-            if (!*result) {
-                const Failure& failure = result->error();
-                emit failed(QString::fromStdString(failure.cause), QString::fromStdString(failure.node), QString::fromStdString(failure.advice));
-                return;
-            }
-            if (file != m_file) m_undo.clear();
-            m_file = file;
-            m_snapshot = std::move(**result);
-            m_options = m_snapshot.analysis->options;
-            emit changed();
-            measureEffects();
+        QMetaObject::invokeMethod(this, [this, generation, file, change, result] {
+            if (generation == m_generation) publish(std::move(*result), file, change);
         });
     });
+}
+
+void Document::publish(Result<Snapshot> result, const QString& file, Change change) {
+    m_busy = false;
+    emit busyChanged(false);
+    if (!result) {
+        const Failure& failure = result.error();
+        const QString what = QString::fromStdString(failure.cause), where = QString::fromStdString(failure.node), advice = QString::fromStdString(failure.advice);
+        if (change == Change::reloaded) emit reloadFailed(what, where, advice);
+        else emit failed(what, where, advice);
+        if (loaded()) measureEffects(); // they were stopped for this run
+        return;
+    }
+    if (file != m_file) m_undo.clear();
+    m_file = file;
+    m_snapshot = std::move(*result);
+    m_snapshot.change = change;
+    m_options = m_snapshot.analysis->options;
+    emit changed();
+    measureEffects();
 }
 
 void Document::open(const QString& file, const AnalysisOptions& options) {
@@ -80,18 +118,37 @@ void Document::open(const QString& file, const AnalysisOptions& options) {
         auto analysis = analyze(std::filesystem::path(path), options, job);
         if (!analysis) return tl::unexpected(analysis.error());
         return layOutBoth(*analysis, layout, job);
-    }, file);
+    }, file, Change::opened);
+}
+
+void Document::reload() {
+    if (!loaded()) return;
+    m_worker.request_stop();
+    run([path = m_file.toStdString(), options = m_options, layout = m_layout, entered = m_snapshot.entered](const Job& job) mutable -> Result<Snapshot> {
+        auto model = importModel(path, job, options.allowedFolders);
+        if (!model) return tl::unexpected(model.error());
+        std::set<std::string> known;
+        for (const SymbolicDim& dim : symbolicDims(*(*model)->graph)) known.insert(dim.name);
+        std::erase_if(options.bindings, [&](const auto& binding) { return !known.contains(binding.first); });
+        auto analysis = analyze(*model, options, job);
+        if (!analysis) return tl::unexpected(analysis.error());
+        auto snapshot = layOutBoth(*analysis, layout, job);
+        if (snapshot) enterAgain(*snapshot, entered, job);
+        return snapshot;
+    }, m_file, Change::reloaded);
 }
 
 // A toggle re-partitions one graph: quick enough for the window's thread, so that it shows in the next frame.
 void Document::applyOptions(const AnalysisOptions& options) {
     if (!loaded()) return;
     if (options.bindings != m_options.bindings) {
-        run([earlier = m_snapshot.analysis, options, layout = m_layout](const Job& job) -> Result<Snapshot> {
+        run([earlier = m_snapshot.analysis, options, layout = m_layout, entered = m_snapshot.entered](const Job& job) -> Result<Snapshot> {
             auto analysis = reanalyze(earlier, options, job);
             if (!analysis) return tl::unexpected(analysis.error());
-            return layOutBoth(*analysis, layout, job);
-        }, m_file);
+            auto snapshot = layOutBoth(*analysis, layout, job);
+            if (snapshot) enterAgain(*snapshot, entered, job);
+            return snapshot;
+        }, m_file, Change::laidOut);
         return;
     }
     m_effects.request_stop();
@@ -102,7 +159,7 @@ void Document::applyOptions(const AnalysisOptions& options) {
     }
     m_options = options;
     m_snapshot.analysis = *analysis;
-    m_snapshot.relaidOut = false;
+    m_snapshot.change = Change::options;
     emit changed();
     measureEffects();
 }
@@ -125,11 +182,77 @@ void Document::toggle(const QString& pattern, bool on) {
     m_undo.push(new OptionsCommand(*this, m_options, options, on ? tr("switch on %1").arg(pattern) : tr("switch off %1").arg(pattern)));
 }
 
-void Document::expand(const QString& block, bool all) {
+void Document::expand(std::size_t side, const QString& block) {
     if (!loaded()) return;
-    if (all) m_layout.expandAll = true;
-    else if (!m_layout.expanded.insert(block.toStdString()).second) m_layout.expanded.erase(block.toStdString());
-    run([analysis = m_snapshot.analysis, layout = m_layout](const Job& job) { return layOutBoth(analysis, layout, job); }, m_file);
+    const std::string key = block.toStdString();
+    const auto flip = [&](LayoutOptions& options) {
+        if (!options.expanded.insert(key).second) options.expanded.erase(key);
+    };
+    if (m_snapshot.entered[side].empty()) {
+        flip(m_layout);
+        run([before = m_snapshot, layout = m_layout](const Job& job) {
+            auto snapshot = layOutBoth(before.analysis, layout, job);
+            if (snapshot) snapshot->entered = before.entered;
+            return snapshot;
+        }, m_file, Change::laidOut);
+        return;
+    }
+    run([snapshot = m_snapshot, side, flip](const Job& job) mutable -> Result<Snapshot> {
+        Entered& level = snapshot.entered[side].back();
+        flip(level.options);
+        auto laidOut = layOut(level.projected, {}, nullptr, level.options, job);
+        if (!laidOut) return tl::unexpected(laidOut.error());
+        level.layout = *laidOut;
+        return snapshot;
+    }, m_file, Change::laidOut);
+}
+
+void Document::expandAll() {
+    if (!loaded()) return;
+    m_layout.expandAll = true;
+    run([before = m_snapshot, layout = m_layout](const Job& job) -> Result<Snapshot> {
+        auto snapshot = layOutBoth(before.analysis, layout, job);
+        if (!snapshot) return snapshot;
+        auto entered = before.entered;
+        for (auto& levels : entered)
+            for (Entered& level : levels) level.options.expandAll = true;
+        enterAgain(*snapshot, entered, job);
+        return snapshot;
+    }, m_file, Change::laidOut);
+}
+
+void Document::enter(std::size_t side, NodeId node, std::size_t which) {
+    if (!loaded() || nestedGraphs(*m_snapshot.analysis->model, m_snapshot.projected(side).graph->node(node)).size() <= which) return;
+    run([snapshot = m_snapshot, side, node, which](const Job& job) mutable -> Result<Snapshot> {
+        auto entered = enterGraph(snapshot, side, node, which, {}, job);
+        if (!entered) return tl::unexpected(entered.error());
+        snapshot.entered[side].push_back(std::move(*entered));
+        return snapshot;
+    }, m_file, Change::entered);
+}
+
+void Document::enterSibling(std::size_t side, std::size_t which) {
+    if (!loaded() || m_snapshot.entered[side].empty()) return;
+    run([snapshot = m_snapshot, side, which](const Job& job) mutable -> Result<Snapshot> {
+        const std::string holder = snapshot.entered[side].back().node;
+        snapshot.entered[side].pop_back();
+        auto entered = enterGraph(snapshot, side, snapshot.projected(side).graph->findNode(holder), which, {}, job);
+        if (!entered) return tl::unexpected(entered.error());
+        snapshot.entered[side].push_back(std::move(*entered));
+        return snapshot;
+    }, m_file, Change::entered);
+}
+
+void Document::leave(std::size_t side, std::size_t depth) {
+    if (!loaded() || m_snapshot.entered[side].size() <= depth) return;
+    m_snapshot.entered[side].resize(depth);
+    m_snapshot.change = Change::entered;
+    emit changed();
+}
+
+void Document::allowFolder(const QString& folder) {
+    m_options.allowedFolders.emplace_back(folder.toStdString());
+    reload();
 }
 
 void Document::cancel() {

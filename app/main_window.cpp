@@ -38,6 +38,10 @@ MainWindow::MainWindow(const QString& theme) {
     applyTheme(m_themeChoice == QLatin1String("dark") || (m_themeChoice.isEmpty() && palette().color(QPalette::Window).lightness() < 128));
     connect(&m_document, &Document::changed, this, &MainWindow::refresh);
     connect(&m_document, &Document::failed, this, &MainWindow::showError);
+    connect(&m_document, &Document::reloadFailed, this, [this](const QString& what, const QString& where, const QString& advice) {
+        showError(tr("the file has changed and can't be read now: %1").arg(what), where, advice + (advice.isEmpty() ? QString() : QStringLiteral("; ")) + tr("the picture shows it as it was, until the file changes again"));
+    });
+    connect(&m_watcher, &FileWatcher::fileChanged, this, &MainWindow::reloadWhenIdle);
     connect(&m_document, &Document::effectsReady, m_patternModel, &PatternModel::setEffects);
     connect(&m_document, &Document::progress, this, [this](const QString& stage, double part) { m_progress->setText(tr("%1 %2 %").arg(stage).arg(qRound(part * 100))); });
     connect(&m_document, &Document::busyChanged, this, [this](bool busy) {
@@ -46,78 +50,18 @@ MainWindow::MainWindow(const QString& theme) {
     });
 }
 
-const Projected& MainWindow::projected(int side) const {
-    const Analysis& analysis = *m_document.snapshot().analysis;
-    return side == 0 ? analysis.baseline : analysis.enhanced;
-}
+const Projected& MainWindow::projected(int side) const { return m_document.snapshot().projected(static_cast<std::size_t>(side)); }
 
-const Layout& MainWindow::layout(int side) const { return side == 0 ? *m_document.snapshot().baseline : *m_document.snapshot().enhanced; }
+const Layout& MainWindow::layout(int side) const { return m_document.snapshot().layout(static_cast<std::size_t>(side)); }
+
+bool MainWindow::inside(int side) const { return !m_document.snapshot().entered[static_cast<std::size_t>(side)].empty(); }
 
 void MainWindow::openFile(const QString& file) {
     m_errorBar->hide();
+    m_stamp = FileWatcher::stampOf(file);
     AnalysisOptions options = m_document.options();
     if (m_document.loaded() && m_document.file() != file) options.bindings.clear();
     m_document.open(file, options);
-}
-
-void MainWindow::refresh() {
-    const Snapshot& snapshot = m_document.snapshot();
-    m_stack->setCurrentIndex(1);
-    m_following = true;
-    for (int side = 0; side < 2; ++side) {
-        const Projected& shown = projected(side);
-        m_sides[side].canvas->setDrawing(draw(shown, layout(side), *snapshot.analysis), shown.graph->nodes().size(), snapshot.relaidOut);
-        const GraphMetrics& m = *shown.metrics;
-        m_sides[side].figures->setText(tr("%1 launches · %2 groups%3").arg(m.launches).arg(m.groups).arg(m.estimated ? tr(" · estimated") : QString()));
-    }
-    if (snapshot.relaidOut) {
-        // One scale for both: the side that needs more room decides.
-        const double scale = std::min(m_sides[0].canvas->scale(), m_sides[1].canvas->scale());
-        for (Side& side : m_sides) side.canvas->showBeginning(scale);
-    }
-    m_following = false;
-    m_patternModel->setAnalysis(snapshot.analysis);
-    m_metrics->setAnalysis(snapshot.analysis);
-    if (snapshot.relaidOut) {
-        refreshOutline();
-        m_inspector->showNothing(snapshot.analysis.get());
-        Settings().addRecent(m_document.file());
-        refreshRecent();
-        setWindowTitle(tr("%1 – Triptych").arg(QFileInfo(m_document.file()).fileName()));
-    }
-    refreshSettings();
-    const Analysis& a = *snapshot.analysis;
-    const auto& parallel = a.enhanced.partition->parallel;
-    m_statusText->setText(tr("%1 attention layers · %2 parallel groups · %3 near misses%4")
-                              .arg(a.attentions.found.size())
-                              .arg(parallel.size())
-                              .arg(a.enhanced.partition->nearMisses.size())
-                              .arg(a.warnings.empty() ? QString() : tr(" · %1 warnings").arg(a.warnings.size())));
-}
-
-void MainWindow::refreshOutline() {
-    const Snapshot& snapshot = m_document.snapshot();
-    m_outline->clear();
-    auto* root = new QTreeWidgetItem(m_outline, {QFileInfo(m_document.file()).fileName(), QString::number(snapshot.analysis->model->graph->nodes().size())});
-    for (std::size_t b = 0; b < snapshot.enhanced->blocks.size(); ++b) {
-        const Block& block = snapshot.enhanced->blocks[b];
-        auto* item = new QTreeWidgetItem(root, {QString::fromStdString(block.title), QString::number(block.nodes.size())});
-        item->setData(0, Qt::UserRole, int(b));
-        item->setToolTip(0, QString::fromStdString(block.title));
-    }
-    auto* attention = new QTreeWidgetItem(m_outline, {tr("Attention"), QString::number(snapshot.analysis->attentions.found.size())});
-    for (std::size_t i = 0; i < snapshot.analysis->attentions.found.size(); ++i) {
-        const AttentionSpec& spec = snapshot.analysis->attentions.found[i];
-        auto* item = new QTreeWidgetItem(attention, {QString::fromStdString(spec.scope.empty() ? spec.id : spec.scope), tr("%1 × %2").arg(spec.heads).arg(spec.headDim)});
-        item->setData(0, Qt::UserRole + 1, int(i));
-        item->setToolTip(0, QString::fromStdString(spec.form + ", " + std::string(toString(spec.projections))));
-    }
-    for (const Unrecognised& each : snapshot.analysis->attentions.unrecognised) {
-        auto* item = new QTreeWidgetItem(attention, {QString::fromStdString(each.at), tr("unrecognised")});
-        item->setToolTip(0, QString::fromStdString(each.reason));
-    }
-    root->setExpanded(true);
-    attention->setExpanded(snapshot.analysis->attentions.found.size() <= 12);
 }
 
 void MainWindow::selectNode(int side, int node) {
@@ -127,6 +71,8 @@ void MainWindow::selectNode(int side, int node) {
     m_sides[side].canvas->setSelected(node);
     m_sides[other].canvas->setSelected(-1);
     for (Side& each : m_sides) each.canvas->setGroup(-1);
+    m_selectedSide = node < 0 ? -1 : side;
+    m_selectedName = node < 0 ? std::string() : projected(side).graph->nodes()[static_cast<std::size_t>(node)].name;
     std::vector<std::size_t> lit;
     if (node >= 0) {
         // A spelled-out operator stands for all its nodes.
@@ -135,6 +81,7 @@ void MainWindow::selectNode(int side, int node) {
         if (const std::int32_t composite = classes.compositeOf[own[0]]; composite >= 0) own = classes.composites[static_cast<std::size_t>(composite)].nodes;
         std::set<NodeId> found;
         for (const NodeId each : own) {
+            if (inside(0) || inside(1)) break; // counterparts are known between whole graphs
             if (side == 0) found.insert(analysis.counterparts[each].begin(), analysis.counterparts[each].end());
             else
                 for (std::size_t i = 0; i < analysis.counterparts.size(); ++i)
@@ -165,7 +112,7 @@ void MainWindow::selectGroup(int side, int group) {
 }
 
 void MainWindow::lightPattern(const QString& id) {
-    if (!m_document.loaded()) return;
+    if (!m_document.loaded() || inside(1)) return;
     const Analysis& analysis = *m_document.snapshot().analysis;
     const PatternId pattern = analysis.library->find(id.toStdString());
     std::vector<std::size_t> lit;
@@ -186,26 +133,6 @@ bool MainWindow::selectNamed(const QString& name) {
         return true;
     }
     return false;
-}
-
-// The same block stays side by side: the point in the view is told by its block and the part of it, not by pixels.
-void MainWindow::syncViews(int from) {
-    if (m_following || !m_sync->isChecked() || !m_document.loaded()) return;
-    m_following = true;
-    const Layout &here = layout(from), &there = layout(1 - from);
-    Canvas &source = *m_sides[from].canvas, &target = *m_sides[1 - from].canvas;
-    const QPointF centre = source.centre();
-    double y = there.bounds.height * centre.y() / std::max(1.0, double(here.bounds.height));
-    for (const PlacedBlock& placed : here.placed) {
-        if (centre.y() < placed.box.y || centre.y() > placed.box.bottom()) continue;
-        const std::string& key = here.blocks[placed.block].key;
-        for (const PlacedBlock& match : there.placed)
-            if (there.blocks[match.block].key == key) y = match.box.y + (centre.y() - placed.box.y) / placed.box.height * match.box.height;
-        break;
-    }
-    const double x = there.bounds.width / 2 + (centre.x() - here.bounds.width / 2);
-    target.setView(source.scale(), {x, y});
-    m_following = false;
 }
 
 void MainWindow::search(const QString& text) {
@@ -242,8 +169,7 @@ void MainWindow::exportDrawing() {
 }
 
 void MainWindow::showError(const QString& what, const QString& where, const QString& advice) {
-    m_errorText->setText((where.isEmpty() ? QString() : where + QStringLiteral(": ")) + what + (advice.isEmpty() ? QString() : QStringLiteral(" — ") + advice));
-    m_errorBar->show();
+    m_errorBar->say((where.isEmpty() ? QString() : where + QStringLiteral(": ")) + what + (advice.isEmpty() ? QString() : QStringLiteral(" — ") + advice));
 }
 
 void MainWindow::applyTheme(bool dark) {
@@ -255,7 +181,7 @@ void MainWindow::applyTheme(bool dark) {
     m_inspector->setTheme(theme);
     m_patternDelegate->setTheme(theme);
     m_legend->update();
-    if (m_document.loaded()) m_inspector->showNothing(m_document.snapshot().analysis.get());
+    if (m_document.loaded()) selectAgain();
 }
 
 void MainWindow::changeEvent(QEvent* event) {

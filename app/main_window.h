@@ -1,11 +1,15 @@
 #pragma once
 
+#include "breadcrumbs.h"
 #include "canvas.h"
 #include "document.h"
+#include "file_watcher.h"
 #include "inspector.h"
+#include "message_bar.h"
 #include "metrics_panel.h"
 #include "pattern_delegate.h"
 #include "pattern_model.h"
+#include "view_anchor.h"
 
 #include <QMainWindow>
 
@@ -35,8 +39,17 @@ protected:
     void changeEvent(QEvent* event) override;
 
 private:
+    /// A graph that was left for one inside it: the view to come back to.
+    struct Outside {
+        double scale = 1;
+        QPointF centre;
+        std::string node; ///< that was entered
+    };
     struct Side {
         Canvas* canvas = nullptr;
+        Breadcrumbs* crumbs = nullptr;
+        LayoutPtr shown;            ///< what the canvas shows
+        std::vector<Outside> outside; ///< the graphs that hold the one shown
         QLabel *title = nullptr, *figures = nullptr;
     };
     void buildToolBar();
@@ -48,6 +61,15 @@ private:
     QWidget* pane(int side, const QString& title, const QString& subtitle);
     void applyTheme(bool dark);
     void refresh();
+    void refreshSide(int side);
+    void refreshBars();
+    void selectAgain();
+    void reload();
+    void reloadWhenIdle();
+    void escape();
+    void goBack(int side);
+    void changeSizes();
+    void askForFolder();
     void refreshOutline();
     void refreshSettings();
     void refreshRecent();
@@ -61,11 +83,15 @@ private:
     void showKeys();
     const Projected& projected(int side) const;
     const Layout& layout(int side) const;
+    bool inside(int side) const; ///< that side shows a nested graph
 
     Document m_document;
     Side m_sides[2];
-    QWidget *m_errorBar = nullptr, *m_legend = nullptr;
-    QLabel *m_errorText = nullptr, *m_statusText = nullptr, *m_progress = nullptr;
+    FileWatcher m_watcher;
+    FileWatcher::Stamp m_stamp; ///< of the file that is being read
+    MessageBar *m_errorBar = nullptr, *m_accessBar = nullptr, *m_sizesBar = nullptr;
+    QWidget* m_legend = nullptr;
+    QLabel *m_statusText = nullptr, *m_progress = nullptr;
     QPushButton* m_cancel = nullptr;
     QStackedWidget* m_stack = nullptr;
     QTreeWidget* m_outline = nullptr;
@@ -78,6 +104,8 @@ private:
     QComboBox *m_preset = nullptr, *m_precision = nullptr, *m_hardware = nullptr, *m_runtime = nullptr;
     QPushButton *m_sync = nullptr, *m_bind = nullptr;
     QMenu* m_recent = nullptr;
+    int m_selectedSide = -1;    ///< -1: nothing is selected
+    std::string m_selectedName;
     QString m_themeChoice; ///< "" follows the system
     bool m_dark = false, m_following = false, m_filling = false;
 };

@@ -27,17 +27,6 @@ namespace triptych {
 
 namespace {
 
-/// The bundled samples: file in the resources, title, what it shows.
-struct Sample {
-    const char *file, *title, *shows;
-};
-constexpr Sample samples[]{
-    {"vit_b_16.fn.onnx", QT_TRANSLATE_NOOP("MainWindow", "ViT-B/16, attention as a function"), QT_TRANSLATE_NOOP("MainWindow", "twelve opaque calls that a compiler can't look into")},
-    {"vit_b.separate.onnx", QT_TRANSLATE_NOOP("MainWindow", "ViT-B/16, spelled out"), QT_TRANSLATE_NOOP("MainWindow", "Q, K and V apart, a batch to bind")},
-    {"bert_base.onnx", QT_TRANSLATE_NOOP("MainWindow", "BERT-base"), QT_TRANSLATE_NOOP("MainWindow", "an exporter's shape arithmetic round the same structure")},
-    {"attention_block.onnx", QT_TRANSLATE_NOOP("MainWindow", "One encoder block"), QT_TRANSLATE_NOOP("MainWindow", "to learn the patterns on")},
-};
-
 QLabel* label(const QString& text, const char* name) {
     auto* made = new QLabel(text);
     made->setObjectName(QLatin1String(name));
@@ -80,7 +69,7 @@ void MainWindow::buildToolBar() {
     m_sync = button(tr("Sync"), tr("Both sides scroll and zoom together"), [] {});
     m_sync->setCheckable(true);
     m_sync->setChecked(true);
-    button(tr("Expand"), tr("Open every repeated block"), [this] { m_document.expand({}, true); });
+    button(tr("Expand"), tr("Open every repeated block"), [this] { m_document.expandAll(); });
     m_search = new QLineEdit;
     m_search->setObjectName("search");
     m_search->setPlaceholderText(tr("Search nodes, operators, modules…   /"));
@@ -91,9 +80,7 @@ void MainWindow::buildToolBar() {
     row->addWidget(m_search, 1);
     row->addStretch();
     m_bind = button(tr("sizes"), tr("Bind the symbolic dimensions of the inputs"), [this] {
-        if (!m_document.loaded()) return;
-        AnalysisOptions options = m_document.options();
-        if (editBindings(this, symbolicDims(*m_document.snapshot().analysis->model->graph), m_document.snapshot().analysis->bindings, options.bindings)) m_document.setOptions(options);
+        changeSizes();
     });
     const auto chooser = [&](const QString& name, const std::vector<std::string>& items, auto apply) {
         auto* made = new QComboBox;
@@ -131,19 +118,6 @@ void MainWindow::buildToolBar() {
     setMenuWidget(bar);
 }
 
-void MainWindow::refreshRecent() {
-    m_recent->clear();
-    m_recent->addAction(tr("Choose a file…"), this, [this] {
-        const QString file = QFileDialog::getOpenFileName(this, tr("Open a model"), {}, tr("ONNX models (*.onnx);;All files (*)"));
-        if (!file.isEmpty()) openFile(file);
-    });
-    m_recent->addSection(tr("Samples"));
-    for (const Sample& sample : samples) m_recent->addAction(tr(sample.title), this, [this, file = QString::fromLatin1(sample.file)] { openFile(sampleFile(file)); });
-    const QStringList files = Settings().recent();
-    if (!files.isEmpty()) m_recent->addSection(tr("Recent"));
-    for (const QString& file : files) m_recent->addAction(QFileInfo(file).fileName(), this, [this, file] { openFile(file); })->setToolTip(file);
-}
-
 QWidget* MainWindow::pane(int side, const QString& title, const QString& subtitle) {
     auto* pane = new QWidget;
     auto* column = new QVBoxLayout(pane);
@@ -163,6 +137,11 @@ QWidget* MainWindow::pane(int side, const QString& title, const QString& subtitl
     row->addWidget(below, 1);
     row->addWidget(m_sides[side].figures);
     column->addWidget(header);
+    auto* crumbs = m_sides[side].crumbs = new Breadcrumbs;
+    column->addWidget(crumbs);
+    const auto at = static_cast<std::size_t>(side);
+    connect(crumbs, &Breadcrumbs::leftTo, this, [this, at](std::size_t depth) { m_document.leave(at, depth); });
+    connect(crumbs, &Breadcrumbs::siblingChosen, this, [this, at](std::size_t which) { m_document.enterSibling(at, which); });
     auto* canvas = new Canvas;
     canvas->setObjectName(side == 0 ? "baselineCanvas" : "enhancedCanvas");
     canvas->setAccessibleName(title);
@@ -172,23 +151,18 @@ QWidget* MainWindow::pane(int side, const QString& title, const QString& subtitl
     connect(canvas, &Canvas::groupSelected, this, [this, side](int group) { selectGroup(side, group); });
     connect(canvas, &Canvas::viewChanged, this, [this, side] { syncViews(side); });
     connect(canvas, &Canvas::sideChangeRequested, this, [this, side] { m_sides[1 - side].canvas->setFocus(); });
-    connect(canvas, &Canvas::blockActivated, this, [this, side](int block) { m_document.expand(QString::fromStdString(layout(side).blocks[static_cast<std::size_t>(block)].key), false); });
+    connect(canvas, &Canvas::blockActivated, this, [this, side, at](int block) { m_document.expand(at, QString::fromStdString(layout(side).blocks[static_cast<std::size_t>(block)].key)); });
+    connect(canvas, &Canvas::nodeActivated, this, [this, at](int node) { m_document.enter(at, NodeId(static_cast<std::size_t>(node))); });
+    connect(canvas, &Canvas::backRequested, this, [this, side] { goBack(side); });
     return pane;
 }
 
 void MainWindow::buildPanes() {
-    m_errorBar = new QWidget;
-    m_errorBar->setObjectName("error");
-    auto* errorRow = new QHBoxLayout(m_errorBar);
-    errorRow->setContentsMargins(16, 6, 16, 6);
-    m_errorText = new QLabel;
-    m_errorText->setObjectName("errorText");
-    m_errorText->setWordWrap(true);
-    auto* close = new QPushButton(tr("Dismiss"));
-    connect(close, &QPushButton::clicked, m_errorBar, &QWidget::hide);
-    errorRow->addWidget(m_errorText, 1);
-    errorRow->addWidget(close);
-    m_errorBar->hide();
+    m_errorBar = new MessageBar("error", "errorText", {});
+    m_accessBar = new MessageBar("notice", "accessText", tr("Allow this folder…"));
+    m_sizesBar = new MessageBar("notice", "sizesText", tr("Change…"));
+    connect(m_accessBar, &MessageBar::acted, this, &MainWindow::askForFolder);
+    connect(m_sizesBar, &MessageBar::acted, this, &MainWindow::changeSizes);
 
     auto* panes = new QSplitter;
     panes->setHandleWidth(1);
@@ -203,41 +177,9 @@ void MainWindow::buildPanes() {
     auto* column = new QVBoxLayout(middle);
     column->setContentsMargins(0, 0, 0, 0);
     column->setSpacing(0);
-    column->addWidget(m_errorBar);
+    for (MessageBar* bar : {m_errorBar, m_accessBar, m_sizesBar}) column->addWidget(bar);
     column->addWidget(m_stack, 1);
     setCentralWidget(middle);
-}
-
-QWidget* MainWindow::emptyCard() {
-    auto* card = new QWidget;
-    card->setObjectName("card");
-    auto* column = new QVBoxLayout(card);
-    column->addStretch();
-    const auto centred = [&](QWidget* widget) { column->addWidget(widget, 0, Qt::AlignHCenter); };
-    centred(label(tr("What would fuse here, and what would it really save?"), "welcome"));
-    centred(label(tr("Drop an ONNX file here, open one with Ctrl+O, or begin with a sample"), "dim"));
-    column->addSpacing(14);
-    for (const Sample& sample : samples) {
-        auto* button = new QPushButton(tr(sample.title) + QStringLiteral("  —  ") + tr(sample.shows));
-        button->setObjectName("sample");
-        button->setProperty("file", QLatin1String(sample.file));
-        connect(button, &QPushButton::clicked, this, [this, file = QString::fromLatin1(sample.file)] { openFile(sampleFile(file)); });
-        centred(button);
-    }
-    for (const QString& file : Settings().recent().mid(0, 4)) {
-        auto* button = new QPushButton(QFileInfo(file).fileName() + QStringLiteral("  —  ") + QFileInfo(file).absolutePath());
-        button->setObjectName("sample");
-        connect(button, &QPushButton::clicked, this, [this, file] { openFile(file); });
-        centred(button);
-    }
-    column->addSpacing(10);
-    QLabel* lesson = label(tr("Lesson: select an attention on the left and see on the right what it is made of; then switch patterns and watch the metrics"), "dim");
-    lesson->setWordWrap(true);
-    lesson->setAlignment(Qt::AlignHCenter);
-    lesson->setFixedSize(460, 36);
-    centred(lesson);
-    column->addStretch();
-    return card;
 }
 
 void MainWindow::buildDocks() {
@@ -258,10 +200,12 @@ void MainWindow::buildDocks() {
     left->addWidget(m_outline, 1);
     connect(m_outline, &QTreeWidget::itemClicked, this, [this](QTreeWidgetItem* item) {
         if (const QVariant block = item->data(0, Qt::UserRole); block.isValid()) {
+            m_document.leave(1, 0);
             const Box& box = layout(1).placed[block.toUInt()].box;
             m_sides[1].canvas->setView(m_sides[1].canvas->scale(), {box.x + box.width / 2, box.y + box.height / 2});
             syncViews(1);
         } else if (const QVariant attention = item->data(0, Qt::UserRole + 1); attention.isValid()) {
+            for (const std::size_t each : {0U, 1U}) m_document.leave(each, 0);
             const Analysis& analysis = *m_document.snapshot().analysis;
             const DecomposedAttention& found = analysis.decomposition->attentions[attention.toUInt()];
             const NodeId node = found.scores ? found.scores : found.nodes.empty() ? NodeId() : found.nodes[0];
@@ -348,9 +292,9 @@ void MainWindow::buildShortcuts() {
     key(QKeySequence(QStringLiteral("Ctrl+Shift+Z")), [this] { m_document.undoStack()->redo(); });
     key(QKeySequence(QStringLiteral("/")), [this] { m_search->setFocus(); });
     key(QKeySequence(Qt::Key_F1), [this] { showKeys(); });
-    key(QKeySequence(Qt::Key_F5), [this] { if (m_document.loaded()) openFile(m_document.file()); });
-    key(QKeySequence(Qt::Key_Escape), [this] { m_errorBar->hide(); });
-    key(QKeySequence(QStringLiteral("E")), [this] { m_document.expand({}, true); });
+    key(QKeySequence(Qt::Key_F5), [this] { reload(); });
+    key(QKeySequence(Qt::Key_Escape), [this] { escape(); });
+    key(QKeySequence(QStringLiteral("E")), [this] { m_document.expandAll(); });
     key(QKeySequence(QStringLiteral("P")), [this] {
         const QModelIndex row = m_patterns->currentIndex();
         if (row.isValid()) m_document.toggle(row.data(PatternModel::PatternRole).toString(), row.siblingAtColumn(0).data(Qt::CheckStateRole).toInt() != Qt::Checked);
@@ -359,8 +303,8 @@ void MainWindow::buildShortcuts() {
 
 void MainWindow::showKeys() {
     QMessageBox::information(this, tr("Keys"),
-                             tr("Arrows: walk along edges\nTab: other side\n/: search\nF: fit\n+ and -: zoom, as the wheel\nE: expand all blocks; a double click opens one\nP: toggle the selected pattern\n"
-                                "Ctrl+Z, Ctrl+Shift+Z: undo, redo\nCtrl+O, Ctrl+E: open, export\nF5: reload\nEsc: dismiss the error"));
+                             tr("Arrows: walk along edges\nTab: other side\n/: search\nF: fit\n+ and -: zoom, as the wheel\nE: expand all blocks; a double click opens one\nEnter: into an If, Loop, Scan or function call; Esc or Backspace: back\nP: toggle the selected pattern\n"
+                                "Ctrl+Z, Ctrl+Shift+Z: undo, redo\nCtrl+O, Ctrl+E: open, export\nF5: reload\nEsc: dismiss the error, or go back"));
 }
 
 void MainWindow::refreshSettings() {

@@ -254,7 +254,7 @@ Result<AnalysisPtr> analyze(const std::filesystem::path& path, const AnalysisOpt
     if (!analysis) return tl::unexpected(analysis.error());
     {
         const Stopwatch watch((*analysis)->times.import);
-        auto model = importModel(path, job);
+        auto model = importModel(path, job, options.allowedFolders);
         if (!model) return tl::unexpected(model.error());
         (*analysis)->model = std::move(*model);
     }

@@ -18,6 +18,7 @@ struct AnalysisOptions {
     std::vector<std::string> enable, disable; ///< pattern ids, after the preset
     std::vector<std::string> patternFiles;
     bool forFile = false;                ///< the decomposed graph will be written or run: it must hold for all sizes
+    std::vector<std::filesystem::path> allowedFolders; ///< external data may lie there, besides the model's own folder
 };
 
 /// One of the four graphs, as the user sees it.

@@ -1,5 +1,7 @@
 #include "canvas.h"
 
+#include "minimap.h"
+
 #include <QHelpEvent>
 #include <QKeyEvent>
 #include <QMouseEvent>
@@ -8,6 +10,7 @@
 #include <QToolTip>
 #include <QWheelEvent>
 #include <cmath>
+#include <utility>
 
 namespace triptych {
 
@@ -19,16 +22,21 @@ bool isNode(const triptych::Shape& shape) { return shape.role == Role::node || s
 
 } // namespace
 
-Canvas::Canvas(QWidget* parent) : QAbstractScrollArea(parent), m_theme(&lightTheme()) {
+Canvas::Canvas(QWidget* parent) : QAbstractScrollArea(parent), m_theme(&lightTheme()), m_minimap(new Minimap(m_list, viewport())) {
     setFrameShape(QFrame::NoFrame);
     setFocusPolicy(Qt::StrongFocus);
     viewport()->setMouseTracking(true);
     viewport()->setAttribute(Qt::WA_OpaquePaintEvent);
     setAccessibleName(tr("Graph"));
+    connect(m_minimap, &Minimap::moved, this, [this](QPointF centre) {
+        setView(m_scale, centre);
+        emit viewChanged();
+    });
 }
 
 void Canvas::setTheme(const Theme& theme) {
     m_theme = &theme;
+    m_minimap->setTheme(theme);
     viewport()->update();
 }
 
@@ -41,6 +49,7 @@ void Canvas::setDrawing(DisplayList list, std::size_t nodeCount, bool fitting) {
         m_emphasis.nodes.resize(nodeCount);
         showBeginning();
     }
+    m_minimap->drawingChanged();
     updateBars();
     viewport()->update();
 }
@@ -154,7 +163,7 @@ void Canvas::mouseMoveEvent(QMouseEvent* event) {
 }
 
 void Canvas::mouseReleaseEvent(QMouseEvent* event) {
-    if (m_dragging || event->button() != Qt::LeftButton) return;
+    if (m_dragging || event->button() != Qt::LeftButton || std::exchange(m_activated, false)) return;
     const triptych::Shape* shape = shapeAt(event->pos());
     if (shape && isNode(*shape)) emit nodeSelected(shape->subject);
     else if (shape && (shape->role == Role::group || shape->role == Role::bracket || shape->role == Role::text)) emit groupSelected(shape->subject);
@@ -164,6 +173,9 @@ void Canvas::mouseReleaseEvent(QMouseEvent* event) {
 void Canvas::mouseDoubleClickEvent(QMouseEvent* event) {
     const triptych::Shape* shape = shapeAt(event->pos());
     if (shape && (shape->role == Role::collapsed || shape->role == Role::block)) emit blockActivated(shape->subject);
+    if (!shape || !isNode(*shape)) return;
+    m_activated = true;
+    emit nodeActivated(shape->subject);
 }
 
 void Canvas::walk(int key) {
@@ -199,6 +211,11 @@ void Canvas::keyPressEvent(QKeyEvent* event) {
     case Qt::Key_Equal: zoomAt(QPointF(viewport()->width(), viewport()->height()) / 2, 1.2); break;
     case Qt::Key_Minus: zoomAt(QPointF(viewport()->width(), viewport()->height()) / 2, 1 / 1.2); break;
     case Qt::Key_F: fit(); break;
+    case Qt::Key_Return:
+    case Qt::Key_Enter:
+        if (m_emphasis.selected >= 0) emit nodeActivated(m_emphasis.selected);
+        break;
+    case Qt::Key_Backspace: emit backRequested(); break;
     default: QAbstractScrollArea::keyPressEvent(event);
     }
 }
@@ -223,6 +240,7 @@ void Canvas::updateBars() {
     set(horizontalScrollBar(), m_list.bounds.x, m_list.bounds.width, m_origin.x(), viewport()->width());
     set(verticalScrollBar(), m_list.bounds.y, m_list.bounds.height, m_origin.y(), viewport()->height());
     m_settingBars = false;
+    m_minimap->showView({m_origin, QSizeF(viewport()->size()) / m_scale});
 }
 
 void Canvas::scrollContentsBy(int, int) {

@@ -7,6 +7,8 @@
 
 namespace triptych {
 
+class Minimap;
+
 class Canvas : public QAbstractScrollArea {
     Q_OBJECT
 public:
@@ -36,6 +38,8 @@ signals:
     void nodeSelected(int node);
     void groupSelected(int group);
     void blockActivated(int block);
+    void nodeActivated(int node); ///< double click, or Enter on the selected one
+    void backRequested();
     void viewChanged();
     void sideChangeRequested();
 
@@ -64,6 +68,8 @@ private:
     double m_scale = 1;
     QPointF m_origin; ///< drawing coordinates of the viewport's upper left corner
     QPoint m_pressed;
+    Minimap* m_minimap;
+    bool m_activated = false; ///< by the press whose release is still to come
     bool m_dragging = false, m_settingBars = false, m_painted = false;
 };
 

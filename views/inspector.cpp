@@ -1,5 +1,6 @@
 #include "inspector.h"
 
+#include "nested.h"
 #include "painter.h"
 #include "support/numbers.h"
 
@@ -96,7 +97,12 @@ void Inspector::showNode(const Analysis& analysis, const Projected& projected, N
     rows.emplace_back(tr("inputs"), shapes(node.inputs));
     rows.emplace_back(tr("outputs"), shapes(node.outputs));
     rows.emplace_back(tr("attributes"), text(describe(node.attributes)));
+    if (const ValueShape& made = projected.shapes->of(node.output()); node.output() && !made.known()) rows.emplace_back(tr("shape unknown"), text(projected.shapes->reasonUnknown(node.output())));
+    QString held;
+    for (const NestedGraph& nested : nestedGraphs(*analysis.model, node)) held += (held.isEmpty() ? "" : ", ") + tr("%1 (%2 nodes)").arg(text(nested.name)).arg(nested.graph->nodes().size());
+    if (!held.isEmpty()) rows.emplace_back(tr("holds"), tr("%1; Enter or a double click goes in").arg(held));
     for (const AttentionSpec& spec : analysis.attentions.found) {
+        if (!projected.metrics) break; // of whole graphs only
         const bool here = spec.opaque ? analysis.inlined->node(spec.opaque).name == node.name : !spec.core.empty() && spec.form.starts_with("function:") && analysis.model->function(node) && analysis.inlined->sources(spec.core[0])[0] == graph.sources(id)[0];
         if (!here) continue;
         rows.emplace_back(tr("is"), tr("%1 attention, %2 heads of %3, %4").arg(text(std::string(toString(spec.kind)))).arg(spec.heads).arg(spec.headDim).arg(text(spec.form)));
@@ -104,7 +110,7 @@ void Inspector::showNode(const Analysis& analysis, const Projected& projected, N
         rows.emplace_back(tr("became"), tr("%1 operators").arg(analysis.decomposition->attentions[static_cast<std::size_t>(&spec - analysis.attentions.found.data())].nodes.size()));
         for (const Evidence& each : spec.evidence) rows.emplace_back(text(each.role), text(each.node + " " + each.why));
     }
-    if (const GroupId group = projected.partition->groupOf[id]) {
+    if (const GroupId group = projected.partition->groupOf[id]; group && projected.metrics) {
         const Rows more = groupRows(analysis, projected, group);
         rows.insert(rows.end(), more.begin(), more.end());
     }

@@ -15,6 +15,7 @@ void addAnalysisOptions(CLI::App& command, AnalysisArguments& arguments) {
     command.add_option("--patterns", arguments.options.patternFiles, "a file with more patterns")->allow_extra_args(false);
     command.add_option("--enable", arguments.options.enable, "switch a pattern on")->allow_extra_args(false);
     command.add_option("--disable", arguments.options.disable, "switch a pattern off")->allow_extra_args(false);
+    command.add_option("--allow-folder", arguments.options.allowedFolders, "external data may lie in this folder too")->allow_extra_args(false);
     command.add_flag("--quiet", arguments.quiet, "no warnings");
     command.add_flag("--progress", arguments.progress, "say which stage runs");
 }

@@ -93,7 +93,7 @@ int printComparison(const VerifyArguments& arguments, const Comparison& comparis
 int runVerify(VerifyArguments& arguments) {
     if (const auto ready = complete(arguments); !ready) return complain(arguments.file, ready.error(), exitUsage);
     const Job job = jobFor(arguments);
-    const auto model = importModel(arguments.file, job);
+    const auto model = importModel(arguments.file, job, arguments.options.allowedFolders);
     if (!model) return complain(arguments.file, model.error(), exitUnreadable);
     std::optional<TestData> data;
     if (!arguments.data.empty()) {
@@ -109,7 +109,7 @@ int runVerify(VerifyArguments& arguments) {
     ModelPtr other = *model;
     GraphPtr graph = a.decomposition->graph;
     if (!arguments.against.empty()) {
-        const auto opened = importModel(arguments.against, job);
+        const auto opened = importModel(arguments.against, job, arguments.options.allowedFolders);
         if (!opened) return complain(arguments.against, opened.error(), exitUnreadable);
         const auto inlined = inlineFunctions(**opened, *(*opened)->graph, {}, job);
         if (!inlined) return complain(arguments.against, inlined.error(), exitUnreadable);

@@ -1,5 +1,6 @@
 #include "drawing/draw.h"
 
+#include "nested.h"
 #include "support/numbers.h"
 
 #include <algorithm>
@@ -32,6 +33,7 @@ public:
         : m_projected(projected), m_graph(*projected.graph), m_layout(layout), m_analysis(analysis), m_prefix(projected.key.substr(0, 1)) {
         for (const ParallelGroup& parallel : projected.partition->parallel)
             if (parallel.group) m_parallel[parallel.group] = &parallel;
+        if (!projected.metrics) return; // attention is known of whole graphs only, not of nested ones
         for (const AttentionSpec& spec : analysis.attentions.found) {
             if (spec.opaque) m_opaque[analysis.inlined->node(spec.opaque).name] = &spec;
             else if (spec.form.starts_with("function:") && !spec.core.empty()) m_calls[analysis.inlined->sources(spec.core[0])[0]] = &spec;
@@ -199,6 +201,16 @@ private:
         return call == m_calls.end() ? nullptr : call->second;
     }
 
+    /// "then_branch (3 nodes), else_branch (1 node)"; "" for a node without nested graphs.
+    std::string heldGraphs(const Node& node) const {
+        std::string all;
+        for (const NestedGraph& nested : nestedGraphs(*m_analysis.model, node)) {
+            const std::size_t count = nested.graph->nodes().size();
+            all += (all.empty() ? "" : ", ") + nested.name + " (" + std::to_string(count) + (count == 1 ? " node)" : " nodes)");
+        }
+        return all;
+    }
+
     void box(const PlacedNode& placed) {
         const Node& node = m_graph.node(placed.node);
         const bool isView = m_projected.classes->of[placed.node] == NodeClass::view;
@@ -208,6 +220,8 @@ private:
         std::string title = op + " " + node.name;
         if (out.known()) title += ": " + formatDims(out.dims);
         if (opaque) title += ", " + std::to_string(opaque->heads) + " heads of " + std::to_string(opaque->headDim) + ", opaque to fusion";
+        const std::string holds = heldGraphs(node);
+        if (!holds.empty()) title += ", holds " + holds;
         Shape& shape = add("-n" + std::to_string(placed.node.position()), title, opaque ? Role::opaque : isView ? Role::view : Role::node, placed.box, static_cast<std::int32_t>(placed.node.position()));
         shape.radius = isView ? placed.box.height / 2 : 6;
         const float centre = placed.box.x + placed.box.width / 2;
@@ -216,7 +230,7 @@ private:
             return;
         }
         const bool detailed = out.known();
-        shape.labels.push_back(label({centre, placed.box.y + (detailed ? 16.5F : 19.5F)}, op, 13, Font::words, Align::centre, true));
+        shape.labels.push_back(label({centre, placed.box.y + (detailed ? 16.5F : 19.5F)}, holds.empty() ? op : op + " ▸", 13, Font::words, Align::centre, true));
         if (detailed) shape.labels.push_back(label({centre, placed.box.y + 30}, formatDims(out.dims), 10.5F, Font::figures, Align::centre, false, true));
     }
 

@@ -12,7 +12,9 @@ namespace triptych {
 class Decoder {
 public:
     /// @param file  the whole model file, so that payloads become offsets; null for messages in memory
-    Decoder(std::shared_ptr<const MappedFile> file, const Job& job) : m_file(std::move(file)), m_job(job) {}
+    /// @param allowed  folders besides the model's that external data may lie in
+    Decoder(std::shared_ptr<const MappedFile> file, const Job& job, std::vector<std::filesystem::path> allowed = {})
+        : m_file(std::move(file)), m_job(job), m_allowed(std::move(allowed)) {}
 
     Result<TensorPtr> tensor(std::span<const std::byte> message);
     Result<Attribute> attribute(std::span<const std::byte> message, int depth);
@@ -24,6 +26,8 @@ public:
 
     void warn(std::string text);
     std::vector<std::string>& warnings() { return m_warnings; }
+    /// Where external data lies that was refused for leaving the model's folder.
+    const std::set<std::filesystem::path>& refusedFolders() const { return m_refused; }
     std::size_t externalTensors() const { return m_external; }
 
 private:
@@ -31,14 +35,17 @@ private:
     Result<Node> node(std::span<const std::byte> message, GraphBuilder& builder, int depth);
     Result<void> finishNode(Node& node, GraphBuilder& builder);
     void externalData(Tensor& tensor, const std::vector<std::pair<std::string, std::string>>& entries);
+    /// Why a file of external data is not to be had; "" where it is.
+    std::string whyAbsent(const std::filesystem::path& file, const std::string& tensor);
     DeclaredType type(std::span<const std::byte> message);
     tl::unexpected<Failure> damaged(std::string_view what) const;
 
     std::shared_ptr<const MappedFile> m_file;
     const Job& m_job;
     std::vector<std::string> m_warnings;
-    std::set<std::string> m_refused;
-    std::map<std::string, bool> m_external_known;
+    std::vector<std::filesystem::path> m_allowed;
+    std::set<std::filesystem::path> m_refused;
+    std::map<std::string, std::string> m_external_known; ///< whyAbsent() of each location
     std::size_t m_external = 0, m_decoded = 0;
 };
 

@@ -2,6 +2,7 @@
 
 #include "onnx_io/decode.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstring>
 
@@ -62,6 +63,24 @@ std::uint64_t number(const std::string& text) {
 
 } // namespace
 
+std::string Decoder::whyAbsent(const std::filesystem::path& file, const std::string& tensor) {
+    const auto folder = m_file->path().parent_path();
+    std::error_code error;
+    const auto whole = std::filesystem::weakly_canonical(std::filesystem::absolute(folder / file, error), error);
+    const auto within = [&](const std::filesystem::path& root) {
+        const auto relative = whole.lexically_relative(std::filesystem::weakly_canonical(root.empty() ? "." : root, error));
+        return !relative.empty() && *relative.begin() != "..";
+    };
+    const bool upward = file.empty() || file.is_absolute() || std::find(file.begin(), file.end(), "..") != file.end();
+    if ((upward || !within(folder)) && (file.empty() || std::none_of(m_allowed.begin(), m_allowed.end(), within))) {
+        const std::string why = upward ? "its path leaves the model's folder" : "it is a link that leaves the model's folder";
+        warn("external data '" + cleanText(file.string()) + "' of " + tensor + " is refused: " + why);
+        if (!file.empty()) m_refused.insert(whole.parent_path());
+        return why;
+    }
+    return std::filesystem::is_regular_file(whole, error) ? std::string() : "the file " + cleanText(file.string()) + " is not beside the model";
+}
+
 void Decoder::externalData(Tensor& tensor, const std::vector<std::pair<std::string, std::string>>& entries) {
     Payload& payload = tensor.payload;
     ++m_external;
@@ -75,26 +94,10 @@ void Decoder::externalData(Tensor& tensor, const std::vector<std::pair<std::stri
         }
     }
     if (!hasLength) payload.length = tensor.byteSize().value_or(0);
-    const auto refuse = [&](const std::string& why) {
-        payload.missing = why;
-        if (m_refused.insert(payload.file.string()).second)
-            warn("external data '" + cleanText(payload.file.string()) + "' of " + tensor.name + " is refused: " + why);
-    };
-    bool upward = payload.file.empty() || payload.file.is_absolute();
-    for (const auto& part : payload.file) upward = upward || part == "..";
-    if (upward) return refuse("its path leaves the model's folder");
     if (!m_file) return void(payload.missing = "the model was not read from a file");
-    const auto folder = m_file->path().parent_path();
-    const auto [known, fresh] = m_external_known.try_emplace(payload.file.string(), false);
-    std::error_code error;
-    if (fresh) {
-        const auto whole = std::filesystem::weakly_canonical(folder / payload.file, error);
-        const auto root = std::filesystem::weakly_canonical(folder.empty() ? "." : folder, error);
-        const auto relative = whole.lexically_relative(root);
-        if (relative.empty() || *relative.begin() == "..") return refuse("it is a link that leaves the model's folder");
-        known->second = std::filesystem::is_regular_file(whole, error);
-    }
-    if (!known->second) return void(payload.missing = "the file " + cleanText(payload.file.string()) + " is not beside the model");
+    const auto [known, fresh] = m_external_known.try_emplace(payload.file.string());
+    if (fresh) known->second = whyAbsent(payload.file, tensor.name);
+    if (!known->second.empty()) return void(payload.missing = known->second);
     payload.place = Payload::Place::external;
 }
 

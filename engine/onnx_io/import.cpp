@@ -76,14 +76,14 @@ const Function* Model::function(const Node& call) const {
     return nullptr;
 }
 
-Result<ModelPtr> importModel(const std::filesystem::path& path, const Job& job) {
+Result<ModelPtr> importModel(const std::filesystem::path& path, const Job& job, const std::vector<std::filesystem::path>& allowed) {
     auto file = MappedFile::open(path);
     if (!file) return tl::unexpected(file.error());
     const auto bytes = (*file)->bytes();
     auto model = std::make_shared<Model>();
     model->path = path;
     model->file = *file;
-    Decoder decoder(*file, job);
+    Decoder decoder(*file, job, allowed);
     std::span<const std::byte> graph;
     std::vector<std::span<const std::byte>> functions;
     bool hasGraph = false;
@@ -138,6 +138,7 @@ Result<ModelPtr> importModel(const std::filesystem::path& path, const Job& job) 
     if (model->graph->nodes().empty() && model->graph->outputs().empty() && model->irVersion == 0)
         return noModel(bytes, "not an ONNX model: its graph is empty");
     model->warnings = std::move(decoder.warnings());
+    model->refusedFolders.assign(decoder.refusedFolders().begin(), decoder.refusedFolders().end());
     warnAboutVersions(*model);
     warnAboutGraph(*model);
     job.report("import", 1);

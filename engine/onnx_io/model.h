@@ -35,14 +35,16 @@ struct Model {
     GraphPtr graph;
     std::vector<Function> functions; ///< in the file's order
     std::vector<std::string> warnings;
+    std::vector<std::filesystem::path> refusedFolders; ///< external data lies there and was refused: outside of the model's folder
 
     const Function* function(const Node& call) const; ///< null where the node calls none
 };
 using ModelPtr = std::shared_ptr<const Model>;
 
 /// Reads a model without touching its weights. Cost: linear in the bytes that are not weights.
+/// External data outside of the model's folder is refused unless it lies in one of the `allowed` folders.
 /// Fails (stage "open" or "import") on what is not a usable ONNX model, saying what it is where that can be told.
-Result<ModelPtr> importModel(const std::filesystem::path& path, const Job& job = {});
+Result<ModelPtr> importModel(const std::filesystem::path& path, const Job& job = {}, const std::vector<std::filesystem::path>& allowed = {});
 
 /// The file's graph with calls of model-local functions replaced by their bodies, recursively. Inner nodes are called
 /// CALL/INNER and have the call as their source. Calls for which `keep` is true stay.

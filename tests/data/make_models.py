@@ -1,0 +1,136 @@
+"""Writes the small ONNX files of this folder. Needs nothing but Python: messages are encoded by hand.
+
+control_flow.onnx  a Loop over a small block, an If with two branches inside it, a Scan, and a call of a model-local
+                   function that calls another and reads an attribute of the call
+outside.onnx       a MatMul whose weight lies in ../weights/weights.bin, outside of the model's folder
+"""
+import pathlib
+import struct
+
+FLOAT, INT64, BOOL = 1, 7, 9
+
+
+def varint(number):
+    number &= (1 << 64) - 1
+    out = b""
+    while number > 0x7F:
+        out += bytes([number & 0x7F | 0x80])
+        number >>= 7
+    return out + bytes([number])
+
+
+def field(number, value):
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    if isinstance(value, str):
+        value = value.encode()
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def tensor(name, kind, dims, raw):
+    return b"".join(field(1, dim) for dim in dims) + field(2, kind) + field(8, name) + field(9, raw)
+
+
+def floats(name, *dims):
+    count = 1
+    for dim in dims:
+        count *= dim
+    return tensor(name, FLOAT, dims, struct.pack(f"<{count}f", *[0.01 * (i % 7) for i in range(count)]))
+
+
+def info(name, kind, dims=None):
+    inner = field(1, kind)
+    if dims is not None:
+        inner += field(2, b"".join(field(1, field(2, d) if isinstance(d, str) else field(1, d)) for d in dims))
+    return field(1, name) + field(2, field(1, inner))
+
+
+def integer(name, value):
+    return field(1, name) + field(3, value) + field(20, 2)
+
+
+def integers(name, values):
+    return field(1, name) + b"".join(field(8, value) for value in values) + field(20, 7)
+
+
+def nested(name, body):
+    return field(1, name) + field(6, body) + field(20, 5)
+
+
+def reference(name, of):
+    return field(1, name) + field(21, of) + field(20, 2)
+
+
+def node(op, inputs, outputs, name, attributes=(), domain=""):
+    out = b"".join(field(1, i) for i in inputs) + b"".join(field(2, o) for o in outputs) + field(3, name) + field(4, op)
+    out += b"".join(field(5, a) for a in attributes)
+    return out + (field(7, domain) if domain else b"")
+
+
+def graph(name, nodes, inputs, outputs, initializers=()):
+    return (b"".join(field(1, n) for n in nodes) + field(2, name) + b"".join(field(5, i) for i in initializers)
+            + b"".join(field(11, i) for i in inputs) + b"".join(field(12, o) for o in outputs))
+
+
+def model(body, functions=()):
+    opsets = [field(8, field(1, "") + field(2, 17))]
+    if functions:
+        opsets.append(field(8, field(1, "local") + field(2, 1)))
+    return field(1, 8) + field(2, "triptych tests") + field(7, body) + b"".join(opsets) + b"".join(field(25, f) for f in functions)
+
+
+def function(name, inputs, outputs, parameters, nodes):
+    return (field(1, name) + b"".join(field(4, i) for i in inputs) + b"".join(field(5, o) for o in outputs)
+            + b"".join(field(6, p) for p in parameters) + b"".join(field(7, n) for n in nodes)
+            + field(9, field(1, "") + field(2, 17)) + field(9, field(1, "local") + field(2, 1)) + field(10, "local"))
+
+
+def control_flow():
+    then_branch = graph("then", [node("Relu", ["h"], ["t"], "then_relu")], [], [info("t", FLOAT)])
+    else_branch = graph("else", [node("Neg", ["h"], ["n"], "else_neg"), node("Tanh", ["n"], ["e"], "else_tanh")], [], [info("e", FLOAT)])
+    body = graph("body", [
+        node("MatMul", ["state", "w"], ["h0"], "body_matmul"),
+        node("Add", ["h0", "b"], ["h"], "body_add"),
+        node("ReduceMean", ["h"], ["mean"], "body_mean", [integer("keepdims", 0)]),
+        node("Greater", ["mean", "limit"], ["positive"], "body_greater"),
+        node("If", ["positive"], ["picked"], "choose", [nested("then_branch", then_branch), nested("else_branch", else_branch)]),
+        node("Add", ["picked", "x"], ["next"], "body_residual"),
+        node("Identity", ["keep_going"], ["still"], "body_condition"),
+    ], [info("step", INT64, []), info("keep_going", BOOL, []), info("state", FLOAT)], [info("still", BOOL, []), info("next", FLOAT)])
+    scan_body = graph("scan", [node("Add", ["sum", "row"], ["total"], "scan_add"), node("Identity", ["total"], ["copy"], "scan_copy")],
+                      [info("sum", FLOAT, [64]), info("row", FLOAT, [64])], [info("total", FLOAT, [64]), info("copy", FLOAT, [64])])
+    gate = function("Gate", ["g_in"], ["g_out"], [], [
+        node("Sigmoid", ["g_in"], ["g_s"], "gate_sigmoid"), node("Mul", ["g_in", "g_s"], ["g_out"], "gate_mul")])
+    block = function("Block", ["f_in", "f_w"], ["f_out"], ["axis"], [
+        node("MatMul", ["f_in", "f_w"], ["f_h"], "block_matmul"),
+        node("Gate", ["f_h"], ["f_g"], "block_gate", [], "local"),
+        node("Softmax", ["f_g"], ["f_out"], "block_softmax", [reference("axis", "axis")])])
+    main = graph("control_flow", [
+        node("Relu", ["x"], ["start"], "first"),
+        node("Loop", ["trips", "go", "start"], ["looped"], "loop", [nested("body", body)]),
+        node("Block", ["looped", "w"], ["blocked"], "block", [integer("axis", -1)], "local"),
+        node("Scan", ["zero", "blocked"], ["last", "sums"], "scan", [nested("body", scan_body), integer("num_scan_inputs", 1)]),
+        node("Tanh", ["sums"], ["y"], "final"),
+    ], [info("x", FLOAT, ["rows", 64])], [info("y", FLOAT, None), info("last", FLOAT, None)], [
+        tensor("trips", INT64, [], struct.pack("<q", 3)), tensor("go", BOOL, [], b"\1"), floats("limit"), floats("zero", 64), floats("b", 64),
+        field(1, 64) + field(1, 64) + field(2, FLOAT) + field(8, "w") + external("weights.bin"),
+    ])
+    return model(main, [gate, block])
+
+
+def external(location):
+    def entry(key, value):
+        return field(13, field(1, key) + field(2, value))
+
+    return entry("location", location) + entry("offset", "0") + entry("length", str(64 * 64 * 4)) + field(14, 1)
+
+
+def outside():
+    weight = field(1, 64) + field(1, 64) + field(2, FLOAT) + field(8, "w") + external("../weights/weights.bin")
+    return model(graph("outside", [node("MatMul", ["x", "w"], ["y"], "product")], [info("x", FLOAT, ["batch", 64])], [info("y", FLOAT)], [weight]))
+
+
+if __name__ == "__main__":
+    here = pathlib.Path(__file__).parent
+    (here / "control_flow.onnx").write_bytes(control_flow())
+    (here / "outside.onnx").write_bytes(outside())
