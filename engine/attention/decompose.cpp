@@ -5,7 +5,7 @@
 namespace triptych {
 
 Decomposer::Decomposer(const Model& model, const Graph& graph, const Shapes& shapes, const Attentions& attentions, Expansion expansion, const Shapes* varied, const Job& job)
-    : m_model(model), m_graph(graph), m_sizes(graph, shapes, varied), m_shapes(m_sizes.shapes()), m_attentions(attentions), m_expansion(expansion), m_job(job),
+    : m_model(model), m_graph(graph), m_sizes(graph, shapes, varied), m_boundSizes(graph, shapes, nullptr), m_active(&m_sizes), m_shapes(m_sizes.shapes()), m_attentions(attentions), m_expansion(expansion), m_job(job),
       m_candidate(graph.nodes().size(), false) {}
 
 Emitter Decomposer::emitter(const std::string& prefix, const std::string& scope, std::vector<SourceId> sources) {

@@ -51,7 +51,8 @@ private:
 
     const Model& m_model;
     const Graph& m_graph;
-    Sizes m_sizes;
+    Sizes m_sizes, m_boundSizes;
+    const Sizes* m_active; ///< those that take_apart.cpp works with
     const Shapes& m_shapes; ///< those that views are built by
     const Attentions& m_attentions;
     Expansion m_expansion;

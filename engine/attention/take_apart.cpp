@@ -25,14 +25,11 @@ std::optional<std::vector<Decomposer::Cut>> Decomposer::cutsOf(const std::array<
         for (std::size_t o = 0; o < 3; ++o)
             if (o != r && traces[o].linear && traces[o].linear == traces[r].linear) others.push_back(&traces[o]);
         if (others.empty()) continue;
-        const ValueShape& out = m_shapes.of(m_graph.node(traces[r].linear).output());
+        const ValueShape& out = m_active->shapes().of(m_graph.node(traces[r].linear).output());
         const std::int64_t columns = out.known() && !out.dims.empty() ? out.dims.back() : 0;
         const RoleStage* stage = ownStage(traces[r], others, columns);
         auto range = stage ? columnRange(stage->view, columns) : std::nullopt;
-        if (!range || !m_shapes.of(stage->value).known()) {
-            m_result.warnings.push_back(describe(m_graph, traces[r].linear) + ": its packed projection can't be taken apart: the cut isn't plain");
-            return std::nullopt;
-        }
+        if (!range || !m_active->shapes().of(stage->value).known()) return std::nullopt;
         cuts.push_back({stage, std::move(*range), r});
     }
     return cuts;
@@ -57,7 +54,7 @@ std::optional<std::vector<ValueId>> Decomposer::splitInstead(const std::vector<C
         lengths.push_back(cuts[at].range.width);
         end += cuts[at].range.width;
     }
-    if (end != m_shapes.of(product.output()).dims.back()) return std::nullopt;
+    if (end != m_active->shapes().of(product.output()).dims.back()) return std::nullopt;
     Emitter emit = emitter(product.name, product.scope, sourcesOf({trace.linear, cuts[0].stage->selector}));
     const auto parts = emit.split("qkv", trace.bias ? m_graph.node(trace.bias).output() : product.output(), lengths);
     named.nodes.insert(named.nodes.end(), emit.names().begin(), emit.names().end());
@@ -68,10 +65,10 @@ std::optional<std::vector<ValueId>> Decomposer::splitInstead(const std::vector<C
 
 /// Hands on what the cut handed on, from the role's own columns.
 void Decomposer::replaceCut(const Cut& cut, const RoleTrace& trace, Emitter& emit, ValueId own, NamedAttention& named) {
-    const ValueShape& out = m_shapes.of(m_graph.node(trace.linear).output());
+    const ValueShape& out = m_active->shapes().of(m_graph.node(trace.linear).output());
     Dims ownDims = out.dims;
     ownDims.back() = cut.range.width;
-    if (!viewOfOwn(emit, m_sizes, std::string(roleNames[cut.role]) + "_proj", own, ownDims, cut.stage->view, m_shapes.of(cut.stage->value).dims)) {
+    if (!viewOfOwn(emit, *m_active, std::string(roleNames[cut.role]) + "_proj", own, ownDims, cut.stage->view, m_active->shapes().of(cut.stage->value).dims)) {
         m_result.warnings.push_back(describe(m_graph, trace.linear) + ": a size behind its packed projection can't be told for other bindings, so it stays packed");
         return;
     }
@@ -92,11 +89,26 @@ void Decomposer::replaceCut(const Cut& cut, const RoleTrace& trace, Emitter& emi
 void Decomposer::takeApart(const AttentionSpec& spec, NamedAttention& named, const std::array<ValueId, 3>& operands) {
     if (spec.projections != ProjectionForm::packed && spec.projections != ProjectionForm::packedInterleaved) return;
     if (!operands[0] || !operands[1] || !operands[2]) return;
-    const std::array<RoleTrace, 3> traces{traceRole(m_graph, m_shapes, operands[0]), traceRole(m_graph, m_shapes, operands[1]), traceRole(m_graph, m_shapes, operands[2])};
-    const std::array names{&named.q, &named.k, &named.v};
+    const auto traced = [&] {
+        return std::array<RoleTrace, 3>{traceRole(m_graph, m_active->shapes(), operands[0]), traceRole(m_graph, m_active->shapes(), operands[1]), traceRole(m_graph, m_active->shapes(), operands[2])};
+    };
     named.wasPacked = true;
-    const auto cuts = cutsOf(traces);
-    if (!cuts || cuts->empty()) return;
+    m_active = &m_sizes;
+    std::array<RoleTrace, 3> traces = traced();
+    auto cuts = cutsOf(traces);
+    if (!cuts && m_sizes.forFile()) {
+        // The file itself fixes sizes that it declares as free: then it holds for the bound ones only, and so may we.
+        m_active = &m_boundSizes;
+        traces = traced();
+        cuts = cutsOf(traces);
+    }
+    const std::array names{&named.q, &named.k, &named.v};
+    if (!cuts) {
+        const NodeId linear = traces[1].linear ? traces[1].linear : spec.scores;
+        m_result.warnings.push_back((linear ? describe(m_graph, linear) : spec.id) + ": its packed projection can't be taken apart: the cut isn't plain");
+        return;
+    }
+    if (cuts->empty()) return;
     if (m_sizes.forFile() && weightIsAbsent(traces[cuts->front().role])) {
         const RoleTrace& first = traces[cuts->front().role];
         const auto own = splitInstead(*cuts, traces, named);
