@@ -50,11 +50,14 @@ std::optional<NamedAttention> Decomposer::canonicalCall(const AttentionSpec& spe
     if (core->masks.size() > 1 || !core->selecting.empty()) return std::nullopt;
     const std::array<RoleTrace, 3> traces{traceRole(m_graph, m_shapes, core->q), traceRole(m_graph, m_shapes, core->k), traceRole(m_graph, m_shapes, core->v)};
     for (const RoleTrace& trace : traces)
-        if (m_shapes.of(m_graph.node(trace.linear).output()).dims.size() != 3 || !m_graph.node(trace.linear).is("MatMul")) return std::nullopt;
+        if (!trace.linear || m_shapes.of(m_graph.node(trace.linear).output()).dims.size() != 3 || !m_graph.node(trace.linear).is("MatMul")) return std::nullopt;
+    // A damaged body has shapes that no attention has.
+    const Dims& out = m_shapes.of(spec.projectionOut->output).dims;
+    if (out.empty() || m_shapes.of(m_graph.node(spec.scores).output()).dims.size() < 2 || m_shapes.of(m_graph.node(traces[0].linear).input(0)).dims.size() < 2) return std::nullopt;
     // The output that comes out of the output projection.
     ValueId result;
     for (const ValueId value : outputs)
-        if (m_shapes.of(value).ranked && m_shapes.of(value).dims.size() == 3 && m_shapes.of(value).dims.back() == m_shapes.of(spec.projectionOut->output).dims.back()) result = value;
+        if (m_shapes.of(value).ranked && m_shapes.of(value).dims.size() == 3 && m_shapes.of(value).dims.back() == out.back()) result = value;
     if (!result) return std::nullopt;
 
     const NodeId callNode = fileNode(call);

@@ -220,7 +220,8 @@ private:
             shape.dims = dims;
             return;
         }
-        if (shape.dims.size() != dims.size()) return contradiction(node, value, shape.dims, dims);
+        // Another number of axes is wrong whatever sizes are bound.
+        if (shape.dims.size() != dims.size()) return contradiction(node, value, shape.dims, dims, true);
         bool differs = false;
         for (std::size_t i = 0; i < dims.size(); ++i) {
             if (shape.dims[i] < 0) shape.dims[i] = dims[i];
@@ -229,10 +230,10 @@ private:
         if (differs) contradiction(node, value, shape.dims, dims);
     }
 
-    void contradiction(const Node& node, const Value& value, const Dims& ours, const Dims& theirs) {
+    void contradiction(const Node& node, const Value& value, const Dims& ours, const Dims& theirs, bool always = false) {
         // A file traced at one size declares that size everywhere: once inputs are bound to others, the declarations are void.
         constexpr std::size_t most = 10;
-        if (!m_result->m_bindings.empty() || m_result->m_warnings.size() >= most) return;
+        if ((!always && !m_result->m_bindings.empty()) || m_result->m_warnings.size() >= most) return;
         const auto text = [](const Dims& dims) {
             std::string all;
             for (const Dim dim : dims) all += (all.empty() ? "" : "x") + (dim < 0 ? std::string("?") : std::to_string(dim));
