@@ -3,6 +3,7 @@
 #include "onnx_io/decode.h"
 
 #include <algorithm>
+#include <algorithm>
 #include <charconv>
 #include <cstring>
 
@@ -21,7 +22,8 @@ enum TensorField : std::uint32_t {
 void append(std::vector<std::byte>& bytes, std::uint64_t number, std::size_t size) {
     const std::size_t at = bytes.size();
     bytes.resize(at + size);
-    if (size > 0) std::memcpy(bytes.data() + at, &number, size); // a type without a width
+    // A type may have no width, or more than a number of this field has.
+    if (size > 0) std::memcpy(bytes.data() + at, &number, std::min(size, sizeof number));
 }
 
 /// Numbers of a repeated field, packed or one by one, each cut to `size` bytes.

@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <algorithm>
 #include <fcntl.h>
 #include <string>
 #include <sys/mman.h>
@@ -59,6 +60,13 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::filesystem
     if (!S_ISREG(status.st_mode)) return fail("open", "this is not a regular file", "name an .onnx file");
     if (status.st_size == 0) return fail("open", "the file is empty", "export the model again");
     const auto size = static_cast<std::size_t>(status.st_size);
+    if (size <= copiedBytes) {
+        std::vector<std::byte> copy(size);
+        std::size_t at = 0;
+        for (ssize_t got = 1; at < size && got > 0; at += static_cast<std::size_t>(std::max<ssize_t>(got, 0))) got = ::read(file.number(), copy.data() + at, size - at);
+        copy.resize(at); // shorter where somebody truncates it meanwhile
+        return std::shared_ptr<const MappedFile>(new MappedFile(path, std::move(copy)));
+    }
     void* memory = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.number(), 0);
     if (memory == MAP_FAILED) return fail("open", std::string("cannot map the file: ") + std::strerror(errno));
     return std::shared_ptr<const MappedFile>(
@@ -66,9 +74,13 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::filesystem
 }
 
 MappedFile::MappedFile(std::filesystem::path path, std::span<const std::byte> bytes)
-    : m_path(std::move(path)), m_bytes(bytes) {}
+    : m_path(std::move(path)), m_bytes(bytes), m_mapped(true) {}
 
-MappedFile::~MappedFile() { ::munmap(const_cast<std::byte*>(m_bytes.data()), m_bytes.size()); }
+MappedFile::MappedFile(std::filesystem::path path, std::vector<std::byte> copy) : m_path(std::move(path)), m_copy(std::move(copy)), m_bytes(m_copy) {}
+
+MappedFile::~MappedFile() {
+    if (m_mapped) ::munmap(const_cast<std::byte*>(m_bytes.data()), m_bytes.size());
+}
 
 Result<void> writeFile(const std::filesystem::path& path, const std::function<bool(const FileSink&)>& content) {
     struct stat status {};

@@ -9,10 +9,12 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <vector>
 
 namespace triptych {
 
-/// A file mapped read-only. Its pages cost nothing until they are touched.
+/// A file read-only: copied where it is small, so that whoever rewrites it meanwhile can't hurt, else mapped, whose pages
+/// cost nothing until they are touched.
 class MappedFile {
 public:
     /// Fails, with advice, on what is missing, unreadable, empty or not a regular file.
@@ -23,10 +25,15 @@ public:
     std::span<const std::byte> bytes() const { return m_bytes; }
     const std::filesystem::path& path() const { return m_path; }
 
+    static constexpr std::size_t copiedBytes = std::size_t(8) << 20;
+
 private:
     MappedFile(std::filesystem::path path, std::span<const std::byte> bytes);
+    MappedFile(std::filesystem::path path, std::vector<std::byte> copy);
     std::filesystem::path m_path;
+    std::vector<std::byte> m_copy;
     std::span<const std::byte> m_bytes;
+    bool m_mapped = false;
 };
 
 /// Receives the content of a file piece by piece; false once the disk is full.
