@@ -34,7 +34,7 @@ public:
             for (auto* values : {&node.inputs, &node.outputs, &node.captured})
                 for (ValueId& value : *values) value = here(value);
             if (function) node.attributes = resolved(node.attributes, *function);
-            m_builder.addNode(std::move(node), {sources.begin(), sources.end()});
+            m_builder.addNode(std::move(node), sources);
         }
         return m_builder.finish("nested graph");
     }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <future>
 #include <unordered_map>
 
 namespace triptych {
@@ -20,6 +21,15 @@ private:
     double& m_figure;
     std::chrono::steady_clock::time_point m_begin;
 };
+
+/// Runs both at once; the failure of the first counts first.
+template <class First, class Second>
+Result<void> atOnce(const First& first, const Second& second) {
+    std::future<Result<void>> other = std::async(std::launch::async, second);
+    Result<void> done = first();
+    Result<void> also = other.get();
+    return done ? also : done;
+}
 
 bool isSeed(const AnalysisOptions& options) { return options.preset == "seed"; }
 
@@ -100,25 +110,34 @@ std::map<NodeId, GroupMetrics> expansionCosts(const Analysis& analysis) {
     return costs;
 }
 
+/// What one graph is divided and measured with. Nothing else of an analysis is read or written, so graphs can take their turn at once.
+struct Projection {
+    const PatternSet& enabled;
+    const Decomposition* decomposition = nullptr;
+    bool viewsStayApart = false;
+    std::map<NodeId, GroupMetrics> costs = {}; ///< of opaque nodes
+};
+
 /// Partitions and measures one graph.
-Result<void> project(Analysis& analysis, Projected& projected, const PatternSet& enabled, const Decomposition* decomposition, bool viewsStayApart, const Job& job) {
+Result<StageTimes> project(const Analysis& analysis, Projected& projected, const Projection& with, const Job& job) {
+    StageTimes times;
     {
-        const Stopwatch watch(analysis.times.fusion);
-        auto partition = fuse({*projected.graph, *projected.shapes, *projected.classes, decomposition, viewsStayApart}, *analysis.library, enabled, job);
+        const Stopwatch watch(times.fusion);
+        auto partition = fuse({*projected.graph, *projected.shapes, *projected.classes, with.decomposition, with.viewsStayApart}, *analysis.library, with.enabled, job);
         if (!partition) return tl::unexpected(partition.error());
         projected.partition = std::make_shared<const Partition>(std::move(*partition));
     }
-    const Stopwatch watch(analysis.times.cost);
-    projected.metrics = std::make_shared<const GraphMetrics>(
-        measure({*projected.graph, *projected.shapes, *projected.classes, *projected.partition, *analysis.library, analysis.hardware, analysis.runtime,
-                 analysis.options.precision, attentionNodes(decomposition), isSeed(analysis.options),
-                 &projected == &analysis.baseline ? expansionCosts(analysis) : std::map<NodeId, GroupMetrics>()}));
+    {
+        const Stopwatch watch(times.cost);
+        projected.metrics = std::make_shared<const GraphMetrics>(
+            measure({*projected.graph, *projected.shapes, *projected.classes, *projected.partition, *analysis.library, analysis.hardware, analysis.runtime,
+                     analysis.options.precision, attentionNodes(with.decomposition), isSeed(analysis.options), with.costs}));
+    }
     if (job.stopped()) return fail("measure", "stopped");
-    return {};
+    return times;
 }
 
-Result<void> shapeAndClassify(Analysis& analysis, Projected& projected, const Job& job) {
-    const Stopwatch watch(analysis.times.shapes);
+Result<void> shapeAndClassify(const Analysis& analysis, Projected& projected, const Job& job) {
     auto shapes = inferShapes(*analysis.model, *projected.graph, analysis.bindings, job);
     if (!shapes) return tl::unexpected(shapes.error());
     projected.shapes = *shapes;
@@ -171,13 +190,15 @@ Result<void> findAndDecompose(Analysis& analysis, const Job& job) {
         if (!shapes) return tl::unexpected(shapes.error());
         varied = *shapes;
     }
-    for (const auto& [target, expansion] : {std::pair(&analysis.unfusedForm, Expansion::asDocumented), std::pair(&analysis.decomposition, Expansion::canonical)}) {
-        if (job.stopped()) return fail("attention", "stopped");
-        auto made = decompose(model, *analysis.inlined, *analysis.inlinedShapes, analysis.attentions, expansion, expansion == Expansion::canonical ? varied.get() : nullptr, job);
+    if (job.stopped()) return fail("attention", "stopped");
+    const auto writeOut = [&](Expansion expansion, const Shapes* more, std::shared_ptr<const Decomposition>& target) -> Result<void> {
+        auto made = decompose(model, *analysis.inlined, *analysis.inlinedShapes, analysis.attentions, expansion, more, job);
         if (!made) return tl::unexpected(made.error());
-        *target = std::make_shared<const Decomposition>(std::move(*made));
-    }
-    return {};
+        target = std::make_shared<const Decomposition>(std::move(*made));
+        return {};
+    };
+    return atOnce([&] { return writeOut(Expansion::asDocumented, nullptr, analysis.unfusedForm); },
+                  [&] { return writeOut(Expansion::canonical, varied.get(), analysis.decomposition); });
 }
 
 /// The baseline's graph: calls that are one attention stay calls, all others are inlined.
@@ -200,10 +221,36 @@ Result<void> projectAll(Analysis& analysis, const Job& job) {
     if (!standard) return tl::unexpected(standard.error());
     const bool apart = isSeed(analysis.options);
     job.report("fusion", 0);
-    if (auto done = project(analysis, analysis.unfused, {}, analysis.unfusedForm.get(), false, job); !done) return done;
-    if (auto done = project(analysis, analysis.baseline, *standard, nullptr, false, job); !done) return done;
-    if (auto done = project(analysis, analysis.decomposed, *standard, analysis.decomposition.get(), apart, job); !done) return done;
-    return project(analysis, analysis.enhanced, analysis.enabled, analysis.decomposition.get(), apart, job);
+    StageTimes ofPlain, ofDecomposed;
+    // The baseline's opaque operators cost what the unfused graph says, so these two follow each other.
+    const auto plain = [&]() -> Result<void> {
+        const PatternSet none;
+        auto done = project(analysis, analysis.unfused, {none, analysis.unfusedForm.get()}, job);
+        if (!done) return tl::unexpected(done.error());
+        ofPlain.add(*done);
+        done = project(analysis, analysis.baseline, {*standard, nullptr, false, expansionCosts(analysis)}, job);
+        if (!done) return tl::unexpected(done.error());
+        ofPlain.add(*done);
+        return {};
+    };
+    const auto decomposed = [&]() -> Result<void> {
+        auto done = project(analysis, analysis.decomposed, {*standard, analysis.decomposition.get(), apart}, job);
+        if (!done) return tl::unexpected(done.error());
+        ofDecomposed.add(*done);
+        if (analysis.enabled == *standard) {
+            analysis.enhanced.partition = analysis.decomposed.partition;
+            analysis.enhanced.metrics = analysis.decomposed.metrics;
+            return {};
+        }
+        done = project(analysis, analysis.enhanced, {analysis.enabled, analysis.decomposition.get(), apart}, job);
+        if (!done) return tl::unexpected(done.error());
+        ofDecomposed.add(*done);
+        return {};
+    };
+    if (auto done = atOnce(plain, decomposed); !done) return done;
+    analysis.times.add(ofPlain);
+    analysis.times.add(ofDecomposed);
+    return {};
 }
 
 Result<AnalysisPtr> finish(std::shared_ptr<Analysis> analysis, const Job& job) {
@@ -228,8 +275,14 @@ Result<AnalysisPtr> run(std::shared_ptr<Analysis> analysis, const Job& job) {
     analysis->baseline.graph = *baseline;
     analysis->decomposed.key = "decomposed";
     analysis->decomposed.graph = analysis->decomposition->graph;
-    for (Projected* each : {&analysis->unfused, &analysis->baseline, &analysis->decomposed})
-        if (auto done = shapeAndClassify(*analysis, *each, job); !done) return tl::unexpected(done.error());
+    {
+        const Stopwatch watch(analysis->times.shapes);
+        const auto others = [&]() -> Result<void> {
+            if (auto done = shapeAndClassify(*analysis, analysis->baseline, job); !done) return done;
+            return shapeAndClassify(*analysis, analysis->decomposed, job);
+        };
+        if (auto done = atOnce([&] { return shapeAndClassify(*analysis, analysis->unfused, job); }, others); !done) return tl::unexpected(done.error());
+    }
     analysis->enhanced = analysis->decomposed;
     analysis->enhanced.key = "enhanced";
     analysis->counterparts = counterpartsOf(*analysis->baseline.graph, *analysis->enhanced.graph);
@@ -241,6 +294,15 @@ Result<AnalysisPtr> run(std::shared_ptr<Analysis> analysis, const Job& job) {
 }
 
 } // namespace
+
+void StageTimes::add(const StageTimes& more) {
+    read += more.read;
+    import += more.import;
+    shapes += more.shapes;
+    attention += more.attention;
+    fusion += more.fusion;
+    cost += more.cost;
+}
 
 Result<AnalysisPtr> analyze(ModelPtr model, const AnalysisOptions& options, const Job& job) {
     auto analysis = resolve(options);
@@ -276,7 +338,9 @@ Result<AnalysisPtr> reanalyze(const AnalysisPtr& earlier, const AnalysisOptions&
     const bool onlyPatterns = before.hardware == options.hardware && before.runtime == options.runtime && before.precision == options.precision &&
                               before.patternFiles == options.patternFiles && isSeed(before) == isSeed(options);
     if (!onlyPatterns) return finish(std::move(analysis), job);
-    if (auto done = project(*analysis, analysis->enhanced, analysis->enabled, analysis->decomposition.get(), isSeed(options), job); !done) return tl::unexpected(done.error());
+    const auto done = project(*analysis, analysis->enhanced, {analysis->enabled, analysis->decomposition.get(), isSeed(options)}, job);
+    if (!done) return tl::unexpected(done.error());
+    analysis->times.add(*done);
     analysis->marginals.assign(analysis->library->patterns.size(), {});
     return AnalysisPtr(std::move(analysis));
 }
@@ -288,11 +352,11 @@ std::vector<Marginal> marginalEffects(const Analysis& analysis, const Job& job) 
         if (job.stopped()) break;
         // A pattern that contributed nowhere changes nothing.
         if (analysis.enhanced.partition->matches[id.position()] == 0) continue;
-        Analysis trial = analysis;
+        Projected trial = analysis.enhanced;
         PatternSet others = analysis.enabled;
         others.erase(id);
-        if (!project(trial, trial.enhanced, others, trial.decomposition.get(), isSeed(trial.options), job)) continue;
-        const GraphMetrics& without = *trial.enhanced.metrics;
+        if (!project(analysis, trial, {others, analysis.decomposition.get(), isSeed(analysis.options)}, job)) continue;
+        const GraphMetrics& without = *trial.metrics;
         effects[id.position()] = {without.launches - with.launches, without.bytes - with.bytes, without.timeUs - with.timeUs};
     }
     return effects;

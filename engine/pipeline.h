@@ -37,9 +37,10 @@ struct Marginal {
     double timeUs = 0;
 };
 
-/// Milliseconds each stage took.
+/// Milliseconds each stage took; of graphs that are fused and measured at once, the sum.
 struct StageTimes {
     double read = 0, import = 0, shapes = 0, attention = 0, fusion = 0, cost = 0;
+    void add(const StageTimes& more);
 };
 
 /// Everything that is known of a model under given options. Shared, never edited.

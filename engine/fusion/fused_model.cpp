@@ -240,7 +240,7 @@ private:
         call.scope = m_graph.node(nodes[0]).scope;
         call.inputs = std::move(inputs);
         call.outputs = std::move(outputs);
-        m_outer.addNode(std::move(call), std::move(sources));
+        m_outer.addNode(std::move(call), sources);
         m_result.functions.push_back({std::string(fusedDomain), name, {}, {}, m_opsets, *finished});
         return {};
     }

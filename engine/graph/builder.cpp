@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <functional>
 #include <queue>
-#include <unordered_set>
 
 namespace triptych {
 
@@ -11,26 +10,26 @@ GraphBuilder::GraphBuilder(std::string name) : m_name(std::move(name)) {}
 
 ValueId GraphBuilder::value(std::string_view name) {
     if (name.empty()) return {};
-    const auto [found, fresh] = m_byName.try_emplace(std::string(name), ValueId(m_values.size()));
-    if (fresh) m_values.push_back(Value{found->first, {}, nullptr});
-    return found->second;
+    if (const ValueId found = findValue(name)) return found;
+    const ValueId made = m_values.push_back(Value{std::string(name), {}, nullptr});
+    m_valueByName.insert(name, made);
+    return made;
 }
 
 ValueId GraphBuilder::newValue(std::string_view wish) {
     std::string name = wish.empty() ? std::string("value") : std::string(wish);
-    if (m_byName.contains(name)) {
+    if (findValue(name)) {
         // The next number for this wish is remembered: a thousand constants of one name cost a thousand steps.
         std::size_t& copy = m_copies[name];
         const std::string base = name;
         do name = base + "_" + std::to_string(++copy);
-        while (m_byName.contains(name));
+        while (findValue(name));
     }
     return value(name);
 }
 
 ValueId GraphBuilder::findValue(std::string_view name) const {
-    const auto found = m_byName.find(std::string(name));
-    return found == m_byName.end() ? ValueId() : found->second;
+    return m_valueByName.find(name, [&](ValueId id) -> std::string_view { return m_values[id].name; });
 }
 
 ValueId GraphBuilder::addInitializer(TensorPtr tensor) {
@@ -44,38 +43,52 @@ ValueId GraphBuilder::addInitializer(TensorPtr tensor) {
     return id;
 }
 
-NodeId GraphBuilder::addNode(Node node, std::vector<SourceId> sources) {
-    if (sources.empty()) sources.emplace_back(m_nodes.size());
-    m_sources.push_back(std::move(sources));
+void GraphBuilder::rename(std::span<const std::pair<ValueId, std::string>> names) {
+    for (const auto& [id, name] : names) m_values[id].name = name;
+    m_valueByName.clear();
+    m_valueByName.reserve(m_values.size());
+    for (std::size_t i = 0; i < m_values.size(); ++i) {
+        const std::string& name = m_values[ValueId(i)].name;
+        if (!findValue(name)) m_valueByName.insert(name, ValueId(i));
+    }
+}
+
+NodeId GraphBuilder::addNode(Node node, std::span<const SourceId> sources) {
+    if (sources.empty()) m_sources.emplace_back(m_nodes.size());
+    else m_sources.insert(m_sources.end(), sources.begin(), sources.end());
+    m_sourcesBegin.push_back(static_cast<std::uint32_t>(m_sources.size()));
     return m_nodes.push_back(std::move(node));
 }
 
 void GraphBuilder::adoptValues(const Graph& from) {
-    m_values = IndexVector<ValueId, Value>();
-    m_byName.clear();
+    m_values = from.m_values;
+    m_valueByName = from.m_valueByName;
     m_name = from.name();
-    m_byName.reserve(from.values().size());
-    for (const Value& each : from.values()) m_byName.emplace(each.name, m_values.push_back(each));
     m_inputs = from.inputs();
     m_outputs = from.outputs();
 }
 
 NodeId GraphBuilder::adoptNode(const Graph& from, NodeId node) {
-    const auto sources = from.sources(node);
-    return addNode(from.node(node), {sources.begin(), sources.end()});
+    return addNode(from.node(node), from.sources(node));
 }
 
 void GraphBuilder::uniqueNames() {
-    std::unordered_set<std::string_view> taken; // of names that stay where they are until the end
-    taken.reserve(m_nodes.size());
+    m_nodeByName.clear();
+    m_nodeByName.reserve(m_nodes.size());
+    const auto take = [&](const std::string& name, NodeId id) {
+        if (m_nodeByName.find(name, [&](NodeId other) -> std::string_view { return m_nodes[other].name; })) return false;
+        m_nodeByName.insert(name, id);
+        return true;
+    };
     std::vector<NodeId> nameless;
     for (std::size_t i = 0; i < m_nodes.size(); ++i)
-        if (m_nodes[NodeId(i)].name.empty() || !taken.insert(m_nodes[NodeId(i)].name).second) nameless.emplace_back(i);
+        if (m_nodes[NodeId(i)].name.empty() || !take(m_nodes[NodeId(i)].name, NodeId(i))) nameless.emplace_back(i);
     for (const NodeId id : nameless) {
         Node& node = m_nodes[id];
         const std::string base = node.op + "_" + std::to_string(id.position());
-        node.name = base;
-        for (std::size_t copy = 1; !taken.insert(node.name).second; ++copy) node.name = base + "_" + std::to_string(copy);
+        std::string name = base;
+        for (std::size_t copy = 1; !take(name, id); ++copy) name = base + "_" + std::to_string(copy);
+        node.name = std::move(name);
     }
 }
 
@@ -144,6 +157,31 @@ Result<std::vector<NodeId>> GraphBuilder::topologicalOrder(const std::vector<Nod
     return fail(stage, "the node depends on its own output: the graph has a cycle", "export the model again", nodeText(m_nodes[at], at));
 }
 
+void GraphBuilder::moveNodes(Graph& graph, const std::vector<NodeId>& order) {
+    const auto inOrder = [&] {
+        for (std::size_t i = 0; i < order.size(); ++i)
+            if (order[i] != NodeId(i)) return false;
+        return true;
+    };
+    graph.m_nodeByName = std::move(m_nodeByName);
+    if (inOrder()) {
+        graph.m_nodes = std::move(m_nodes);
+        graph.m_sources = std::move(m_sources);
+        graph.m_sourcesBegin = std::move(m_sourcesBegin);
+        return;
+    }
+    std::vector<NodeId> place(order.size());
+    graph.m_sources.reserve(m_sources.size());
+    graph.m_sourcesBegin.assign(1, 0);
+    for (const NodeId id : order) {
+        place[id.position()] = graph.m_nodes.push_back(std::move(m_nodes[id]));
+        const auto begin = m_sources.begin();
+        graph.m_sources.insert(graph.m_sources.end(), begin + m_sourcesBegin[id.position()], begin + m_sourcesBegin[id.position() + 1]);
+        graph.m_sourcesBegin.push_back(static_cast<std::uint32_t>(graph.m_sources.size()));
+    }
+    graph.m_nodeByName.renumber([&](NodeId id) { return place[id.position()]; });
+}
+
 Result<GraphPtr> GraphBuilder::finish(std::string stage) {
     uniqueNames();
     std::vector<NodeId> producers(m_values.size());
@@ -162,15 +200,8 @@ Result<GraphPtr> GraphBuilder::finish(std::string stage) {
 
     std::shared_ptr<Graph> graph(new Graph());
     graph->m_name = std::move(m_name);
-    std::size_t sourceCount = 0;
-    for (const auto& sources : m_sources) sourceCount += sources.size();
-    graph->m_sources.reserve(sourceCount);
-    graph->m_sourcesBegin.assign(1, 0);
-    for (const NodeId id : *order) {
-        graph->m_nodes.push_back(std::move(m_nodes[id]));
-        graph->m_sources.insert(graph->m_sources.end(), m_sources[id].begin(), m_sources[id].end());
-        graph->m_sourcesBegin.push_back(static_cast<std::uint32_t>(graph->m_sources.size()));
-    }
+    moveNodes(*graph, *order);
+    graph->m_valueByName = std::move(m_valueByName);
     graph->m_values = std::move(m_values);
     graph->m_inputs = std::move(m_inputs);
     graph->m_outputs = std::move(m_outputs);
@@ -186,8 +217,6 @@ Result<GraphPtr> GraphBuilder::finish(std::string stage) {
         if (value) graph->m_isInput[value] = true;
 
     graph->m_readersBegin.assign(values + 1, 0);
-    graph->m_nodeByName.reserve(graph->m_nodes.size());
-    graph->m_valueByName.reserve(values);
     for (const Node& node : graph->m_nodes) forEachRead(node, [&](ValueId value) { ++graph->m_readersBegin[value.position() + 1]; });
     for (std::size_t i = 0; i < values; ++i) graph->m_readersBegin[i + 1] += graph->m_readersBegin[i];
     graph->m_readers.resize(graph->m_readersBegin[values]);
@@ -198,9 +227,7 @@ Result<GraphPtr> GraphBuilder::finish(std::string stage) {
         for (const ValueId value : node.outputs)
             if (value) graph->m_producers[value] = id;
         forEachRead(node, [&](ValueId value) { graph->m_readers[next[value.position()]++] = id; });
-        graph->m_nodeByName.emplace(node.name, id);
     }
-    for (std::size_t i = 0; i < values; ++i) graph->m_valueByName.emplace(graph->m_values[ValueId(i)].name, ValueId(i));
     return graph;
 }
 

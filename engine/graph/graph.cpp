@@ -19,13 +19,11 @@ std::span<const SourceId> Graph::sources(NodeId node) const {
 }
 
 NodeId Graph::findNode(std::string_view name) const {
-    const auto found = m_nodeByName.find(name);
-    return found == m_nodeByName.end() ? NodeId() : found->second;
+    return m_nodeByName.find(name, [&](NodeId id) -> std::string_view { return m_nodes[id].name; });
 }
 
 ValueId Graph::findValue(std::string_view name) const {
-    const auto found = m_valueByName.find(name);
-    return found == m_valueByName.end() ? ValueId() : found->second;
+    return m_valueByName.find(name, [&](ValueId id) -> std::string_view { return m_values[id].name; });
 }
 
 std::string describe(const Graph& graph, NodeId id) {

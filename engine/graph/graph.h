@@ -4,6 +4,7 @@
 #include "graph/attribute.h"
 #include "graph/types.h"
 #include "support/index.h"
+#include "support/name_table.h"
 #include "support/result.h"
 
 #include <memory>
@@ -12,6 +13,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace triptych {
@@ -98,8 +100,8 @@ private:
     std::vector<std::uint32_t> m_readersBegin;   // values + 1
     std::vector<SourceId> m_sources;             // of all nodes, one after another
     std::vector<std::uint32_t> m_sourcesBegin;   // nodes + 1
-    std::unordered_map<std::string_view, NodeId> m_nodeByName;
-    std::unordered_map<std::string_view, ValueId> m_valueByName;
+    NameTable<NodeId> m_nodeByName;
+    NameTable<ValueId> m_valueByName;
 };
 
 /// "/layer/0/MatMul (MatMul, node 17)": how messages name a node.
@@ -117,13 +119,15 @@ public:
     ValueId findValue(std::string_view name) const;
     Value& edit(ValueId value) { return m_values[value]; }
     const Value& peek(ValueId value) const { return m_values[value]; }
+    /// The name of edit() must stay as it is; this gives new ones.
+    void rename(std::span<const std::pair<ValueId, std::string>> names);
     /// A value with a constant; its name is made unique where taken.
     ValueId addInitializer(TensorPtr tensor);
     void addInput(ValueId value) { m_inputs.push_back(value); }
     void addOutput(ValueId value) { m_outputs.push_back(value); }
 
     /// Where `sources` is empty, the node is its own source by its position among the added nodes.
-    NodeId addNode(Node node, std::vector<SourceId> sources = {});
+    NodeId addNode(Node node, std::span<const SourceId> sources = {});
     Node& editNode(NodeId node) { return m_nodes[node]; }
     std::size_t nodeCount() const { return m_nodes.size(); }
 
@@ -139,11 +143,14 @@ public:
 private:
     Result<std::vector<NodeId>> topologicalOrder(const std::vector<NodeId>& producers, const std::string& stage) const;
     void uniqueNames();
+    void moveNodes(Graph& graph, const std::vector<NodeId>& order);
     std::string m_name;
     IndexVector<NodeId, Node> m_nodes;
-    IndexVector<NodeId, std::vector<SourceId>> m_sources;
+    std::vector<SourceId> m_sources; // of all nodes, one after another
+    std::vector<std::uint32_t> m_sourcesBegin{0};
     IndexVector<ValueId, Value> m_values;
-    std::unordered_map<std::string, ValueId> m_byName;
+    NameTable<ValueId> m_valueByName;
+    NameTable<NodeId> m_nodeByName; ///< from uniqueNames() on
     std::unordered_map<std::string, std::size_t> m_copies; ///< of names that newValue() was asked for again
     std::vector<ValueId> m_inputs, m_outputs;
 };

@@ -18,12 +18,14 @@ Attributes renamedIn(const Attributes& attributes, const std::unordered_map<std:
 GraphPtr renamed(const Graph& graph, const std::unordered_map<std::string, std::string>& names) {
     GraphBuilder builder(graph.name());
     builder.adoptValues(graph);
+    std::vector<std::pair<ValueId, std::string>> changed;
     for (std::size_t i = 0; i < graph.values().size(); ++i) {
         const ValueId id(i);
         const auto found = names.find(graph.value(id).name);
         const bool outer = !graph.producer(id) && !graph.isInput(id) && !graph.value(id).initializer;
-        if (outer && found != names.end()) builder.edit(id).name = found->second;
+        if (outer && found != names.end()) changed.emplace_back(id, found->second);
     }
+    builder.rename(changed);
     for (std::size_t i = 0; i < graph.nodes().size(); ++i) {
         Node node = graph.nodes()[i];
         if (!node.captured.empty()) node.attributes = renamedIn(node.attributes, names);
