@@ -15,7 +15,7 @@ namespace triptych {
 
 namespace {
 
-QString useOf(const SymbolicDim& dim) { return dim.use == "batch" ? QDialog::tr("batch") : dim.use == "sequence" ? QDialog::tr("sequence") : dim.use == "past" ? QDialog::tr("past length") : QString(); }
+QString useOf(const SymbolicDim& dim) { return dim.use == "batch" ? QDialog::tr("batch") : dim.use == "sequence" ? QDialog::tr("sequence") : dim.use == "past" ? QDialog::tr("past length") : dim.use == "switch" ? QDialog::tr("switch") : QString(); }
 
 } // namespace
 
@@ -23,8 +23,9 @@ QString describeSizes(const std::vector<SymbolicDim>& dims, const Bindings& pres
     constexpr std::size_t most = 6;
     QStringList all;
     for (const SymbolicDim& dim : dims) {
+        if (dim.use == "derived") continue;
         if (std::size_t(all.size()) == most) {
-            all << QDialog::tr("%1 more").arg(dims.size() - most);
+            all << QDialog::tr("%1 more").arg(std::count_if(dims.begin(), dims.end(), [](const SymbolicDim& each) { return each.use != "derived"; }) - int(most));
             break;
         }
         const auto found = present.find(dim.name);
@@ -45,8 +46,9 @@ void editBindings(QWidget* parent, const std::vector<SymbolicDim>& dims, const B
     form->setFieldGrowthPolicy(QFormLayout::ExpandingFieldsGrow);
     std::vector<std::pair<std::string, QSpinBox*>> boxes;
     for (const SymbolicDim& dim : dims) {
+        if (dim.use == "derived") continue;
         auto* box = new QSpinBox;
-        box->setRange(0, 1 << 24);
+        box->setRange(0, dim.use == "switch" ? 1 : 1 << 24);
         box->setObjectName(QString::fromStdString(dim.name));
         const auto found = present.find(dim.name);
         box->setValue(static_cast<int>(std::min<std::int64_t>(found == present.end() ? dim.defaultSize : found->second, 1 << 24)));

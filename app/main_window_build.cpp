@@ -210,6 +210,9 @@ void MainWindow::buildDocks() {
             const DecomposedAttention& found = analysis.decomposition->attentions[attention.toUInt()];
             const NodeId node = found.scores ? found.scores : found.nodes.empty() ? NodeId() : found.nodes[0];
             if (node) selectNamed(QString::fromStdString(analysis.enhanced.graph->node(node).name));
+        } else if (const QVariant holder = item->data(0, Qt::UserRole + 2); holder.isValid()) {
+            for (const std::size_t each : {0U, 1U}) m_document.leave(each, 0);
+            selectNamed(holder.toString());
         }
     });
 

@@ -84,7 +84,7 @@ void MainWindow::refresh() {
     const Analysis& a = *snapshot.analysis;
     const auto& parallel = a.enhanced.partition->parallel;
     m_statusText->setText(tr("%1 attention layers · %2 parallel groups · %3 near misses%4%5")
-                              .arg(a.attentions.found.size())
+                              .arg(attentionCount(a))
                               .arg(parallel.size())
                               .arg(a.enhanced.partition->nearMisses.size())
                               .arg(a.warnings.empty() ? QString() : tr(" · %1 warnings").arg(a.warnings.size()))
@@ -175,19 +175,26 @@ void MainWindow::refreshOutline() {
         item->setData(0, Qt::UserRole, int(b));
         item->setToolTip(0, QString::fromStdString(block.title));
     }
-    auto* attention = new QTreeWidgetItem(m_outline, {tr("Attention"), QString::number(snapshot.analysis->attentions.found.size())});
+    auto* attention = new QTreeWidgetItem(m_outline, {tr("Attention"), QString::number(attentionCount(*snapshot.analysis))});
     for (std::size_t i = 0; i < snapshot.analysis->attentions.found.size(); ++i) {
         const AttentionSpec& spec = snapshot.analysis->attentions.found[i];
         auto* item = new QTreeWidgetItem(attention, {QString::fromStdString(spec.scope.empty() ? spec.id : spec.scope), tr("%1 × %2").arg(spec.heads).arg(spec.headDim)});
         item->setData(0, Qt::UserRole + 1, int(i));
         item->setToolTip(0, QString::fromStdString(spec.form + ", " + std::string(toString(spec.projections))));
     }
+    for (const NestedAttention& nested : snapshot.analysis->nested) {
+        for (const AttentionSpec& spec : nested.attentions.found) {
+            auto* item = new QTreeWidgetItem(attention, {QString::fromStdString(nested.place + "/" + (spec.scope.empty() ? spec.id : spec.scope)), tr("%1 × %2").arg(spec.heads).arg(spec.headDim)});
+            item->setData(0, Qt::UserRole + 2, QString::fromStdString(snapshot.analysis->inlined->node(nested.node).name));
+            item->setToolTip(0, tr("inside of a node: select it and press Enter to see its body"));
+        }
+    }
     for (const Unrecognised& each : snapshot.analysis->attentions.unrecognised) {
         auto* item = new QTreeWidgetItem(attention, {QString::fromStdString(each.at), tr("unrecognised")});
         item->setToolTip(0, QString::fromStdString(each.reason));
     }
     root->setExpanded(true);
-    attention->setExpanded(snapshot.analysis->attentions.found.size() <= 12);
+    attention->setExpanded(attentionCount(*snapshot.analysis) <= 12);
 }
 
 void MainWindow::syncViews(int from) {

@@ -2,16 +2,9 @@
 // Graphs inside nodes, to be looked at on their own: bodies of If, Loop and Scan, and of calls of model-local functions.
 
 #include "pipeline.h"
+#include "shapes/enter.h"
 
 namespace triptych {
-
-struct NestedGraph {
-    std::string name; ///< the attribute ("then_branch"), or the function's name
-    GraphPtr graph;   ///< as the file has it
-};
-
-/// In the order of the attributes; empty for most nodes.
-std::vector<NestedGraph> nestedGraphs(const Model& model, const Node& node);
 
 /// One nested graph as it stands in `outer` at `node`: what it captures, or a call's arguments, have the shapes and constants
 /// that they have outside; references to the call's attributes are resolved. What only running would tell stays unknown.

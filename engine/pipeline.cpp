@@ -1,26 +1,14 @@
 #include "pipeline.h"
 
+#include "support/stopwatch.h"
+
 #include <algorithm>
-#include <chrono>
 #include <future>
 #include <unordered_map>
 
 namespace triptych {
 
 namespace {
-
-/// Adds the milliseconds of its scope to a figure.
-class Stopwatch {
-public:
-    explicit Stopwatch(double& figure) : m_figure(figure), m_begin(std::chrono::steady_clock::now()) {}
-    Stopwatch(const Stopwatch&) = delete;
-    Stopwatch& operator=(const Stopwatch&) = delete;
-    ~Stopwatch() { m_figure += std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - m_begin).count(); }
-
-private:
-    double& m_figure;
-    std::chrono::steady_clock::time_point m_begin;
-};
 
 /// Runs both at once; the failure of the first counts first.
 template <class First, class Second>
@@ -166,24 +154,36 @@ std::int64_t visible(const NodeClasses& classes) {
     return std::count_if(classes.of.begin(), classes.of.end(), [](NodeClass c) { return c == NodeClass::compute || c == NodeClass::view; });
 }
 
+/// A written file has its bodies written out too.
+Result<void> writeOutBodies(Analysis& analysis, const Bindings& varied, const Job& job) {
+    Decomposition made = *analysis.decomposition;
+    const auto bound = inferShapes(*analysis.model, *made.graph, analysis.bindings, job);
+    if (!bound) return tl::unexpected(bound.error());
+    const auto others = inferShapes(*analysis.model, *made.graph, varied, job);
+    if (!others) return tl::unexpected(others.error());
+    auto graph = decomposeNested(*analysis.model, made.graph, **bound, **others, made.warnings, job);
+    if (!graph) return tl::unexpected(graph.error());
+    made.graph = *graph;
+    analysis.decomposition = std::make_shared<const Decomposition>(std::move(made));
+    return {};
+}
+
 /// Import has run: everything up to the two decompositions.
 Result<void> findAndDecompose(Analysis& analysis, const Job& job) {
     const Model& model = *analysis.model;
-    {
-        const Stopwatch watch(analysis.times.import);
-        auto inlined = inlineFunctions(model, *model.graph, {}, job);
-        if (!inlined) return tl::unexpected(inlined.error());
-        analysis.inlined = *inlined;
-    }
-    {
-        const Stopwatch watch(analysis.times.shapes);
-        auto shapes = inferShapes(model, *analysis.inlined, analysis.bindings, job);
-        if (!shapes) return tl::unexpected(shapes.error());
-        analysis.inlinedShapes = *shapes;
-    }
+    auto flat = flatten(model, analysis.bindings, analysis.options.forFile, job);
+    if (!flat) return tl::unexpected(flat.error());
+    analysis.inlined = flat->graph;
+    analysis.inlinedShapes = flat->shapes;
+    analysis.taken = std::move(flat->taken);
+    analysis.times.import += flat->importMs;
+    analysis.times.shapes += flat->shapesMs;
     const Stopwatch watch(analysis.times.attention);
     job.report("attention", 0);
     analysis.attentions = findAttention(model, *analysis.inlined, *analysis.inlinedShapes, job);
+    analysis.nested = findNestedAttention(model, *analysis.inlined, *analysis.inlinedShapes, job);
+    for (const NestedAttention& each : analysis.nested)
+        for (const Unrecognised& inside : each.attentions.unrecognised) analysis.attentions.unrecognised.push_back({each.place + "/" + inside.at, inside.looksLike, inside.reason, inside.detail});
     ShapesPtr varied;
     if (analysis.options.forFile) {
         auto shapes = inferShapes(model, *analysis.inlined, variedBindings(*analysis.inlined, *analysis.inlinedShapes), job);
@@ -197,8 +197,10 @@ Result<void> findAndDecompose(Analysis& analysis, const Job& job) {
         target = std::make_shared<const Decomposition>(std::move(*made));
         return {};
     };
-    return atOnce([&] { return writeOut(Expansion::asDocumented, nullptr, analysis.unfusedForm); },
-                  [&] { return writeOut(Expansion::canonical, varied.get(), analysis.decomposition); });
+    const auto done = atOnce([&] { return writeOut(Expansion::asDocumented, nullptr, analysis.unfusedForm); },
+                             [&] { return writeOut(Expansion::canonical, varied.get(), analysis.decomposition); });
+    if (!done || !varied || !hasBodies(*analysis.decomposition->graph)) return done;
+    return writeOutBodies(analysis, varied->bindings(), job);
 }
 
 /// The baseline's graph: calls that are one attention stay calls, all others are inlined.
@@ -212,7 +214,7 @@ Result<GraphPtr> baselineGraph(const Analysis& analysis, const Job& job) {
         const auto sources = graph.sources(call);
         return std::any_of(sources.begin(), sources.end(), [&](SourceId source) { return kept.contains(source); });
     };
-    return inlineFunctions(*analysis.model, *analysis.model->graph, keep, job);
+    return flattenAlike(*analysis.model, analysis.taken, keep, job);
 }
 
 /// Everything behind recognition that options beyond bindings change: the four projections.
@@ -302,6 +304,12 @@ void StageTimes::add(const StageTimes& more) {
     attention += more.attention;
     fusion += more.fusion;
     cost += more.cost;
+}
+
+std::size_t attentionCount(const Analysis& analysis) {
+    std::size_t count = analysis.attentions.found.size();
+    for (const NestedAttention& each : analysis.nested) count += each.attentions.found.size();
+    return count;
 }
 
 Result<AnalysisPtr> analyze(ModelPtr model, const AnalysisOptions& options, const Job& job) {

@@ -2,7 +2,8 @@
 // The stages in order: open -> import -> shapes -> attention -> decompose -> fuse -> measure. Each result is immutable;
 // what did not change since an earlier run is shared with it.
 
-#include "attention/decompose.h"
+#include "attention/nested_attention.h"
+#include "branches.h"
 #include "cost/metrics.h"
 #include "fusion/partition.h"
 
@@ -52,9 +53,11 @@ struct Analysis {
     PatternSet enabled;
     HardwareProfile hardware;
     RuntimeRules runtime;
-    GraphPtr inlined;           ///< the file's graph with function calls inlined: attention was found here
+    GraphPtr inlined;           ///< the file's graph with function calls and taken branches inlined: attention was found here
     ShapesPtr inlinedShapes;
-    Attentions attentions;
+    std::vector<TakenBranches> taken;
+    Attentions attentions;      ///< what was not recognised in bodies too, as "NODE/body/OTHER"
+    std::vector<NestedAttention> nested; ///< in bodies that stay: neither fused nor measured
     std::shared_ptr<const Decomposition> unfusedForm, decomposition;
     Projected unfused, baseline, decomposed, enhanced;
     /// For each node of the baseline: nodes of the enhanced graph that stand for it. Many to many.
@@ -65,6 +68,9 @@ struct Analysis {
     StageTimes times;
 };
 using AnalysisPtr = std::shared_ptr<const Analysis>;
+
+/// Of the graph and its bodies.
+std::size_t attentionCount(const Analysis& analysis);
 
 /// All stages from a file.
 Result<AnalysisPtr> analyze(const std::filesystem::path& path, const AnalysisOptions& options, const Job& job = {});

@@ -33,7 +33,7 @@ void Inspector::show(const QString& heading, const QString& detail, const Rows& 
 void Inspector::showNothing(const Analysis* analysis) {
     if (!analysis) return setHtml({});
     Rows rows;
-    rows.emplace_back(tr("attention"), tr("%1 found, %2 not recognised").arg(analysis->attentions.found.size()).arg(analysis->attentions.unrecognised.size()));
+    rows.emplace_back(tr("attention"), tr("%1 found, %2 not recognised").arg(attentionCount(*analysis)).arg(analysis->attentions.unrecognised.size()));
     rows.emplace_back(tr("near misses"), QString::number(analysis->enhanced.partition->nearMisses.size()));
     for (const Unrecognised& each : analysis->attentions.unrecognised) {
         rows.emplace_back(tr("unrecognised"), text(each.at + ": " + each.reason));

@@ -1,13 +1,17 @@
 #include "attention/sizes.h"
 
 #include <algorithm>
-#include <array>
+#include <set>
 
 namespace triptych {
 
 namespace {
 
-constexpr std::array<std::int64_t, 24> primes{3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97};
+bool isPrime(std::int64_t number) {
+    for (std::int64_t i = 2; i * i <= number; ++i)
+        if (number % i == 0) return false;
+    return true;
+}
 
 } // namespace
 
@@ -16,14 +20,23 @@ Bindings variedBindings(const Graph& graph, const Shapes& shapes) {
     for (std::size_t i = 0; i < graph.values().size(); ++i)
         for (const Dim dim : shapes.of(ValueId(i)).dims)
             if (dim > 1) sizes.insert(dim);
+    const std::vector<SymbolicDim> dims = symbolicDims(graph);
+    std::set<std::string> switches;
+    for (const SymbolicDim& dim : dims)
+        if (dim.use == "switch") switches.insert(dim.name);
     Bindings varied = shapes.bindings();
-    std::size_t next = 0;
+    std::int64_t prime = 3;
     for (auto& [name, size] : varied) {
-        const auto divides = [&](std::int64_t prime) { return std::any_of(sizes.begin(), sizes.end(), [&](Dim dim) { return dim % prime == 0; }); };
-        while (next < primes.size() && divides(primes[next])) ++next;
-        if (next == primes.size()) break;
-        size = primes[next++];
+        if (switches.contains(name)) {
+            size = size == 0;
+            continue;
+        }
+        const auto fits = [&] { return isPrime(prime) && std::none_of(sizes.begin(), sizes.end(), [&](Dim dim) { return dim % prime == 0; }); };
+        while (!fits()) prime += 2;
+        size = prime;
+        prime += 2;
     }
+    deriveSizes(dims, varied);
     return varied;
 }
 
@@ -31,7 +44,8 @@ Sizes::Sizes(const Graph& graph, const Shapes& bound, const Shapes* varied) : m_
     if (!varied) return;
     for (const auto& [name, size] : varied->bindings()) {
         const auto was = bound.bindings().find(name);
-        if (was == bound.bindings().end() || was->second != size) m_primes.push_back(size);
+        // A switch is no size.
+        if (size > 1 && (was == bound.bindings().end() || was->second != size)) m_primes.push_back(size);
     }
 }
 

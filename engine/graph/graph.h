@@ -124,6 +124,7 @@ public:
     /// A value with a constant; its name is made unique where taken.
     ValueId addInitializer(TensorPtr tensor);
     void addInput(ValueId value) { m_inputs.push_back(value); }
+    void clearInputs() { m_inputs.clear(); } ///< of adoptValues()
     void addOutput(ValueId value) { m_outputs.push_back(value); }
 
     /// Where `sources` is empty, the node is its own source by its position among the added nodes.

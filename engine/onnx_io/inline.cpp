@@ -1,49 +1,17 @@
-// Calls of model-local functions replaced by their bodies.
+// Calls of model-local functions replaced by their bodies, and If nodes by the branch that is taken.
 
-#include "onnx_io/model.h"
+#include "onnx_io/splice.h"
 
-#include <unordered_map>
+#include <algorithm>
 
 namespace triptych {
 
 namespace {
 
-/// A function may call another 2^30 times; an honest model has nothing near these.
-constexpr std::size_t mostNodes = 2'000'000;
 constexpr int mostLevels = 64;
 
-Attributes renamedIn(const Attributes& attributes, const std::unordered_map<std::string, std::string>& names);
-
-/// A nested graph that reads outer values under other names.
-GraphPtr renamed(const Graph& graph, const std::unordered_map<std::string, std::string>& names) {
-    GraphBuilder builder(graph.name());
-    builder.adoptValues(graph);
-    std::vector<std::pair<ValueId, std::string>> changed;
-    for (std::size_t i = 0; i < graph.values().size(); ++i) {
-        const ValueId id(i);
-        const auto found = names.find(graph.value(id).name);
-        const bool outer = !graph.producer(id) && !graph.isInput(id) && !graph.value(id).initializer;
-        if (outer && found != names.end()) changed.emplace_back(id, found->second);
-    }
-    builder.rename(changed);
-    for (std::size_t i = 0; i < graph.nodes().size(); ++i) {
-        Node node = graph.nodes()[i];
-        if (!node.captured.empty()) node.attributes = renamedIn(node.attributes, names);
-        builder.addNode(std::move(node));
-    }
-    auto made = builder.finish("import");
-    return made ? *made : nullptr; // it was finished once: it can be again
-}
-
-Attributes renamedIn(const Attributes& attributes, const std::unordered_map<std::string, std::string>& names) {
-    std::vector<Attribute> made = attributes.items();
-    for (Attribute& each : made) {
-        if (auto* graph = std::get_if<GraphPtr>(&each.value)) *graph = renamed(**graph, names);
-        if (auto* graphs = std::get_if<std::vector<GraphPtr>>(&each.value))
-            for (GraphPtr& graph : *graphs) graph = renamed(*graph, names);
-    }
-    return Attributes(std::move(made));
-}
+/// An attribute as it holds where it stands; none where a call leaves it out and there is no default.
+using Resolve = std::function<std::optional<Attribute>(const Attribute&)>;
 
 class Inliner {
 public:
@@ -51,21 +19,23 @@ public:
         : m_model(model), m_graph(graph), m_keep(keep), m_job(job) {}
 
     Result<GraphPtr> run() {
-        m_builder.adoptValues(m_graph);
+        GraphBuilder builder;
+        builder.adoptValues(m_graph);
+        const Resolve asItIs = [this](const Attribute& attribute) { return withBodies(attribute, {}, 0); };
         for (std::size_t i = 0; i < m_graph.nodes().size(); ++i) {
             const NodeId id(i);
             const Node& node = m_graph.nodes()[i];
             const Function* function = m_model.function(node);
-            if (!function || (m_keep && m_keep(m_graph, id))) {
-                m_builder.adoptNode(m_graph, id);
+            if ((!function && !holdsBodies(node)) || (function && m_keep && m_keep(m_graph, id))) {
+                builder.adoptNode(m_graph, id);
                 continue;
             }
-            const auto sources = m_graph.sources(id);
             // Counted before anything is built: a function that calls another 2^30 times costs nothing.
-            if (sizeOf(*function, 0) > mostNodes) return tooMuch(node.name, "more than " + std::to_string(mostNodes) + " nodes, or deeper than " + std::to_string(mostLevels) + " levels");
-            if (auto done = expand(node, node.name, *function, {sources.begin(), sources.end()}, 0); !done) return tl::unexpected(done.error());
+            if (sizeOf(node, 0) > mostInlinedNodes) return tooMuch(node.name, "more than " + std::to_string(mostInlinedNodes) + " nodes, or deeper than " + std::to_string(mostLevels) + " levels");
+            const auto sources = m_graph.sources(id);
+            if (auto done = add(builder, node, {sources.begin(), sources.end()}, asItIs, 0); !done) return tl::unexpected(done.error());
         }
-        return m_builder.finish("import");
+        return builder.finish("import");
     }
 
 private:
@@ -73,20 +43,40 @@ private:
         return fail("import", "its model-local functions expand to " + what, "simplify the functions", call);
     }
 
-    /// Nodes that a call becomes; more than mostNodes where functions nest too deep. Each function is counted once.
-    std::size_t sizeOf(const Function& function, int level) {
-        if (level > mostLevels) return mostNodes + 1;
-        const auto [known, fresh] = m_sizes.try_emplace(&function, mostNodes + 1); // one that calls itself finds this
-        if (!fresh) return known->second;
+    static bool holdsBodies(const Node& node) {
+        return std::any_of(node.attributes.items().begin(), node.attributes.items().end(), [](const Attribute& each) { return !bodiesOf(each).empty(); });
+    }
+
+    static std::vector<GraphPtr> bodiesOf(const Attribute& attribute) {
+        if (const auto* graph = std::get_if<GraphPtr>(&attribute.value)) return {*graph};
+        if (const auto* graphs = std::get_if<std::vector<GraphPtr>>(&attribute.value)) return *graphs;
+        return {};
+    }
+
+    /// Nodes that a node becomes, with those of its bodies; more than the limit where they nest too deep. Each function is counted once.
+    std::size_t sizeOf(const Node& node, int level) {
+        const Function* function = m_model.function(node);
+        std::size_t size = function ? sizeOf(*function, level + 1) : 1;
+        for (const Attribute& attribute : node.attributes.items())
+            for (const GraphPtr& body : bodiesOf(attribute)) size = std::min(size + sizeOf(*body, level + 1), mostInlinedNodes + 1);
+        return size;
+    }
+
+    std::size_t sizeOf(const Graph& graph, int level) {
         std::size_t size = 0;
-        for (const Node& node : function.body->nodes()) {
-            const Function* inner = m_model.function(node);
-            size = std::min(size + (inner ? sizeOf(*inner, level + 1) : 1), mostNodes + 1);
-        }
+        for (const Node& node : graph.nodes()) size = std::min(size + sizeOf(node, level), mostInlinedNodes + 1);
+        return size;
+    }
+
+    std::size_t sizeOf(const Function& function, int level) {
+        if (level > mostLevels) return mostInlinedNodes + 1;
+        const auto [known, fresh] = m_sizes.try_emplace(&function, mostInlinedNodes + 1); // one that calls itself finds this
+        if (!fresh) return known->second;
+        const std::size_t size = sizeOf(*function.body, level);
         return m_sizes[&function] = size;
     }
 
-    /// An attribute of the body as this call gives it; none where the call leaves it out and there is no default.
+    /// An attribute of a function's body as a call gives it.
     static std::optional<Attribute> resolved(const Attribute& inner, const Node& call, const Function& function) {
         if (inner.reference.empty()) return inner;
         Attribute made{inner.name, {}, {}};
@@ -103,61 +93,62 @@ private:
         return std::nullopt;
     }
 
-    Result<void> expand(const Node& call, const std::string& path, const Function& function, const std::vector<SourceId>& sources, int level) {
-        if (level > mostLevels) return tooMuch(path, "more than " + std::to_string(mostLevels) + " levels");
-        if (m_job.stopped()) return fail("import", "stopped");
-        const Graph& body = *function.body;
-        std::unordered_map<ValueId, ValueId> actual;
-        for (std::size_t i = 0; i < body.inputs().size(); ++i)
-            if (body.inputs()[i]) actual[body.inputs()[i]] = call.input(i);
-        for (std::size_t i = 0; i < body.outputs().size(); ++i) {
-            // An output that is an input of the body, or is given twice, needs a copy of its own.
-            const ValueId inner = body.outputs()[i], outer = call.output(i);
-            if (!outer || !inner) continue;
-            if (!actual.contains(inner)) actual[inner] = outer;
-            else m_builder.addNode(copyOf(path, actual[inner], outer), sources);
-        }
-        const auto mapped = [&](ValueId inner) {
-            if (!inner) return ValueId();
-            const auto found = actual.find(inner);
-            if (found != actual.end()) return found->second;
-            const ValueId made = m_builder.newValue(path + "/" + body.value(inner).name);
-            return actual[inner] = made;
+    /// An attribute whose bodies have no calls. What fails is told by m_failure.
+    std::optional<Attribute> withBodies(const Attribute& attribute, const Resolve& resolve, int level) {
+        auto made = resolve ? resolve(attribute) : std::optional(attribute);
+        if (!made || m_failure) return made;
+        const auto replace = [&](GraphPtr& body) {
+            if (m_failure) return;
+            auto inlined = inlinedBody(*body, resolve, level + 1);
+            if (inlined) body = *inlined;
+            else m_failure = inlined.error();
         };
-        for (const Node& inner : body.nodes()) {
-            if (m_builder.nodeCount() > mostNodes) return tooMuch(path, "more than " + std::to_string(mostNodes) + " nodes");
-            Node node = inner;
-            node.name = path + "/" + inner.name;
-            if (node.scope.empty()) node.scope = call.scope;
-            for (ValueId& value : node.inputs) value = mapped(value);
-            for (ValueId& value : node.outputs) value = mapped(value);
-            for (ValueId& value : node.captured) value = mapped(value);
-            std::vector<Attribute> attributes;
-            for (const Attribute& attribute : inner.attributes.items())
-                if (auto given = resolved(attribute, call, function)) attributes.push_back(std::move(*given));
-            node.attributes = Attributes(std::move(attributes));
-            if (!inner.captured.empty()) {
-                std::unordered_map<std::string, std::string> names;
-                for (std::size_t i = 0; i < inner.captured.size(); ++i)
-                    if (inner.captured[i] && node.captured[i]) names[body.value(inner.captured[i]).name] = m_builder.peek(node.captured[i]).name;
-                node.attributes = renamedIn(node.attributes, names);
-            }
-            if (const Function* nested = m_model.function(node)) {
-                if (auto done = expand(node, node.name, *nested, sources, level + 1); !done) return done;
-                continue;
-            }
-            m_builder.addNode(std::move(node), sources);
+        if (auto* graph = std::get_if<GraphPtr>(&made->value)) replace(*graph);
+        if (auto* graphs = std::get_if<std::vector<GraphPtr>>(&made->value)) std::for_each(graphs->begin(), graphs->end(), replace);
+        return made;
+    }
+
+    Result<GraphPtr> inlinedBody(const Graph& body, const Resolve& resolve, int level) {
+        if (level > mostLevels) return tooMuch(body.name(), "more than " + std::to_string(mostLevels) + " levels");
+        GraphBuilder builder;
+        builder.adoptValues(body);
+        const Resolve inside = [&](const Attribute& attribute) { return withBodies(attribute, resolve, level); };
+        for (std::size_t i = 0; i < body.nodes().size(); ++i) {
+            const auto sources = body.sources(NodeId(i));
+            if (auto done = add(builder, body.nodes()[i], {sources.begin(), sources.end()}, inside, level); !done) return tl::unexpected(done.error());
         }
+        return builder.finish("import");
+    }
+
+    /// Adds a node with its attributes resolved, or what it calls.
+    Result<void> add(GraphBuilder& builder, Node node, const std::vector<SourceId>& sources, const Resolve& resolve, int level) {
+        std::vector<Attribute> attributes;
+        for (const Attribute& attribute : node.attributes.items())
+            if (auto given = resolve(attribute)) attributes.push_back(std::move(*given));
+        if (m_failure) return tl::unexpected(*m_failure);
+        node.attributes = Attributes(std::move(attributes));
+        if (const Function* function = m_model.function(node)) return expand(builder, node, *function, sources, level);
+        builder.addNode(std::move(node), sources);
         return {};
     }
 
-    static Node copyOf(const std::string& path, ValueId from, ValueId to) {
-        Node node;
-        node.name = path + "/Identity";
-        node.op = "Identity";
-        node.inputs = {from};
-        node.outputs = {to};
-        return node;
+    Result<void> expand(GraphBuilder& builder, const Node& call, const Function& function, const std::vector<SourceId>& sources, int level) {
+        if (level > mostLevels) return tooMuch(call.name, "more than " + std::to_string(mostLevels) + " levels");
+        if (m_job.stopped()) return fail("import", "stopped");
+        std::unordered_map<ValueId, ValueId> actual;
+        const Graph& body = *function.body;
+        for (std::size_t i = 0; i < body.inputs().size(); ++i)
+            if (body.inputs()[i]) actual[body.inputs()[i]] = call.input(i);
+        const Resolve given = [&](const Attribute& inner) { return resolved(inner, call, function); };
+        const Resolve attribute = [&](const Attribute& inner) { return withBodies(inner, given, level); };
+        const auto nested = [&](const Node& node) -> Result<bool> {
+            if (m_failure) return tl::unexpected(*m_failure);
+            const Function* called = m_model.function(node);
+            if (!called) return false;
+            if (auto done = expand(builder, node, *called, sources, level + 1); !done) return tl::unexpected(done.error());
+            return true;
+        };
+        return splice(builder, {body, call.name, call.scope, sources, false, attribute, nested}, actual, call.outputs);
     }
 
     const Model& m_model;
@@ -165,7 +156,7 @@ private:
     const std::function<bool(const Graph&, NodeId)>& m_keep;
     const Job& m_job;
     std::unordered_map<const Function*, std::size_t> m_sizes;
-    GraphBuilder m_builder;
+    std::optional<Failure> m_failure;
 };
 
 } // namespace
@@ -174,6 +165,25 @@ Result<GraphPtr> inlineFunctions(const Model& model, const Graph& graph, const s
     // Most files have no functions: then nothing is copied.
     if (model.functions.empty() && &graph == model.graph.get()) return model.graph;
     return Inliner(model, graph, keep, job).run();
+}
+
+Result<GraphPtr> inlineBranches(const Graph& graph, const std::function<std::optional<bool>(NodeId)>& taken) {
+    GraphBuilder builder(graph.name());
+    builder.adoptValues(graph);
+    for (std::size_t i = 0; i < graph.nodes().size(); ++i) {
+        const NodeId id(i);
+        const Node& node = graph.node(id);
+        const auto which = node.is("If") ? taken(id) : std::nullopt;
+        const GraphPtr branch = which ? node.attributes.graph(*which ? "then_branch" : "else_branch") : nullptr;
+        if (!branch) {
+            builder.adoptNode(graph, id);
+            continue;
+        }
+        const auto sources = graph.sources(id);
+        std::unordered_map<ValueId, ValueId> actual;
+        if (auto done = splice(builder, {*branch, {}, node.scope, {sources.begin(), sources.end()}, true, {}, {}}, actual, node.outputs); !done) return tl::unexpected(done.error());
+    }
+    return builder.finish("import");
 }
 
 } // namespace triptych

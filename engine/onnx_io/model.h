@@ -52,6 +52,10 @@ Result<ModelPtr> importModel(const std::filesystem::path& path, const Job& job =
 Result<GraphPtr> inlineFunctions(const Model& model, const Graph& graph, const std::function<bool(const Graph&, NodeId)>& keep,
                                  const Job& job = {});
 
+/// A graph with If nodes replaced by one of their branches: `taken` tells which (true: then), and none where the node stays.
+/// Nodes keep the names that they have in the branch, and have the If as their source. One level: a branch may hold more.
+Result<GraphPtr> inlineBranches(const Graph& graph, const std::function<std::optional<bool>(NodeId)>& taken);
+
 /// The bytes of a tensor, read now: from memory, from the model's file or from an external file (`length` at `offset`).
 /// Fails, naming the tensor, where they are absent.
 Result<std::vector<std::byte>> readPayload(const Model& model, const Tensor& tensor);

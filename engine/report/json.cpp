@@ -46,12 +46,22 @@ Json modelJson(const Analysis& analysis) {
             {"values_with_unknown_shape", analysis.inlinedShapes->unknownCount()}};
 }
 
-Json attentionJson(const Analysis& analysis, std::size_t at) {
-    const AttentionSpec& spec = analysis.attentions.found[at];
-    const Graph& graph = *analysis.inlined;
+/// Where an attention was found, and what its nodes are called from the file's own graph on.
+struct FoundIn {
+    const Graph& graph;
+    std::string place; ///< of a body: "NODE/body/"; else empty
+    Json decomposedNodes;
+};
+
+Json attentionJson(const AttentionSpec& spec, const std::string& id, const FoundIn& in) {
+    const Graph& graph = in.graph;
+    const auto placed = [&](Json names) {
+        for (Json& name : names) name = in.place + name.get<std::string>();
+        return names;
+    };
     Json evidence = Json::array();
-    for (const Evidence& each : spec.evidence) evidence.push_back({{"role", each.role}, {"node", each.node}, {"why", each.why}});
-    return {{"id", spec.id},
+    for (const Evidence& each : spec.evidence) evidence.push_back({{"role", each.role}, {"node", in.place + each.node}, {"why", each.why}});
+    return {{"id", id},
             {"kind", toString(spec.kind)},
             {"form", spec.form},
             {"heads", spec.heads},
@@ -66,9 +76,21 @@ Json attentionJson(const Analysis& analysis, std::size_t at) {
             {"extras", spec.extras},
             {"inputs", {{"q", nameOf(graph, spec.q)}, {"k", nameOf(graph, spec.k)}, {"v", nameOf(graph, spec.v)}, {"mask", nameOf(graph, spec.mask)}}},
             {"scope", spec.scope},
-            {"nodes", namesOf(graph, spec.nodes)},
-            {"decomposed_nodes", namesOf(*analysis.decomposition->graph, analysis.decomposition->attentions[at].nodes)},
+            {"nodes", placed(namesOf(graph, spec.nodes))},
+            {"decomposed_nodes", in.decomposedNodes},
             {"evidence", evidence}};
+}
+
+Json attentionsJson(const Analysis& analysis) {
+    Json attention = Json::array();
+    for (std::size_t i = 0; i < analysis.attentions.found.size(); ++i) {
+        const AttentionSpec& spec = analysis.attentions.found[i];
+        attention.push_back(attentionJson(spec, spec.id, {*analysis.inlined, "", namesOf(*analysis.decomposition->graph, analysis.decomposition->attentions[i].nodes)}));
+    }
+    for (const NestedAttention& nested : analysis.nested)
+        for (const AttentionSpec& spec : nested.attentions.found)
+            attention.push_back(attentionJson(spec, "attention_" + std::to_string(attention.size()), {*nested.graph, nested.place + "/", Json::array()}));
+    return attention;
 }
 
 /// What the group's launch saves in time: its members measured apart against together, where both are known.
@@ -220,8 +242,7 @@ Json patternEffects(const Analysis& analysis) {
 } // namespace
 
 std::string analysisJson(const Analysis& analysis, const JsonOptions& options) {
-    Json attention = Json::array(), unrecognised = Json::array(), misses = Json::array();
-    for (std::size_t i = 0; i < analysis.attentions.found.size(); ++i) attention.push_back(attentionJson(analysis, i));
+    Json unrecognised = Json::array(), misses = Json::array();
     for (const Unrecognised& each : analysis.attentions.unrecognised)
         unrecognised.push_back({{"at", each.at}, {"looks_like", each.looksLike}, {"reason", each.reason}, {"detail", each.detail}});
     for (const NearMiss& each : analysis.enhanced.partition->nearMisses)
@@ -230,7 +251,7 @@ std::string analysisJson(const Analysis& analysis, const JsonOptions& options) {
     for (const Projected* each : {&analysis.unfused, &analysis.baseline, &analysis.decomposed, &analysis.enhanced}) graphs[each->key] = graphJson(analysis, *each, options);
     const Json json{{"schema", "triptych.analysis/1"},
                     {"model", modelJson(analysis)},
-                    {"attention", attention},
+                    {"attention", attentionsJson(analysis)},
                     {"parallel_groups", parallelJson(analysis)},
                     {"graphs", graphs},
                     {"patterns", patternEffects(analysis)},

@@ -94,9 +94,13 @@ std::string causality(const std::optional<bool>& causal) { return !causal ? "mas
 
 Table attentionTable(const Analysis& analysis) {
     Table table({"attention", "kind", "form", "heads", "kv heads", "head size", "projections", "mask"});
-    for (const AttentionSpec& spec : analysis.attentions.found)
-        table.add({spec.scope.empty() ? spec.id : spec.scope, std::string(toString(spec.kind)), spec.form, std::to_string(spec.heads), std::to_string(spec.kvHeads),
+    const auto add = [&](const AttentionSpec& spec, const std::string& place) {
+        table.add({place + (spec.scope.empty() ? spec.id : spec.scope), std::string(toString(spec.kind)), spec.form, std::to_string(spec.heads), std::to_string(spec.kvHeads),
                    std::to_string(spec.headDim), std::string(toString(spec.projections)), causality(spec.causal)});
+    };
+    for (const AttentionSpec& spec : analysis.attentions.found) add(spec, "");
+    for (const NestedAttention& nested : analysis.nested)
+        for (const AttentionSpec& spec : nested.attentions.found) add(spec, nested.place + "/");
     return table;
 }
 
@@ -139,7 +143,7 @@ std::string csvCell(const std::string& text) {
 
 std::string analysisTable(const Analysis& analysis) {
     std::string text = header(analysis) + "\n";
-    text += analysis.attentions.found.empty() ? std::string("no attention found\n") : attentionTable(analysis).plain();
+    text += attentionCount(analysis) == 0 ? std::string("no attention found\n") : attentionTable(analysis).plain();
     for (const Unrecognised& each : analysis.attentions.unrecognised) text += "unrecognised: " + each.at + " looks like " + each.looksLike + ": " + each.reason + "\n";
     text += "\n" + graphTable(analysis).plain() + "\n" + visibilityText(analysis);
     text += "\nparallel projections\n" + parallelText(analysis);
@@ -149,7 +153,7 @@ std::string analysisTable(const Analysis& analysis) {
 
 std::string analysisMarkdown(const Analysis& analysis) {
     std::string text = "# " + analysis.model->path.filename().string() + "\n\n" + header(analysis) + "\n## Attention\n\n";
-    text += analysis.attentions.found.empty() ? std::string("None found.\n") : attentionTable(analysis).markdown();
+    text += attentionCount(analysis) == 0 ? std::string("None found.\n") : attentionTable(analysis).markdown();
     for (const Unrecognised& each : analysis.attentions.unrecognised) text += "\n- unrecognised: `" + each.at + "` looks like " + each.looksLike + ": " + each.reason + " " + each.detail + "\n";
     text += "\n## Metrics\n\n" + graphTable(analysis).markdown() + "\n" + visibilityText(analysis) + "\n## Parallel projections\n\n" + parallelText(analysis) + "\n## Patterns that contribute\n\n";
     Table patterns({"pattern", "places", "launches saved", "bytes saved"});
@@ -183,7 +187,7 @@ std::string partitionCsv(const Analysis& analysis, const Projected& projected) {
 }
 
 std::string diagnosisText(const Analysis& analysis) {
-    std::string text = std::to_string(analysis.attentions.found.size()) + " attentions recognised, " + std::to_string(analysis.attentions.unrecognised.size()) + " not\n";
+    std::string text = std::to_string(attentionCount(analysis)) + " attentions recognised, " + std::to_string(analysis.attentions.unrecognised.size()) + " not\n";
     for (const Unrecognised& each : analysis.attentions.unrecognised)
         text += "unrecognised  " + each.at + "\n  looks like " + each.looksLike + ": " + each.reason + (each.detail.empty() ? "" : " (" + each.detail + ")") + "\n";
     for (const NearMiss& each : analysis.enhanced.partition->nearMisses)

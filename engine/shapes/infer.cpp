@@ -1,6 +1,7 @@
 // Shapes and constants, one node after another in topological order.
 
 #include "reference/evaluate.h"
+#include "shapes/infer.h"
 #include "shapes/rules.h"
 
 #include <algorithm>
@@ -93,7 +94,6 @@ const RuleTable& rules() {
         addViewRules(made);
         addProductRules(made);
         addAttentionRules(made);
-        addSubgraphRules(made);
         return made;
     }();
     return table;
@@ -112,7 +112,8 @@ bool readable(DataType type) {
 
 class ShapeInference {
 public:
-    ShapeInference(const Model& model, const Graph& graph, const Bindings& bindings, const Job& job) : m_model(model), m_graph(graph), m_job(job), m_result(new Shapes()) {
+    ShapeInference(const Model& model, const Graph& graph, const Bindings& bindings, const NestingBudget& budget, const Job& job)
+        : m_model(model), m_graph(graph), m_budget(budget), m_job(job), m_result(new Shapes()) {
         m_result->m_bindings = bindings;
         m_result->m_shapes.resize(graph.values().size());
         m_result->m_constant = IndexVector<ValueId, bool>(graph.values().size(), false);
@@ -126,7 +127,7 @@ public:
                 if (m_job.stopped()) return fail("shapes", "stopped");
                 m_job.report("shapes", static_cast<double>(i) / static_cast<double>(count));
             }
-            visit(m_graph.nodes()[i]);
+            visit(NodeId(i), m_graph.nodes()[i]);
         }
         return m_result;
     }
@@ -154,11 +155,21 @@ private:
             } else if (m_graph.isInput(id) && value.declared.kind == "tensor") {
                 m_result->m_shapes[id] = {value.declared.type, value.declared.hasShape, bound(value.declared, value.name)};
                 if (!m_result->m_shapes[id].known()) m_result->m_reasons[id] = "the input declares no shape";
+                else if (value.declared.type == DataType::boolean) readSwitch(id, value);
             } else if (!m_graph.producer(id) && (!m_graph.readers(id).empty() || m_graph.isOutput(id))) {
                 m_result->m_shapes[id] = {value.declared.type, value.declared.hasShape, bound(value.declared, value.name)};
                 if (!m_result->m_shapes[id].known()) m_result->m_reasons[id] = value.declared.kind.empty() || value.declared.kind == "tensor" ? "nothing produces it" : "it is a " + value.declared.kind;
             }
         }
+    }
+
+    /// A bound switch is a constant, so that the If that asks it has one branch.
+    void readSwitch(ValueId id, const Value& value) {
+        const ValueShape& shape = m_result->m_shapes[id];
+        const auto found = m_result->m_bindings.find(value.name);
+        if (found == m_result->m_bindings.end() || shape.count() != 1) return;
+        m_result->m_constant[id] = true;
+        m_result->m_constants[id] = std::make_shared<HostTensor>(HostTensor::ofIntegers(shape.dims, {found->second != 0}, DataType::boolean));
     }
 
     void readInitializer(ValueId id, const Tensor& tensor) {
@@ -174,9 +185,10 @@ private:
         return found == m_model.opsets.end() ? (node.domain.empty() ? 17 : 1) : found->second;
     }
 
-    void visit(const Node& node) {
+    void visit(NodeId id, const Node& node) {
+        if (node.is("If") || node.is("Loop") || node.is("Scan")) return visitBodies(id, node);
         // Random numbers are no constants, though they have no inputs.
-        bool constant = !node.op.starts_with("Random") && node.captured.empty() && !node.is("If") && !node.is("Loop");
+        bool constant = !node.op.starts_with("Random") && node.captured.empty();
         for (const ValueId value : node.inputs) constant = constant && (!value || m_result->m_constant[value]);
         const bool shapeOnly = (node.is("Shape") || node.is("Size")) && node.input(0) && m_result->m_shapes[node.input(0)].known();
         if (shapeOnly) constant = true;
@@ -194,6 +206,23 @@ private:
         if (constant) fold(node, shapeOnly);
         for (const ValueId id : node.outputs)
             if (id && !m_result->m_shapes[id].known()) explain(node, id, reason);
+    }
+
+    void visitBodies(NodeId id, const Node& node) {
+        auto told = shapesThroughBodies(m_model, m_graph, *m_result, id, m_budget, m_job);
+        for (std::size_t i = 0; i < node.outputs.size(); ++i) {
+            const ValueId output = node.outputs[i];
+            if (!output) continue;
+            ValueShape& shape = m_result->m_shapes[output];
+            if (told && told->content[i]) {
+                m_result->m_constant[output] = true;
+                keep(output, HostTensor(*told->content[i]));
+                continue;
+            }
+            shape = told ? std::move(told->outputs[i]) : ValueShape();
+            merge(node, output, shape);
+            if (!shape.known()) explain(node, output, told ? told->reason : "its bodies nest too deep, or are too many");
+        }
     }
 
     void infer(const Node& node, std::vector<ValueShape>& shapes, std::string& reason) {
@@ -299,12 +328,17 @@ private:
 
     const Model& m_model;
     const Graph& m_graph;
+    NestingBudget m_budget;
     const Job& m_job;
     std::shared_ptr<Shapes> m_result;
     const std::function<const ValueShape&(ValueId)> m_shapeOf = [this](ValueId value) -> const ValueShape& { return m_result->m_shapes[value]; };
     const std::function<const HostTensor*(ValueId)> m_constantOf = [this](ValueId value) { return m_result->constant(value); };
 };
 
-Result<ShapesPtr> inferShapes(const Model& model, const Graph& graph, const Bindings& bindings, const Job& job) { return ShapeInference(model, graph, bindings, job).run(); }
+Result<ShapesPtr> inferShapes(const Model& model, const Graph& graph, const Bindings& bindings, const Job& job) { return ShapeInference(model, graph, bindings, {}, job).run(); }
+
+Result<ShapesPtr> inferNestedShapes(const Model& model, const Graph& graph, const Bindings& bindings, const NestingBudget& budget, const Job& job) {
+    return ShapeInference(model, graph, bindings, budget, job).run();
+}
 
 } // namespace triptych

@@ -54,6 +54,5 @@ void addPlainRules(RuleTable& table);
 void addViewRules(RuleTable& table);
 void addProductRules(RuleTable& table);
 void addAttentionRules(RuleTable& table);
-void addSubgraphRules(RuleTable& table);
 
 } // namespace triptych

@@ -1,4 +1,4 @@
-// Attention operators and what newer opsets bring with them; control flow.
+// Attention operators and what newer opsets bring with them.
 // Sources: the ONNX operator specification (opset 23 to 25); ONNX Runtime's ContribOperators.md.
 
 #include "shapes/rules.h"
@@ -75,46 +75,6 @@ void groupQueryAttention(RuleCall& call) {
 
 void rotaryEmbedding(RuleCall& call) { call.set(0, call.in(0)); }
 
-/// Outputs of a branch where both agree; what the graph declares else.
-void conditional(RuleCall& call) {
-    const GraphPtr graphs[] = {call.node.attributes.graph("then_branch"), call.node.attributes.graph("else_branch")};
-    for (std::size_t i = 0; i < call.node.outputs.size(); ++i) {
-        ValueShape found;
-        for (const GraphPtr& graph : graphs) {
-            if (!graph || i >= graph->outputs().size()) continue;
-            const DeclaredType& declared = graph->value(graph->outputs()[i]).declared;
-            if (found.type == DataType::undefined) found.type = declared.type;
-            if (!declared.hasShape) continue;
-            if (!found.ranked) {
-                found.ranked = true;
-                found.dims = declared.dims;
-            } else if (found.dims.size() == declared.dims.size()) {
-                for (std::size_t d = 0; d < found.dims.size(); ++d)
-                    if (found.dims[d] != declared.dims[d]) found.dims[d] = unknownDim;
-            }
-        }
-        call.set(i, found);
-    }
-    call.dataDependent = "its condition decides";
-}
-
-/// What the body declares for its outputs; loops add an axis for what they collect.
-void loop(RuleCall& call) {
-    const GraphPtr body = call.node.attributes.graph("body");
-    if (!body) return;
-    const bool isLoop = call.node.is("Loop");
-    const std::size_t carried = isLoop ? (call.inputCount() > 2 ? call.inputCount() - 2 : 0) : static_cast<std::size_t>(std::max<std::int64_t>(0, static_cast<std::int64_t>(call.inputCount()) - call.node.attributes.integer("num_scan_inputs", 0)));
-    for (std::size_t i = 0; i < call.node.outputs.size(); ++i) {
-        const std::size_t from = isLoop ? i + 1 : i;
-        if (from >= body->outputs().size()) break;
-        const DeclaredType& declared = body->value(body->outputs()[from]).declared;
-        ValueShape found{declared.type, declared.hasShape, declared.dims};
-        if (i >= carried && found.ranked) found.dims.insert(found.dims.begin(), unknownDim);
-        call.set(i, found);
-    }
-    call.dataDependent = "the number of its iterations decides";
-}
-
 } // namespace
 
 void addAttentionRules(RuleTable& table) {
@@ -123,11 +83,6 @@ void addAttentionRules(RuleTable& table) {
     table["com.microsoft::MultiHeadAttention"] = table["com.microsoft::DecoderMaskedMultiHeadAttention"] = multiHeadAttention;
     table["com.microsoft::GroupQueryAttention"] = groupQueryAttention;
     table["RotaryEmbedding"] = table["com.microsoft::RotaryEmbedding"] = rotaryEmbedding;
-}
-
-void addSubgraphRules(RuleTable& table) {
-    table["If"] = conditional;
-    table["Loop"] = table["Scan"] = loop;
 }
 
 } // namespace triptych

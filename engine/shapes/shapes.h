@@ -12,18 +12,22 @@ namespace triptych {
 /// Sizes of symbolic dimensions of the inputs, by name: {"batch": 8}.
 using Bindings = std::map<std::string, std::int64_t>;
 
-/// A symbolic dimension of an input that a user can bind.
+/// A symbolic dimension of an input that a user can bind; or a switch: an input of one truth value that an If asks, by its
+/// name (merged decoders have one for "with past keys"), which is 0 or 1.
 struct SymbolicDim {
     std::string name;             ///< as the file names it; unnamed ones are INPUT_dim_AXIS
-    std::int64_t defaultSize = 1; ///< by use: batch 1, sequence 128, past length 0 or as documented, else 1
-    std::string use;              ///< "batch", "sequence", "past", "other"
+    std::int64_t defaultSize = 1; ///< by use: batch 1, sequence and past length 128, a switch 0, else 1
+    std::string use;              ///< "batch", "sequence", "past", "switch", "other"; "derived": an expression of others
     std::vector<std::string> inputs; ///< "input_ids[1]"
 };
 
 /// Those of the graph's inputs, in the order of first use.
 std::vector<SymbolicDim> symbolicDims(const Graph& graph);
 
-/// Defaults overridden by `wanted`. Fails (stage "shapes") on an unknown name, listing the known ones, and on sizes < 0.
+/// Gives every derived dimension the size that follows from the others.
+void deriveSizes(const std::vector<SymbolicDim>& dims, Bindings& bindings);
+
+/// Defaults overridden by `wanted`; derived ones follow where they are not wanted otherwise. Fails (stage "shapes") on an unknown name, listing the known ones, and on sizes < 0.
 Result<Bindings> resolveBindings(const Graph& graph, const Bindings& wanted);
 
 /// What is known of one value.

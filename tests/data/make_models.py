@@ -2,6 +2,8 @@
 
 control_flow.onnx  a Loop over a small block, an If with two branches inside it, a Scan, and a call of a model-local
                    function that calls another and reads an attribute of the call
+merged_decoder.onnx  one attention with a cache and one without, in the branches of an If that an input decides
+looped_attention.onnx  attention in the body of a Loop, which calls a function, and in a branch that is always taken
 outside.onnx       a MatMul whose weight lies in ../weights/weights.bin, outside of the model's folder
 """
 import pathlib
@@ -118,6 +120,68 @@ def control_flow():
     return model(main, [gate, block])
 
 
+def numbers(name, *values):
+    return tensor(name, INT64, [len(values)], struct.pack(f"<{len(values)}q", *values))
+
+
+def attention(prefix, state, result, cached=False):
+    """4 heads of 8 with a packed projection; weights of the outer graph. Names of the same roles are the same in all."""
+    def n(op, inputs, output, *attributes):
+        return node(op, inputs, [prefix + output], prefix + output + "_" + op, attributes)
+
+    def heads(role):
+        return [n("Reshape", [prefix + role, "split_heads"], role + "4"), n("Transpose", [prefix + role + "4"], role + "h", integers("perm", [0, 2, 1, 3]))]
+
+    nodes = [n("MatMul", [state, "w_qkv"], "qkv"),
+             node("Split", [prefix + "qkv", "thirds"], [prefix + "q", prefix + "k", prefix + "v"], prefix + "split", [integer("axis", -1)])]
+    nodes += heads("q") + heads("k") + heads("v")
+    keys, values = prefix + "kh", prefix + "vh"
+    if cached:
+        nodes += [n("Concat", ["past_k", keys], "ka", integer("axis", 2)), n("Concat", ["past_v", values], "va", integer("axis", 2))]
+        keys, values = prefix + "ka", prefix + "va"
+    nodes += [n("Transpose", [keys], "kt", integers("perm", [0, 1, 3, 2])), n("MatMul", [prefix + "qh", prefix + "kt"], "scores"),
+              n("Mul", [prefix + "scores", "scale"], "scaled"), n("Softmax", [prefix + "scaled"], "weights", integer("axis", -1)),
+              n("MatMul", [prefix + "weights", values], "context"), n("Transpose", [prefix + "context"], "merged", integers("perm", [0, 2, 1, 3])),
+              n("Reshape", [prefix + "merged", "join_heads"], "flat"), node("MatMul", [prefix + "flat", "w_o"], [result], prefix + "out")]
+    return nodes, keys, values
+
+
+def shared_weights():
+    return [floats("w_qkv", 32, 96), floats("w_o", 32, 32), numbers("thirds", 32, 32, 32), numbers("split_heads", 0, 0, 4, 8), numbers("join_heads", 0, 0, 32),
+            tensor("scale", FLOAT, [], struct.pack("<f", 8 ** -0.5))]
+
+
+def merged_decoder():
+    def branch(name, cached):
+        nodes, keys, values = attention("", "x", "out", cached)
+        return graph(name, nodes, [], [info("out", FLOAT), info(keys, FLOAT), info(values, FLOAT)])
+
+    choose = node("If", ["use_cache"], ["y", "present_k", "present_v"], "choose", [nested("then_branch", branch("cached", True)), nested("else_branch", branch("first", False))])
+    cache = ["batch", 4, "past_length", 8]
+    return model(graph("merged_decoder", [choose],
+                       [info("x", FLOAT, ["batch", "sequence", 32]), info("past_k", FLOAT, cache), info("past_v", FLOAT, cache), info("use_cache", BOOL, [1])],
+                       [info("y", FLOAT), info("present_k", FLOAT), info("present_v", FLOAT)], shared_weights()))
+
+
+def looped_attention():
+    nodes, _, _ = attention("", "state", "out")
+    body = graph("body", nodes + [node("Residual", ["out", "state"], ["next"], "residual", [], "local"), node("Identity", ["on"], ["still"], "still_on")],
+                 [info("turn", INT64, []), info("on", BOOL, []), info("state", FLOAT)], [info("still", BOOL, []), info("next", FLOAT)])
+    always, _, _ = attention("always/", "x", "a")
+    then_branch = graph("then", always, [], [info("a", FLOAT)])
+    else_branch = graph("else", [node("Neg", ["x"], ["e"], "negative")], [], [info("e", FLOAT)])
+    main = graph("looped_attention", [
+        node("Shape", ["x"], ["shape"], "shape_of_x"),
+        node("Gather", ["shape", "last"], ["width"], "width_of_x"),
+        node("Equal", ["width", "thirty_two"], ["wide"], "is_wide"),
+        node("If", ["wide"], ["first"], "choose", [nested("then_branch", then_branch), nested("else_branch", else_branch)]),
+        node("Loop", ["trips", "", "first"], ["y"], "loop", [nested("body", body)]),
+    ], [info("x", FLOAT, ["batch", "sequence", 32])], [info("y", FLOAT)], shared_weights() + [tensor("last", INT64, [], struct.pack("<q", 2)),
+        tensor("thirty_two", INT64, [], struct.pack("<q", 32)), tensor("trips", INT64, [], struct.pack("<q", 2))])
+    residual = function("Residual", ["r_a", "r_b"], ["r_sum"], [], [node("Add", ["r_a", "r_b"], ["r_sum"], "add")])
+    return model(main, [residual])
+
+
 def external(location):
     def entry(key, value):
         return field(13, field(1, key) + field(2, value))
@@ -133,4 +197,6 @@ def outside():
 if __name__ == "__main__":
     here = pathlib.Path(__file__).parent
     (here / "control_flow.onnx").write_bytes(control_flow())
+    (here / "merged_decoder.onnx").write_bytes(merged_decoder())
+    (here / "looped_attention.onnx").write_bytes(looped_attention())
     (here / "outside.onnx").write_bytes(outside())

@@ -1,0 +1,196 @@
+#include "attention/nested_attention.h"
+
+#include <algorithm>
+
+namespace triptych {
+
+namespace {
+
+bool holdsBodies(const Node& node) {
+    return std::any_of(node.attributes.items().begin(), node.attributes.items().end(), [](const Attribute& each) {
+        return std::holds_alternative<GraphPtr>(each.value) || std::holds_alternative<std::vector<GraphPtr>>(each.value);
+    });
+}
+
+/// A body with what is known round it, and its shapes.
+struct Entered {
+    GraphPtr graph;
+    ShapesPtr shapes;
+};
+
+Result<Entered> enter(const Model& model, const Graph& outer, const Shapes& shapes, NodeId node, std::size_t which, const NestingBudget& budget, const Job& job) {
+    const auto told = shapesThroughBodies(model, outer, shapes, node, budget, job);
+    auto graph = enteredGraph(model, outer, shapes, node, which, told ? std::span<const ValueShape>(told->inputs) : std::span<const ValueShape>());
+    if (!graph) return tl::unexpected(graph.error());
+    auto flat = inlineFunctions(model, **graph, {}, job);
+    if (!flat) return tl::unexpected(flat.error());
+    Bindings bindings = shapes.bindings();
+    // A body that an operator of another domain runs has inputs, and names for their sizes, of its own.
+    if (!told)
+        for (const SymbolicDim& dim : symbolicDims(**flat)) bindings.try_emplace(dim.name, dim.defaultSize);
+    auto inner = inferShapes(model, **flat, bindings, job);
+    if (!inner) return tl::unexpected(inner.error());
+    return Entered{*flat, *inner};
+}
+
+class NestedSearch {
+public:
+    NestedSearch(const Model& model, const Job& job) : m_model(model), m_job(job) {}
+
+    void run(const Graph& graph, const Shapes& shapes, const std::string& place, int level) {
+        for (std::size_t i = 0; i < graph.nodes().size(); ++i) {
+            const Node& node = graph.nodes()[i];
+            if (m_job.stopped()) return;
+            if (!holdsBodies(node)) continue;
+            if (level == 0) m_node = NodeId(i);
+            // Calls of functions are replaced already: what is left are bodies in attributes.
+            const auto bodies = nestedGraphs(m_model, node);
+            for (std::size_t which = 0; which < bodies.size(); ++which) body(graph, shapes, NodeId(i), which, place + node.name + "/" + bodies[which].name, level + 1);
+        }
+    }
+
+    std::vector<NestedAttention> found;
+
+private:
+    void body(const Graph& outer, const Shapes& shapes, NodeId node, std::size_t which, const std::string& place, int level) {
+        const std::size_t size = nestedGraphs(m_model, outer.node(node))[which].graph->nodes().size();
+        if (level > NestingBudget::deepest || size > m_budget) return;
+        m_budget -= size;
+        auto entered = enter(m_model, outer, shapes, node, which, {}, m_job);
+        if (!entered) return;
+        const std::size_t at = found.size();
+        found.push_back({m_node, place, entered->graph, entered->shapes, findAttention(m_model, *entered->graph, *entered->shapes, m_job)});
+        if (found[at].attentions.found.empty() && found[at].attentions.unrecognised.empty()) found.pop_back();
+        run(*entered->graph, *entered->shapes, place + "/", level);
+    }
+
+    const Model& m_model;
+    const Job& m_job;
+    NodeId m_node;
+    std::size_t m_budget = 2'000'000;
+};
+
+class NestedDecomposer {
+public:
+    NestedDecomposer(const Model& model, std::vector<std::string>& warnings, const Job& job) : m_model(model), m_warnings(warnings), m_job(job) {}
+
+    /// `names` are those of values round the graph: what is added inside must not hide them.
+    Result<GraphPtr> run(GraphPtr graph, const Shapes& shapes, const Shapes& varied, std::set<std::string> names, int level) {
+        if (!hasBodies(*graph) || level > NestingBudget::deepest) return graph;
+        for (const Value& value : graph->values()) names.insert(value.name);
+        GraphBuilder builder;
+        builder.adoptValues(*graph);
+        for (std::size_t i = 0; i < graph->nodes().size(); ++i) {
+            if (m_job.stopped()) return fail("decompose", "stopped");
+            const NodeId added = builder.adoptNode(*graph, NodeId(i));
+            if (!holdsBodies(graph->nodes()[i])) continue;
+            auto attributes = rewritten(*graph, shapes, varied, NodeId(i), names, level);
+            if (!attributes) return tl::unexpected(attributes.error());
+            Node& node = builder.editNode(added);
+            node.attributes = std::move(*attributes);
+            node.captured = capturedBy(node, builder);
+        }
+        return builder.finish("decompose");
+    }
+
+private:
+    Result<Attributes> rewritten(const Graph& outer, const Shapes& shapes, const Shapes& varied, NodeId node, const std::set<std::string>& names, int level) {
+        std::vector<Attribute> made = outer.node(node).attributes.items();
+        std::size_t which = 0;
+        const auto replace = [&](GraphPtr& body) -> Result<void> {
+            auto decomposed = one(outer, shapes, varied, node, which++, *body, names, level);
+            if (!decomposed) return tl::unexpected(decomposed.error());
+            body = *decomposed;
+            return {};
+        };
+        for (Attribute& each : made) {
+            if (auto* graph = std::get_if<GraphPtr>(&each.value))
+                if (auto done = replace(*graph); !done) return tl::unexpected(done.error());
+            if (auto* graphs = std::get_if<std::vector<GraphPtr>>(&each.value))
+                for (GraphPtr& graph : *graphs)
+                    if (auto done = replace(graph); !done) return tl::unexpected(done.error());
+        }
+        return Attributes(std::move(made));
+    }
+
+    Result<GraphPtr> one(const Graph& outer, const Shapes& shapes, const Shapes& varied, NodeId node, std::size_t which, const Graph& body, const std::set<std::string>& names, int level) {
+        auto entered = enter(m_model, outer, shapes, node, which, {}, m_job);
+        if (!entered) return tl::unexpected(entered.error());
+        auto other = enter(m_model, outer, varied, node, which, {}, m_job);
+        if (!other) return tl::unexpected(other.error());
+        const Attentions attentions = findAttention(m_model, *entered->graph, *entered->shapes, m_job);
+        auto made = decompose(m_model, *entered->graph, *entered->shapes, attentions, Expansion::canonical, other->shapes.get(), m_job);
+        if (!made) return tl::unexpected(made.error());
+        m_warnings.insert(m_warnings.end(), made->warnings.begin(), made->warnings.end());
+        GraphPtr graph = made->graph;
+        if (hasBodies(*graph)) {
+            auto inner = inferShapes(m_model, *graph, entered->shapes->bindings(), m_job);
+            if (!inner) return tl::unexpected(inner.error());
+            auto innerVaried = inferShapes(m_model, *graph, other->shapes->bindings(), m_job);
+            if (!innerVaried) return tl::unexpected(innerVaried.error());
+            auto deeper = run(graph, **inner, **innerVaried, names, level + 1);
+            if (!deeper) return deeper;
+            graph = *deeper;
+        }
+        return asBody(*graph, body, names);
+    }
+
+    /// Without what entering wrote into it: outer values are outer again. Values of the body have the same places in both.
+    static Result<GraphPtr> asBody(const Graph& graph, const Graph& body, const std::set<std::string>& names) {
+        GraphBuilder builder;
+        builder.adoptValues(graph);
+        builder.clearInputs();
+        for (const ValueId input : body.inputs()) builder.addInput(input);
+        for (std::size_t i = 0; i < body.values().size(); ++i) {
+            const ValueId id(i);
+            builder.edit(id).declared = body.value(id).declared;
+            builder.edit(id).initializer = body.value(id).initializer;
+        }
+        std::vector<std::pair<ValueId, std::string>> renamed;
+        for (std::size_t i = body.values().size(); i < graph.values().size(); ++i) {
+            std::string name = graph.value(ValueId(i)).name;
+            if (!names.contains(name)) continue;
+            while (names.contains(name) || builder.findValue(name)) name += "_inner";
+            renamed.emplace_back(ValueId(i), name);
+        }
+        if (!renamed.empty()) builder.rename(renamed);
+        for (std::size_t i = 0; i < graph.nodes().size(); ++i) builder.adoptNode(graph, NodeId(i));
+        return builder.finish("decompose");
+    }
+
+    static std::vector<ValueId> capturedBy(const Node& node, GraphBuilder& builder) {
+        std::set<ValueId> all;
+        const auto add = [&](const Graph& body) {
+            for (std::size_t i = 0; i < body.values().size(); ++i)
+                if (isOuter(body, ValueId(i)))
+                    if (const ValueId outer = builder.findValue(body.value(ValueId(i)).name)) all.insert(outer);
+        };
+        for (const Attribute& each : node.attributes.items()) {
+            if (const auto* graph = std::get_if<GraphPtr>(&each.value)) add(**graph);
+            if (const auto* graphs = std::get_if<std::vector<GraphPtr>>(&each.value))
+                for (const GraphPtr& graph : *graphs) add(*graph);
+        }
+        return {all.begin(), all.end()};
+    }
+
+    const Model& m_model;
+    std::vector<std::string>& m_warnings;
+    const Job& m_job;
+};
+
+} // namespace
+
+bool hasBodies(const Graph& graph) { return std::any_of(graph.nodes().begin(), graph.nodes().end(), holdsBodies); }
+
+std::vector<NestedAttention> findNestedAttention(const Model& model, const Graph& graph, const Shapes& shapes, const Job& job) {
+    if (!hasBodies(graph)) return {};
+    NestedSearch search(model, job);
+    search.run(graph, shapes, "", 0);
+    return std::move(search.found);
+}
+
+Result<GraphPtr> decomposeNested(const Model& model, GraphPtr graph, const Shapes& shapes, const Shapes& varied, std::vector<std::string>& warnings, const Job& job) {
+    return NestedDecomposer(model, warnings, job).run(std::move(graph), shapes, varied, {}, 0);
+}
+
+} // namespace triptych

@@ -1,0 +1,26 @@
+#pragma once
+// The graph that attention is looked for in: calls of functions replaced by their bodies, each If that takes one branch by that branch.
+
+#include "shapes/shapes.h"
+
+#include <map>
+
+namespace triptych {
+
+/// By the name of the If; true: then.
+using TakenBranches = std::map<std::string, bool>;
+
+struct FlatGraph {
+    GraphPtr graph;
+    ShapesPtr shapes;
+    std::vector<TakenBranches> taken;  ///< one for each level of nesting
+    double importMs = 0, shapesMs = 0; ///< what it took
+};
+
+/// @param forAllSizes  only branches that are taken whatever sizes and switches are
+Result<FlatGraph> flatten(const Model& model, const Bindings& bindings, bool forAllSizes, const Job& job = {});
+
+/// The same branches, and all calls but those to keep, replaced in the file's own graph.
+Result<GraphPtr> flattenAlike(const Model& model, const std::vector<TakenBranches>& taken, const std::function<bool(const Graph&, NodeId)>& keep, const Job& job = {});
+
+} // namespace triptych

@@ -1,0 +1,193 @@
+// Shapes through the bodies of If, Loop and Scan.
+//
+// A loop's carried values are looked at from turn to turn: a first look takes the sizes that they begin with; what a turn gives
+// back in another size may have any, and a second look takes it as unknown. What is then given back as it came stays so in every
+// turn. Source of the operators' meaning: the ONNX operator specification.
+
+#include "shapes/enter.h"
+#include "shapes/rules.h"
+#include "shapes/infer.h"
+
+#include <algorithm>
+
+namespace triptych {
+
+namespace {
+
+/// What holds whichever of the two a value has.
+ValueShape common(const ValueShape& a, const ValueShape& b) {
+    ValueShape made;
+    made.type = a.type == b.type || b.type == DataType::undefined ? a.type : a.type == DataType::undefined ? b.type : DataType::undefined;
+    made.ranked = a.ranked && b.ranked && a.dims.size() == b.dims.size();
+    if (!made.ranked) return made;
+    for (std::size_t i = 0; i < a.dims.size(); ++i) made.dims.push_back(a.dims[i] == b.dims[i] ? a.dims[i] : unknownDim);
+    return made;
+}
+
+bool same(const ValueShape& a, const ValueShape& b) { return a.type == b.type && a.ranked == b.ranked && a.dims == b.dims; }
+
+class Bodies {
+public:
+    Bodies(const Model& model, const Graph& outer, const Shapes& shapes, NodeId id, const NestingBudget& budget, const Job& job)
+        : m_model(model), m_outer(outer), m_shapes(shapes), m_id(id), m_node(outer.node(id)), m_budget(budget), m_job(job) {}
+
+    std::optional<BodyShapes> run() {
+        if (m_budget.level >= NestingBudget::deepest) return std::nullopt;
+        m_made.outputs.resize(m_node.outputs.size());
+        m_made.content.resize(m_node.outputs.size());
+        if (m_node.is("If")) conditional();
+        else if (m_node.is("Loop")) loop();
+        else if (m_node.is("Scan") && !batched()) scan();
+        else return std::nullopt;
+        return std::move(m_made);
+    }
+
+private:
+    struct Seen {
+        GraphPtr graph;
+        ShapesPtr shapes;
+        ValueShape output(std::size_t i) const { return i < graph->outputs().size() ? shapes->of(graph->outputs()[i]) : ValueShape(); }
+    };
+
+    /// Scan of opset 8 has a batch and a list of lengths: left to what the file declares.
+    bool batched() const {
+        const auto opset = m_model.opsets.find("");
+        return opset != m_model.opsets.end() && opset->second < 9;
+    }
+
+    /// A body under the given shapes of its inputs; empty where it can't be looked at.
+    std::optional<Seen> look(std::string_view attribute, std::span<const ValueShape> inputs) {
+        const auto all = nestedGraphs(m_model, m_node);
+        const auto found = std::find_if(all.begin(), all.end(), [&](const NestedGraph& each) { return each.name == attribute; });
+        if (found == all.end()) return std::nullopt;
+        const std::size_t cost = found->graph->nodes().size() + found->graph->values().size() + 1;
+        if (cost > *m_budget.nodes) return std::nullopt;
+        *m_budget.nodes -= cost;
+        auto graph = enteredGraph(m_model, m_outer, m_shapes, m_id, static_cast<std::size_t>(found - all.begin()), inputs);
+        if (!graph) return std::nullopt;
+        auto shapes = inferNestedShapes(m_model, **graph, m_shapes.bindings(), {m_budget.level + 1, m_budget.nodes}, m_job);
+        if (!shapes) return std::nullopt;
+        return Seen{std::move(*graph), std::move(*shapes)};
+    }
+
+    void conditional() {
+        const auto condition = m_node.input(0) ? m_shapes.scalar(m_node.input(0)) : std::nullopt;
+        m_made.reason = "its condition decides";
+        std::vector<Seen> branches;
+        for (const char* name : {"then_branch", "else_branch"}) {
+            if (condition && (*condition != 0) != (std::string_view(name) == "then_branch")) continue;
+            auto seen = look(name, {});
+            if (!seen) return;
+            branches.push_back(std::move(*seen));
+        }
+        for (std::size_t i = 0; i < m_made.outputs.size(); ++i) {
+            m_made.outputs[i] = branches[0].output(i);
+            if (branches.size() > 1) m_made.outputs[i] = common(m_made.outputs[i], branches[1].output(i));
+            if (branches.size() > 1 || i >= branches[0].graph->outputs().size()) continue;
+            if (const HostTensor* content = branches[0].shapes->constant(branches[0].graph->outputs()[i])) m_made.content[i] = std::make_shared<HostTensor>(*content);
+            const std::string why = branches[0].shapes->reasonUnknown(branches[0].graph->outputs()[i]);
+            if (!why.empty()) m_made.reason = why;
+        }
+    }
+
+    /// Looks until the first `carried` of `inputs` come back as they went in: `first` is the place of the first one.
+    std::optional<Seen> settle(std::vector<ValueShape>& inputs, std::size_t first, std::size_t carried, std::size_t firstOutput) {
+        constexpr int turns = 4; // sizes, then ranks: each can only be lost once
+        for (int turn = 0; turn < turns; ++turn) {
+            auto seen = look("body", inputs);
+            if (!seen) return std::nullopt;
+            bool settled = true;
+            for (std::size_t i = 0; i < carried; ++i) {
+                ValueShape& in = inputs[first + i];
+                ValueShape wider = common(in, seen->output(firstOutput + i));
+                settled = settled && same(wider, in);
+                in = std::move(wider);
+            }
+            if (settled) return seen;
+        }
+        return std::nullopt;
+    }
+
+    /// Inputs: most turns, first condition, carried values. The body: turn, condition, carried values; it gives condition, carried values, what is stacked.
+    void loop() {
+        const std::size_t carried = m_node.inputs.size() > 2 ? m_node.inputs.size() - 2 : 0;
+        m_made.reason = "the number of its turns decides";
+        std::vector<ValueShape> inputs{{DataType::int64, true, {}}, {DataType::boolean, true, {}}};
+        for (std::size_t i = 0; i < carried; ++i) inputs.push_back(m_shapes.of(m_node.input(i + 2)));
+        const auto seen = settle(inputs, 2, carried, 1);
+        m_made.inputs = std::move(inputs);
+        if (!seen) return;
+        const Dim turns = turnsOf(*seen);
+        for (std::size_t i = 0; i < m_made.outputs.size(); ++i) {
+            if (i < carried) {
+                m_made.outputs[i] = m_made.inputs[i + 2];
+                continue;
+            }
+            m_made.outputs[i] = seen->output(i + 1);
+            if (m_made.outputs[i].ranked) m_made.outputs[i].dims.insert(m_made.outputs[i].dims.begin(), turns);
+        }
+    }
+
+    /// How often a loop runs, where nothing in it can end it early.
+    Dim turnsOf(const Seen& seen) const {
+        const auto most = m_node.input(0) ? m_shapes.scalar(m_node.input(0)) : std::nullopt;
+        const auto first = m_node.input(1) ? m_shapes.scalar(m_node.input(1)) : std::optional<double>(1);
+        if (!most || !first || seen.graph->outputs().empty()) return unknownDim;
+        ValueId goes = seen.graph->outputs()[0];
+        for (int steps = 0; steps < 8 && seen.graph->producer(goes) && seen.graph->node(seen.graph->producer(goes)).is("Identity"); ++steps) goes = seen.graph->node(seen.graph->producer(goes)).input(0);
+        const auto always = seen.shapes->scalar(goes);
+        const bool handedOn = seen.graph->inputs().size() > 1 && goes == seen.graph->inputs()[1];
+        if (!(always && *always != 0) && !handedOn) return unknownDim;
+        return *first != 0 ? std::max<Dim>(0, static_cast<Dim>(std::min(*most, 1e15))) : 0;
+    }
+
+    /// Inputs: carried values, then what is cut into slices.
+    void scan() {
+        const auto scanned = static_cast<std::size_t>(std::clamp<std::int64_t>(m_node.attributes.integer("num_scan_inputs", 0), 0, static_cast<std::int64_t>(m_node.inputs.size())));
+        const std::size_t carried = m_node.inputs.size() - scanned;
+        const auto axisOf = [&](const char* name, std::size_t at, std::size_t rank) {
+            const auto* axes = m_node.attributes.integers(name);
+            return axisIn(axes && at < axes->size() ? (*axes)[at] : 0, rank);
+        };
+        m_made.reason = "the length of what it scans decides";
+        std::vector<ValueShape> inputs;
+        Dim length = unknownDim;
+        for (std::size_t i = 0; i < m_node.inputs.size(); ++i) {
+            ValueShape shape = m_shapes.of(m_node.inputs[i]);
+            const auto axis = i >= carried && shape.ranked ? axisOf("scan_input_axes", i - carried, shape.dims.size()) : std::nullopt;
+            if (i >= carried && !axis) shape.ranked = false;
+            if (axis) {
+                length = std::max(length, shape.dims[*axis]);
+                shape.dims.erase(shape.dims.begin() + static_cast<std::ptrdiff_t>(*axis));
+            }
+            inputs.push_back(std::move(shape));
+        }
+        const auto seen = settle(inputs, 0, carried, 0);
+        m_made.inputs = std::move(inputs);
+        if (!seen) return;
+        for (std::size_t i = 0; i < m_made.outputs.size(); ++i) {
+            m_made.outputs[i] = i < carried ? m_made.inputs[i] : seen->output(i);
+            if (i < carried || !m_made.outputs[i].ranked) continue;
+            const auto axis = axisOf("scan_output_axes", i - carried, m_made.outputs[i].dims.size() + 1);
+            if (axis) m_made.outputs[i].dims.insert(m_made.outputs[i].dims.begin() + static_cast<std::ptrdiff_t>(*axis), length);
+            else m_made.outputs[i].ranked = false;
+        }
+    }
+
+    const Model& m_model;
+    const Graph& m_outer;
+    const Shapes& m_shapes;
+    NodeId m_id;
+    const Node& m_node;
+    const NestingBudget& m_budget;
+    const Job& m_job;
+    BodyShapes m_made;
+};
+
+} // namespace
+
+std::optional<BodyShapes> shapesThroughBodies(const Model& model, const Graph& outer, const Shapes& shapes, NodeId node, const NestingBudget& budget, const Job& job) {
+    return Bodies(model, outer, shapes, node, budget, job).run();
+}
+
+} // namespace triptych
