@@ -121,11 +121,13 @@ void assembleRoles(const Graph& graph, const Shapes& shapes, const Roles& roles,
         return headsFromOperand(shapes, trace.operand);
     };
     if (spec.heads == 0) spec.heads = heads(spec.projectionQ, q, spec.headDim);
+    spec.operandKvHeads = spec.kvHeads;
     // Heads that were repeated before the operator are fewer where they are projected.
     const std::int64_t projected = heads(spec.projectionK, k, spec.headDim);
     if (spec.kvHeads == 0 || (k.extras.contains("kv_repeat") && projected > 0)) spec.kvHeads = projected;
     if (spec.kvHeads == 0) spec.kvHeads = spec.heads;
     if (spec.heads == 0) spec.heads = spec.kvHeads;
+    if (spec.operandKvHeads == 0) spec.operandKvHeads = spec.kvHeads;
 
     for (const RoleTrace* trace : {&q, &k, &v}) {
         for (const std::string& extra : trace->extras) {

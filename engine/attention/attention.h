@@ -50,6 +50,7 @@ struct AttentionSpec {
     std::string scope;
     /// The opaque node; none where explicit.
     NodeId opaque;
+    std::int64_t operandKvHeads = 0; ///< that it reads: more than kvHeads where they are repeated before it
     /// Nodes of the attention in order: projections, core, output projection. For an opaque one: the node itself and
     /// projections outside of it.
     std::vector<NodeId> nodes;

@@ -221,6 +221,11 @@ private:
             return {};
         }
         if (node.is("Mul") || node.is("Div")) return scaled(node);
+        // For the range of exponents: a softmax is the same without it.
+        if (const NodeId most = node.is("Sub") ? m_spelled.maker(node.input(1)) : NodeId(); most && m_graph.node(most).is("ReduceMax") && bare(m_graph, m_shapes, m_graph.node(most).input(0)) == bare(m_graph, m_shapes, node.input(0))) {
+            m_core.nodes.push_back(most);
+            return node.input(0);
+        }
         if (node.is("Add") || node.is("Sub") || node.is("Max") || node.is("Min")) {
             const bool first = leadsToProduct(node.input(0));
             const ValueId next = node.input(first ? 0 : 1), other = node.input(first ? 1 : 0);

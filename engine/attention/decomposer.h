@@ -26,11 +26,13 @@ private:
         const RoleStage* stage = nullptr;
         ColumnRange range;
         std::size_t role = 0;
+        std::vector<NodeId> pointwise; ///< between the product (with its bias) and the cut, in order: each role gets its own
     };
     /// A product that several roles share becomes one product a role; what cut it goes.
     void takeApart(const AttentionSpec& spec, NamedAttention& named, const std::array<ValueId, 3>& operands);
     std::optional<std::vector<Cut>> cutsOf(const std::array<RoleTrace, 3>& traces);
     std::optional<std::vector<ValueId>> splitInstead(const std::vector<Cut>& cuts, const std::array<RoleTrace, 3>& traces, NamedAttention& named);
+    std::optional<std::vector<NodeId>> pointwiseBefore(const RoleTrace& trace, const RoleStage& stage) const;
     bool weightIsAbsent(const RoleTrace& trace) const;
     void replaceCut(const Cut& cut, const RoleTrace& trace, Emitter& emit, ValueId own, NamedAttention& named);
 

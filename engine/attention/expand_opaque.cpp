@@ -37,7 +37,7 @@ public:
 private:
     std::string unknownOption() const {
         const Attributes& a = m_node.attributes;
-        if (m_spec.heads <= 0 || m_spec.kvHeads <= 0 || m_spec.headDim <= 0 || m_spec.vHeadDim <= 0) return "number of heads";
+        if (m_spec.heads <= 0 || m_kvHeads <= 0 || m_spec.headDim <= 0 || m_spec.vHeadDim <= 0) return "number of heads";
         if (!isFloating(m_call.shapes.of(m_node.input(0)).type)) return "type";
         if (m_opset < 11) return "opset, older than 11,";
         if (const std::string mask = MaskExpansion::unknown(m_call); !mask.empty()) return mask;
@@ -67,8 +67,8 @@ private:
 
     /// K and V heads of a grouped query stand for several query heads each.
     ValueId repeatHeads(const std::string& role, ValueId value, std::int64_t size) {
-        if (m_spec.kvHeads == m_spec.heads) return value;
-        const std::int64_t times = m_spec.heads / m_spec.kvHeads;
+        if (m_kvHeads == m_spec.heads) return value;
+        const std::int64_t times = m_spec.heads / m_kvHeads;
         const ValueId many = m_emit.op(role, "Expand", {m_emit.unsqueeze(role, value, 2), m_emit.list(role + "/repeats", {1, 1, times, 1, 1})});
         return m_emit.base().reshape(role, many, {0, m_spec.heads, -1, size});
     }
@@ -76,7 +76,7 @@ private:
     void inputs() {
         ValueId q = m_node.input(0), k = m_node.input(1), v = m_node.input(2);
         if (m_call.grouped() && !k) {
-            const auto parts = m_emit.split("qkv", q, {m_spec.heads * m_spec.headDim, m_spec.kvHeads * m_spec.headDim, m_spec.kvHeads * m_spec.headDim});
+            const auto parts = m_emit.split("qkv", q, {m_spec.heads * m_spec.headDim, m_kvHeads * m_spec.headDim, m_kvHeads * m_spec.headDim});
             heads(parts, {3, 3, 3});
             return;
         }
@@ -101,8 +101,8 @@ private:
 
     void heads(const std::vector<ValueId>& parts, const std::array<std::size_t, 3>& ranks) {
         m_q = splitHeads("q", parts[0], m_spec.heads, m_spec.headDim, ranks[0]);
-        m_k = splitHeads("k", parts[1], m_spec.kvHeads, m_spec.headDim, ranks[1]);
-        m_v = splitHeads("v", parts[2], m_spec.kvHeads, m_spec.vHeadDim, ranks[2]);
+        m_k = splitHeads("k", parts[1], m_kvHeads, m_spec.headDim, ranks[1]);
+        m_v = splitHeads("v", parts[2], m_kvHeads, m_spec.vHeadDim, ranks[2]);
     }
 
     /// com.microsoft MultiHeadAttention: one bias for all three projections; keys and values of four axes have theirs already.
@@ -183,7 +183,7 @@ private:
         if (m_node.attributes.integer("do_rotary", 0) != 0) {
             const ValueId places = m_node.input(9) ? m_node.input(9) : m_emit.op("positions", "Add", {m_emit.base().reshape("positions", m_before, {-1, 1}), m_emit.upTo("positions", now)});
             m_q = rotated("q_rotary", m_q, places, m_spec.heads);
-            m_k = rotated("k_rotary", m_k, places, m_spec.kvHeads);
+            m_k = rotated("k_rotary", m_k, places, m_kvHeads);
         }
         m_past = m_node.input(3);
         const auto handOn = [&](const char* role, ValueId before, ValueId value, ValueId present) {
@@ -297,6 +297,7 @@ private:
     const OpaqueCall& m_call;
     const Node& m_node;
     const AttentionSpec& m_spec;
+    const std::int64_t m_kvHeads = m_spec.operandKvHeads > 0 ? m_spec.operandKvHeads : m_spec.kvHeads;
     NamedAttention m_named;
     ValueId m_q, m_k, m_v, m_past, m_before;
     DataType m_type = DataType::float32;

@@ -9,6 +9,8 @@ namespace triptych {
 namespace {
 
 constexpr std::array roleNames{"q", "k", "v"};
+constexpr std::array views{"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "Split", "Slice", "Gather"};
+constexpr std::array pointwiseOperators{"Cast", "Clip", "Min", "Max", "Mul", "Div", "Add", "Sub", "Neg", "QuantizeLinear", "DequantizeLinear"};
 
 std::string weightPrefix(const Graph& graph, const Node& product) {
     const auto source = weightSource(graph, product.input(1));
@@ -16,6 +18,28 @@ std::string weightPrefix(const Graph& graph, const Node& product) {
 }
 
 } // namespace
+
+/// What a cut is applied to, beside views: operators that do the same to every element. Empty where anything else lies before it.
+std::optional<std::vector<NodeId>> Decomposer::pointwiseBefore(const RoleTrace& trace, const RoleStage& stage) const {
+    std::vector<NodeId> found;
+    for (std::size_t i = trace.path.size(); i-- > 0;) {
+        const NodeId id = trace.path[i];
+        if (id == stage.selector) return found;
+        if (id == trace.bias) continue;
+        const Node& node = m_graph.node(id);
+        if (std::any_of(views.begin(), views.end(), [&](const char* op) { return node.is(op); })) continue;
+        if (std::none_of(pointwiseOperators.begin(), pointwiseOperators.end(), [&](const char* op) { return node.is(op); })) return std::nullopt;
+        std::size_t activations = 0;
+        for (const ValueId input : node.inputs) {
+            if (!input) continue;
+            const bool number = m_active->shapes().isConstant(input) && m_active->shapes().of(input).count() == 1;
+            activations += number ? 0 : 1;
+        }
+        if (activations != 1) return std::nullopt;
+        found.push_back(id);
+    }
+    return std::nullopt;
+}
 
 /// Where each role's columns lie in the product that it shares; empty where a cut isn't plain.
 std::optional<std::vector<Decomposer::Cut>> Decomposer::cutsOf(const std::array<RoleTrace, 3>& traces) {
@@ -30,7 +54,9 @@ std::optional<std::vector<Decomposer::Cut>> Decomposer::cutsOf(const std::array<
         const RoleStage* stage = ownStage(traces[r], others, columns);
         auto range = stage ? columnRange(stage->view, columns) : std::nullopt;
         if (!range || !m_active->shapes().of(stage->value).known()) return std::nullopt;
-        cuts.push_back({stage, std::move(*range), r});
+        auto pointwise = pointwiseBefore(traces[r], *stage);
+        if (!pointwise) return std::nullopt;
+        cuts.push_back({stage, std::move(*range), r, std::move(*pointwise)});
     }
     return cuts;
 }
@@ -68,11 +94,19 @@ void Decomposer::replaceCut(const Cut& cut, const RoleTrace& trace, Emitter& emi
     const ValueShape& out = m_active->shapes().of(m_graph.node(trace.linear).output());
     Dims ownDims = out.dims;
     ownDims.back() = cut.range.width;
+    for (const NodeId id : cut.pointwise) {
+        const Node& node = m_graph.node(id);
+        std::vector<ValueId> inputs = node.inputs;
+        for (ValueId& input : inputs)
+            if (input && !m_active->shapes().isConstant(input)) input = own;
+        own = emit.copy(std::string(roleNames[cut.role]) + "_proj", node, std::move(inputs));
+    }
+    const std::size_t before = emit.nodes().size();
     if (!viewOfOwn(emit, *m_active, std::string(roleNames[cut.role]) + "_proj", own, ownDims, cut.stage->view, m_active->shapes().of(cut.stage->value).dims)) {
         m_result.warnings.push_back(describe(m_graph, trace.linear) + ": a size behind its packed projection can't be told for other bindings, so it stays packed");
         return;
     }
-    if (emit.nodes().empty()) {
+    if (emit.nodes().size() == before) {
         // The columns are what the cut handed on: only the name is missing.
         emit.op(std::string(roleNames[cut.role]) + "_proj", "Identity", {own}, {}, cut.stage->value);
     } else {

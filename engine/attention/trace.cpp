@@ -49,6 +49,17 @@ private:
         return found;
     }
 
+    /// x - mean(x), perhaps cast between.
+    bool lessItsMean(const Node& node) const {
+        if (!node.is("Sub") || !node.input(0) || !node.input(1)) return false;
+        const ValueId mean = bare(m_graph, m_shapes, node.input(1));
+        const NodeId id = m_graph.producer(mean);
+        return id && m_graph.node(id).is("ReduceMean") && bare(m_graph, m_shapes, m_graph.node(id).input(0)) == bare(m_graph, m_shapes, node.input(0));
+    }
+
+    /// The activation that a node changes: its only one, or the one that it takes a mean from.
+    ValueId changed(const Node& node) const { return lessItsMean(node) ? node.input(0) : onlyActivation(node); }
+
     bool take(NodeId node, ValueId next) {
         m_trace.path.push_back(node);
         m_trace.source = next;
@@ -67,7 +78,7 @@ private:
             m_trace.linear = id;
             return false;
         }
-        if (isView(node)) return take(id, node.input(0));
+        if (isView(node) || node.is("Clip")) return take(id, node.input(0));
         if (node.is("Split") || node.is("Slice") || node.is("Gather")) {
             if (constant(node.input(0))) return false;
             if (node.is("Gather") && !constant(node.input(1))) return false;
@@ -93,6 +104,8 @@ private:
             return take(id, node.input(0));
         }
         if (node.is("Mul") || node.is("Div")) return multiply(id, node);
+        if ((node.is("Min") || node.is("Max")) && onlyActivation(node)) return take(id, onlyActivation(node));
+        if (lessItsMean(node)) return take(id, node.input(0)); // of a norm that is spelled out
         if (node.is("Add") || node.is("Sub")) return add(id, node);
         if (node.is("Concat")) return concat(id, node);
         if (node.is("Neg") || node.is("Pad") || node.is("ScatterND")) return take(id, node.input(0));
@@ -222,7 +235,7 @@ private:
                 value = common;
                 continue;
             }
-            const ValueId next = onlyActivation(node);
+            const ValueId next = changed(node);
             if (!next) {
                 if (!node.is("Mul") || !leadsToLinear(node.input(0))) return value;
                 value = node.input(0);
@@ -253,7 +266,7 @@ private:
             if (late == early) return true;
             const NodeId id = m_graph.producer(late);
             if (!id) return false;
-            late = onlyActivation(m_graph.node(id));
+            late = changed(m_graph.node(id));
         }
         return false;
     }

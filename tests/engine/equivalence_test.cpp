@@ -5,6 +5,7 @@
 #include "onnx_io/export.h"
 #include "verify/verify.h"
 
+#include <QDir>
 #include <QTest>
 
 using namespace triptych;
@@ -80,6 +81,8 @@ private slots:
     void opaque();
     void packed_data();
     void packed();
+    void form_data();
+    void form();
     void bisectionNamesTheFirst();
     void absentWeightsStayPacked();
     void absentWeightsAreNamed();
@@ -163,6 +166,21 @@ void EquivalenceTest::packed() {
     QCOMPARE(difference(proof), QString());
     QCOMPARE(difference(proof, {{"batch", 3}, {"seq", 9}}), QString());
     QCOMPARE(difference(proof, {{"batch", 2}, {"seq", 1}}), QString());
+}
+
+void EquivalenceTest::form_data() {
+    QTest::addColumn<QString>("text");
+    const QDir folder(QStringLiteral(TEST_DATA "/forms"));
+    for (const QString& name : folder.entryList({"*.txt"}, QDir::Files, QDir::Name)) {
+        QFile file(folder.filePath(name));
+        QVERIFY(file.open(QIODevice::ReadOnly));
+        QTest::newRow(qPrintable(name.chopped(4))) << QString::fromUtf8(file.readAll());
+    }
+}
+
+void EquivalenceTest::form() {
+    QFETCH(QString, text);
+    QCOMPARE(difference(decomposed(text.toStdString(), 17)), QString());
 }
 
 void EquivalenceTest::bisectionNamesTheFirst() {
