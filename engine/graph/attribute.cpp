@@ -42,6 +42,8 @@ const std::vector<std::int64_t>* Attributes::integers(std::string_view name) con
 
 const std::vector<float>* Attributes::reals(std::string_view name) const { return valueOf<std::vector<float>>(*this, name); }
 
+const std::vector<std::string>* Attributes::texts(std::string_view name) const { return valueOf<std::vector<std::string>>(*this, name); }
+
 TensorPtr Attributes::tensor(std::string_view name) const {
     const auto* found = valueOf<TensorPtr>(*this, name);
     return found ? *found : nullptr;

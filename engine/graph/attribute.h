@@ -45,6 +45,7 @@ public:
     /// Null where absent.
     const std::vector<std::int64_t>* integers(std::string_view name) const;
     const std::vector<float>* reals(std::string_view name) const;
+    const std::vector<std::string>* texts(std::string_view name) const;
     TensorPtr tensor(std::string_view name) const;
     GraphPtr graph(std::string_view name) const;
     void set(std::string name, Attribute::Value value);

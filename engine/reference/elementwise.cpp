@@ -9,9 +9,6 @@ namespace triptych {
 
 namespace {
 
-using Real = std::function<double(double, double)>;
-using Whole = std::function<std::int64_t(std::int64_t, std::int64_t)>;
-
 template <class Function>
 HostTensor binary(const KernelCall& call, const HostTensor& a, const HostTensor& b, DataType type, const Function& function) {
     const Dims dims = broadcastDims(a.dims, b.dims);
@@ -82,33 +79,19 @@ Kernel arithmetic(Function function) {
     };
 }
 
+Kernel bitwise(std::int64_t (*function)(std::int64_t, std::int64_t)) {
+    return [function](const KernelCall& call) -> Outputs {
+        return {binary(call, need(call, 0), need(call, 1), need(call, 0).type, [function](auto a, auto b) -> decltype(a) {
+            if constexpr (std::is_integral_v<decltype(a)>) return function(a, b);
+            else refuse("it works on integers only");
+        })};
+    };
+}
+
 template <class Function>
 Kernel comparison(Function function) {
     return [function](const KernelCall& call) -> Outputs { return {binary(call, need(call, 0), need(call, 1), DataType::boolean, function)}; };
 }
-
-Kernel unary(double (*function)(double)) {
-    return [function](const KernelCall& call) -> Outputs {
-        HostTensor out = need(call, 0);
-        std::visit([&](auto& all) { for (auto& each : all) each = static_cast<std::decay_t<decltype(each)>>(function(static_cast<double>(each))); }, out.values);
-        return {std::move(out)};
-    };
-}
-
-/// A function of one element and attributes.
-template <class Prepare>
-Kernel shaped(Prepare prepare) {
-    return [prepare](const KernelCall& call) -> Outputs {
-        const auto function = prepare(call);
-        HostTensor out = need(call, 0);
-        std::visit([&](auto& all) { for (auto& each : all) each = static_cast<std::decay_t<decltype(each)>>(function(static_cast<double>(each))); }, out.values);
-        return {std::move(out)};
-    };
-}
-
-double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
-double geluErf(double x) { return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0))); }
-double geluTanh(double x) { return 0.5 * x * (1 + std::tanh(std::sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x))); }
 
 HostTensor cast(const KernelCall& call, const HostTensor& from, DataType type) {
     HostTensor out = make(call, type, from.dims);
@@ -188,6 +171,10 @@ Outputs modulo(const KernelCall& call) {
 
 } // namespace
 
+HostTensor combined(const KernelCall& call, const HostTensor& a, const HostTensor& b, double (*function)(double, double)) {
+    return binary(call, a, b, a.type, [function](auto x, auto y) { return function(static_cast<double>(x), static_cast<double>(y)); });
+}
+
 void addElementwise(KernelTable& table) {
     table["Add"] = arithmetic(Add());
     table["Sum"] = arithmetic(Add());
@@ -210,81 +197,35 @@ void addElementwise(KernelTable& table) {
     table["And"] = comparison([](auto a, auto b) { return a != 0 && b != 0; });
     table["Or"] = comparison([](auto a, auto b) { return a != 0 || b != 0; });
     table["Xor"] = comparison([](auto a, auto b) { return (a != 0) != (b != 0); });
-    table["Not"] = unary([](double x) { return x == 0 ? 1.0 : 0.0; });
-    table["Neg"] = unary([](double x) { return -x; });
-    table["Abs"] = unary(std::fabs);
-    table["Sqrt"] = unary(std::sqrt);
-    table["Exp"] = unary(std::exp);
-    table["Log"] = unary(std::log);
-    table["Erf"] = unary(std::erf);
-    table["Tanh"] = unary(std::tanh);
-    table["Sin"] = unary(std::sin);
-    table["Cos"] = unary(std::cos);
-    table["Floor"] = unary(std::floor);
-    table["Ceil"] = unary(std::ceil);
-    table["Round"] = unary(std::nearbyint);
-    table["Reciprocal"] = unary([](double x) { return 1 / x; });
-    table["Sigmoid"] = unary(sigmoid);
-    table["Relu"] = unary([](double x) { return x < 0 ? 0.0 : x; });
-    table["Softplus"] = unary([](double x) { return x > 30 ? x : std::log1p(std::exp(x)); });
-    table["Sign"] = unary([](double x) { return x > 0 ? 1.0 : x < 0 ? -1.0 : 0.0; });
-    table["HardSwish"] = unary([](double x) { return x * std::clamp(x / 6 + 0.5, 0.0, 1.0); });
-    table["Mish"] = unary([](double x) { return x * std::tanh(std::log1p(std::exp(x))); });
-    table["Gelu"] = shaped([](const KernelCall& call) { return call.node.attributes.text("approximate", "none") == "tanh" ? geluTanh : geluErf; });
-    table["com.microsoft::Gelu"] = unary(geluErf);
-    table["com.microsoft::QuickGelu"] = shaped([](const KernelCall& call) {
-        const double alpha = call.node.attributes.real("alpha", 1.702F);
-        return [alpha](double x) { return x * sigmoid(alpha * x); };
-    });
-    table["Swish"] = shaped([](const KernelCall& call) {
-        const double alpha = call.node.attributes.real("alpha", 1);
-        return [alpha](double x) { return x * sigmoid(alpha * x); };
-    });
-    table["com.microsoft::FastGelu"] = [](const KernelCall& call) -> Outputs {
-        HostTensor sum = call.input(1) ? binary(call, need(call, 0), *call.input(1), need(call, 0).type, Add()) : need(call, 0);
-        for (float& each : sum.floats()) each = static_cast<float>(geluTanh(each));
-        return {std::move(sum)};
+    table["Mean"] = [](const KernelCall& call) -> Outputs {
+        const HostTensor sum = arithmetic(Add())(call)[0];
+        const auto count = static_cast<double>(call.inputs.size());
+        return {eachElement(sum, [count](double x) { return x / count; })};
     };
-    table["com.microsoft::BiasGelu"] = [](const KernelCall& call) -> Outputs {
-        HostTensor sum = binary(call, need(call, 0), need(call, 1), need(call, 0).type, Add());
-        for (float& each : sum.floats()) each = static_cast<float>(geluErf(each));
-        return {std::move(sum)};
+    table["BitShift"] = [](const KernelCall& call) -> Outputs {
+        const bool left = call.node.attributes.text("direction", "LEFT") == "LEFT";
+        return {binary(call, need(call, 0), need(call, 1), need(call, 0).type, [left](auto a, auto b) -> decltype(a) {
+            if constexpr (std::is_integral_v<decltype(a)>) {
+                if (b < 0 || b > 63) return 0;
+                const auto bits = static_cast<std::uint64_t>(a);
+                return static_cast<std::int64_t>(left ? bits << b : bits >> b);
+            } else {
+                refuse("it works on integers only");
+            }
+        })};
     };
-    table["LeakyRelu"] = shaped([](const KernelCall& call) {
-        const double alpha = call.node.attributes.real("alpha", 0.01F);
-        return [alpha](double x) { return x < 0 ? alpha * x : x; };
-    });
-    table["Elu"] = shaped([](const KernelCall& call) {
-        const double alpha = call.node.attributes.real("alpha", 1);
-        return [alpha](double x) { return x < 0 ? alpha * std::expm1(x) : x; };
-    });
-    table["HardSigmoid"] = shaped([](const KernelCall& call) {
-        const double alpha = call.node.attributes.real("alpha", 0.2F), beta = call.node.attributes.real("beta", 0.5F);
-        return [alpha, beta](double x) { return std::clamp(alpha * x + beta, 0.0, 1.0); };
-    });
-    table["IsNaN"] = [](const KernelCall& call) -> Outputs {
-        HostTensor out = make(call, DataType::boolean, need(call, 0).dims);
-        for (std::size_t i = 0; i < out.integers().size(); ++i) out.integers()[i] = std::isnan(need(call, 0).at(i));
-        return {std::move(out)};
-    };
-    table["IsInf"] = [](const KernelCall& call) -> Outputs {
-        HostTensor out = make(call, DataType::boolean, need(call, 0).dims);
-        for (std::size_t i = 0; i < out.integers().size(); ++i) out.integers()[i] = std::isinf(need(call, 0).at(i));
+    table["BitwiseAnd"] = bitwise([](std::int64_t a, std::int64_t b) { return a & b; });
+    table["BitwiseOr"] = bitwise([](std::int64_t a, std::int64_t b) { return a | b; });
+    table["BitwiseXor"] = bitwise([](std::int64_t a, std::int64_t b) { return a ^ b; });
+    table["BitwiseNot"] = [](const KernelCall& call) -> Outputs {
+        HostTensor out = need(call, 0);
+        for (std::int64_t& each : out.integers()) each = ~each;
         return {std::move(out)};
     };
     table["Cast"] = [](const KernelCall& call) -> Outputs { return {cast(call, need(call, 0), static_cast<DataType>(call.node.attributes.integer("to", 1)))}; };
     table["CastLike"] = [](const KernelCall& call) -> Outputs { return {cast(call, need(call, 0), need(call, 1).type)}; };
     table["Where"] = where;
     table["Clip"] = clip;
-    for (const char* copy : {"Identity", "Dropout"})
-        table[copy] = [](const KernelCall& call) -> Outputs {
-            Outputs out{need(call, 0)};
-            if (call.node.outputs.size() > 1) { // the mask of an inference Dropout keeps everything
-                out.push_back(make(call, DataType::boolean, need(call, 0).dims));
-                std::fill(out[1].integers().begin(), out[1].integers().end(), 1);
-            }
-            return out;
-        };
 }
 
 } // namespace triptych

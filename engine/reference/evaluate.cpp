@@ -54,6 +54,22 @@ std::vector<std::int64_t> stridesFor(const Dims& dims, const Dims& target) {
     return strides;
 }
 
+Split::Split(const Dims& dims, std::size_t axis) {
+    for (std::size_t i = 0; i < dims.size(); ++i) (i < axis ? outer : i == axis ? size : inner) *= static_cast<std::size_t>(dims[i]);
+}
+
+std::size_t indexIn(std::int64_t index, std::size_t size) {
+    const auto whole = static_cast<std::int64_t>(size);
+    if (index < -whole || index >= whole) refuse("index " + std::to_string(index) + " is outside of an axis of " + std::to_string(whole));
+    return static_cast<std::size_t>(index < 0 ? index + whole : index);
+}
+
+std::size_t tupleOffset(const Dims& dims, std::size_t first, const std::int64_t* tuple, std::size_t length, std::size_t inner) {
+    std::size_t at = 0;
+    for (std::size_t i = 0; i < length; ++i) at = at * static_cast<std::size_t>(dims[first + i]) + indexIn(tuple[i], static_cast<std::size_t>(dims[first + i]));
+    return at * inner;
+}
+
 HostTensor reshaped(const HostTensor& from, Dims dims) {
     if (elementCount(dims) != elementCount(from.dims)) refuse("the new shape has another number of elements");
     return {from.type, std::move(dims), from.values};
@@ -63,6 +79,10 @@ void copyElement(const HostTensor& from, std::size_t i, HostTensor& to, std::siz
     if (from.isFloat()) to.floats()[j] = from.floats()[i];
     else if (from.isDouble()) to.doubles()[j] = from.doubles()[i];
     else to.integers()[j] = from.integers()[i];
+}
+
+void setElement(HostTensor& to, std::size_t index, double value) {
+    std::visit([&](auto& all) { all[index] = static_cast<typename std::decay_t<decltype(all)>::value_type>(value); }, to.values);
 }
 
 HostTensor transposed(const HostTensor& from, const std::vector<std::int64_t>& perm) {
@@ -95,12 +115,16 @@ const KernelTable& kernels() {
     static const KernelTable table = [] {
         KernelTable made;
         addElementwise(made);
+        addActivations(made);
         addIndexing(made);
+        addScattering(made);
         addShaping(made);
         addReductions(made);
         addProducts(made);
         addNormalisations(made);
         addImages(made);
+        addSampling(made);
+        addRecurrent(made);
         addQuantised(made);
         addRotary(made);
         addAttention(made);

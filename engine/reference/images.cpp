@@ -85,12 +85,11 @@ Dims outputDims(const HostTensor& x, std::int64_t channels, const Window& window
     return dims;
 }
 
-void put(HostTensor& to, std::int64_t index, double value) {
-    std::visit([&](auto& all) { all[static_cast<std::size_t>(index)] = static_cast<typename std::decay_t<decltype(all)>::value_type>(value); }, to.values);
-}
+void put(HostTensor& to, std::int64_t index, double value) { setElement(to, static_cast<std::size_t>(index), value); }
 
-Outputs convolution(const KernelCall& call) {
-    const HostTensor &x = need(call, 0), &w = need(call, 1);
+} // namespace
+
+HostTensor convolved(const KernelCall& call, const HostTensor& x, const HostTensor& w, const HostTensor* bias) {
     if (x.dims.size() < 3 || w.dims.size() != x.dims.size()) refuse("its input and weight must have the same rank, 3 at least");
     const std::int64_t groups = call.node.attributes.integer("group", 1), filters = w.dims[0], depth = w.dims[1];
     if (groups < 1 || x.dims[1] != depth * groups || filters % groups != 0) refuse("its channels don't divide into groups");
@@ -113,12 +112,14 @@ Outputs convolution(const KernelCall& call) {
             const HostTensor made = product(call, weights, patches);
             for (std::int64_t i = 0; i < made.count(); ++i) {
                 const std::int64_t filter = g * (filters / groups) + i / places;
-                put(out, (n * filters + filter) * places + i % places, made.at(static_cast<std::size_t>(i)) + (call.input(2) ? call.input(2)->at(static_cast<std::size_t>(filter)) : 0));
+                put(out, (n * filters + filter) * places + i % places, made.at(static_cast<std::size_t>(i)) + (bias ? bias->at(static_cast<std::size_t>(filter)) : 0));
             }
         }
     }
-    return {std::move(out)};
+    return out;
 }
+
+namespace {
 
 Outputs pooling(const KernelCall& call, bool average) {
     const HostTensor& x = need(call, 0);
@@ -129,16 +130,19 @@ Outputs pooling(const KernelCall& call, bool average) {
     const Dims spatial(x.dims.begin() + 2, x.dims.end());
     const std::int64_t area = elementCount(spatial).value_or(0), places = elementCount(window.out).value_or(0), cells = elementCount(window.kernel).value_or(0);
     const bool padded = call.node.attributes.integer("count_include_pad", 0) != 0;
+    HostTensor indices = make(call, DataType::int64, average || call.node.outputs.size() < 2 ? Dims{0} : out.dims);
+    if (indices.count() > 0 && call.node.attributes.integer("storage_order", 0) != 0) refuse("its storage order can't be evaluated");
     for (std::int64_t i = 0; i < out.count(); ++i) {
         double result = average ? 0 : -std::numeric_limits<double>::infinity(), count = 0;
         under(window, spatial, unflattened(i % places, window.out), [&](std::int64_t at, std::int64_t) {
             const double value = x.at(static_cast<std::size_t>(i / places * area + at));
+            if (!average && value > result && i < indices.count()) indices.integers()[static_cast<std::size_t>(i)] = i / places * area + at;
             result = average ? result + value : std::max(result, value);
             ++count;
         });
         put(out, i, average ? result / (padded ? static_cast<double>(cells) : std::max(count, 1.0)) : result);
     }
-    return {std::move(out)};
+    return {std::move(out), std::move(indices)};
 }
 
 Outputs globalPooling(const KernelCall& call, bool average) {
@@ -159,56 +163,99 @@ Outputs globalPooling(const KernelCall& call, bool average) {
     return {std::move(out)};
 }
 
-/// Where an output position lies in the input.
+/// Where an output position lies in the input. With given scales the output is `from` * scale long, before it is cut to whole pixels.
 double sourcePosition(const std::string& mode, double position, double scale, double from, double to) {
     if (mode == "asymmetric") return position / scale;
-    if (mode == "align_corners") return to > 1 ? position * (from - 1) / (to - 1) : 0;
+    if (mode == "align_corners") {
+        const double length = from * scale;
+        return length > 1 ? position * (from - 1) / (length - 1) : 0;
+    }
+    if (mode == "tf_half_pixel_for_nn") return (position + 0.5) / scale;
     if (mode == "pytorch_half_pixel" && to <= 1) return 0;
+    if (mode == "half_pixel_symmetric") {
+        const double adjusted = to / (from * scale), centre = from / 2, offset = centre * (1 - adjusted);
+        return offset + (position + 0.5) / scale - 0.5;
+    }
     return (position + 0.5) / scale - 0.5;
 }
 
+struct Resizing {
+    std::string mode, rounding, position;
+    double cubic = 0;
+    bool insideOnly = false; ///< taps outside don't count
+};
+
 /// One axis at a time: weights of input positions for an output position.
-std::vector<std::pair<std::int64_t, double>> taps(const std::string& mode, const std::string& rounding, double cubic, double at, std::int64_t size) {
+std::vector<std::pair<std::int64_t, double>> taps(const Resizing& how, double at, std::int64_t size) {
     const auto held = [&](std::int64_t i) { return std::clamp<std::int64_t>(i, 0, size - 1); };
-    if (mode == "nearest") {
-        const double rounded = rounding == "floor" ? std::floor(at) : rounding == "ceil" ? std::ceil(at) : rounding == "round_prefer_ceil" ? std::floor(at + 0.5) : std::ceil(at - 0.5);
+    if (how.mode == "nearest") {
+        const std::string& r = how.rounding;
+        const double rounded = r == "floor" ? std::floor(at) : r == "ceil" ? std::ceil(at) : r == "round_prefer_ceil" ? std::floor(at + 0.5) : std::ceil(at - 0.5);
         return {{held(static_cast<std::int64_t>(rounded)), 1}};
     }
     const auto low = static_cast<std::int64_t>(std::floor(at));
-    const double t = at - static_cast<double>(low);
-    if (mode == "linear") return {{held(low), 1 - t}, {held(low + 1), t}};
-    const auto near = [&](double x) { return (cubic + 2) * x * x * x - (cubic + 3) * x * x + 1; };
-    const auto far = [&](double x) { return cubic * x * x * x - 5 * cubic * x * x + 8 * cubic * x - 4 * cubic; };
-    return {{held(low - 1), far(1 + t)}, {held(low), near(t)}, {held(low + 1), near(1 - t)}, {held(low + 2), far(2 - t)}};
+    const double t = at - static_cast<double>(low), a = how.cubic;
+    const auto near = [&](double x) { return (a + 2) * x * x * x - (a + 3) * x * x + 1; };
+    const auto far = [&](double x) { return a * x * x * x - 5 * a * x * x + 8 * a * x - 4 * a; };
+    std::vector<std::pair<std::int64_t, double>> all{{low, 1 - t}, {low + 1, t}};
+    if (how.mode == "cubic") all = {{low - 1, far(1 + t)}, {low, near(t)}, {low + 1, near(1 - t)}, {low + 2, far(2 - t)}};
+    if (how.insideOnly) {
+        double sum = 0;
+        std::erase_if(all, [&](const auto& each) { return each.first < 0 || each.first >= size; });
+        for (const auto& each : all) sum += each.second;
+        for (auto& each : all) each.second /= sum;
+    }
+    for (auto& each : all) each.first = held(each.first);
+    return all;
+}
+
+HostTensor resizedAlong(const KernelCall& call, const HostTensor& x, std::size_t axis, std::int64_t to, double factor, const Resizing& how) {
+    const std::int64_t from = x.dims[axis];
+    Dims dims = x.dims;
+    dims[axis] = to;
+    HostTensor out = make(call, x.type, dims);
+    const auto inner = static_cast<std::int64_t>(Split(dims, axis).inner);
+    for (std::int64_t i = 0; i < out.count(); ++i) {
+        const std::int64_t at = i / inner % to, row = i / inner / to;
+        double sum = 0;
+        for (const auto& [source, weight] : taps(how, sourcePosition(how.position, static_cast<double>(at), factor, static_cast<double>(from), static_cast<double>(to)), from))
+            sum += weight * x.at(static_cast<std::size_t>((row * from + source) * inner + i % inner));
+        put(out, i, sum);
+    }
+    return out;
 }
 
 Outputs resize(const KernelCall& call) {
     HostTensor x = need(call, 0);
-    const Attributes& attributes = call.node.attributes;
-    const std::string mode = attributes.text("mode", "nearest"), position = attributes.text("coordinate_transformation_mode", "half_pixel");
-    if (position == "tf_crop_and_resize" || attributes.integer("antialias", 0) != 0) refuse("this way of resizing isn't known");
-    const HostTensor *scales = call.input(2), *sizes = call.input(3);
-    for (std::size_t axis = 0; axis < x.dims.size(); ++axis) {
-        const bool sized = sizes && sizes->count() > 0, scaled = scales && scales->count() > 0;
-        if ((sized && sizes->dims != Dims{static_cast<Dim>(x.dims.size())}) || (!sized && scaled && scales->dims != Dims{static_cast<Dim>(x.dims.size())})) refuse("it resizes some axes only");
-        const std::int64_t from = x.dims[axis];
-        const double factor = sized ? sizes->at(axis) / static_cast<double>(from) : scaled ? scales->at(axis) : 1;
-        const std::int64_t to = sized ? sizes->integers()[axis] : static_cast<std::int64_t>(std::floor(static_cast<double>(from) * factor));
-        if (to == from || from == 0) continue;
-        Dims dims = x.dims;
-        dims[axis] = to;
-        HostTensor out = make(call, x.type, dims);
-        std::int64_t inner = 1;
-        for (std::size_t i = axis + 1; i < dims.size(); ++i) inner *= dims[i];
-        for (std::int64_t i = 0; i < out.count(); ++i) {
-            const std::int64_t at = i / inner % to, row = i / inner / to;
-            double sum = 0;
-            for (const auto& [source, weight] : taps(mode, attributes.text("nearest_mode", "round_prefer_floor"), attributes.real("cubic_coeff_a", -0.75F),
-                                                     sourcePosition(position, static_cast<double>(at), factor, static_cast<double>(from), static_cast<double>(to)), from))
-                sum += weight * x.at(static_cast<std::size_t>((row * from + source) * inner + i % inner));
-            put(out, i, sum);
-        }
-        x = std::move(out);
+    const Attributes& a = call.node.attributes;
+    // Before opset 11 there are no regions, and positions are those of asymmetric.
+    const bool old = call.node.op == "Upsample" || call.opset < 11;
+    Resizing how{a.text("mode", "nearest"), a.text("nearest_mode", old ? "floor" : "round_prefer_floor"), a.text("coordinate_transformation_mode", old ? "asymmetric" : "half_pixel"),
+                 a.real("cubic_coeff_a", -0.75F), a.integer("exclude_outside", 0) != 0};
+    if (how.mode == "bilinear") how.mode = "linear";
+    if (how.position == "tf_crop_and_resize" || a.integer("antialias", 0) != 0) refuse("this way of resizing isn't known");
+    const HostTensor *scales = call.input(old ? 1 : 2), *sizes = old ? nullptr : call.input(3);
+    const bool sized = sizes && sizes->count() > 0, scaled = scales && scales->count() > 0;
+    std::vector<std::int64_t> axes;
+    if (const auto* given = a.integers("axes")) axes = *given;
+    else for (std::size_t i = 0; i < x.dims.size(); ++i) axes.push_back(static_cast<std::int64_t>(i));
+    const auto* factors = a.reals("scales");
+    const auto wanted = static_cast<std::int64_t>(axes.size());
+    if ((sized && sizes->count() != wanted) || (!sized && scaled && scales->count() != wanted)) refuse("its scales or sizes don't fit the axes");
+    std::vector<double> all;
+    for (std::size_t i = 0; i < axes.size(); ++i) {
+        const auto from = static_cast<double>(x.dims[axisOf(axes[i], x.dims.size())]);
+        all.push_back(sized ? sizes->at(i) / from : scaled ? scales->at(i) : factors && i < factors->size() ? static_cast<double>((*factors)[i]) : 1);
+    }
+    const std::string policy = a.text("keep_aspect_ratio_policy", "stretch");
+    if (sized && policy != "stretch") std::fill(all.begin(), all.end(), policy == "not_larger" ? *std::min_element(all.begin(), all.end()) : *std::max_element(all.begin(), all.end()));
+    for (std::size_t i = 0; i < axes.size(); ++i) {
+        const std::size_t axis = axisOf(axes[i], x.dims.size());
+        const auto from = static_cast<double>(x.dims[axis]);
+        const std::int64_t to = sized && policy == "stretch" ? sizes->integers()[i] : static_cast<std::int64_t>(sized ? std::floor(from * all[i] + 0.5) : std::floor(from * all[i]));
+        if (to < 0) refuse("its sizes are negative");
+        if ((to == x.dims[axis] && all[i] == 1) || x.dims[axis] == 0) continue;
+        x = resizedAlong(call, x, axis, to, all[i], how);
     }
     return {std::move(x)};
 }
@@ -229,12 +276,12 @@ Outputs depthToSpace(const KernelCall& call, bool toSpace) {
 } // namespace
 
 void addImages(KernelTable& table) {
-    table["Conv"] = convolution;
+    table["Conv"] = [](const KernelCall& call) -> Outputs { return {convolved(call, need(call, 0), need(call, 1), call.input(2))}; };
     table["MaxPool"] = [](const KernelCall& call) { return pooling(call, false); };
     table["AveragePool"] = [](const KernelCall& call) { return pooling(call, true); };
     table["GlobalMaxPool"] = [](const KernelCall& call) { return globalPooling(call, false); };
     table["GlobalAveragePool"] = [](const KernelCall& call) { return globalPooling(call, true); };
-    table["Resize"] = resize;
+    for (const char* name : {"Resize", "Upsample"}) table[name] = resize;
     table["DepthToSpace"] = [](const KernelCall& call) { return depthToSpace(call, true); };
     table["SpaceToDepth"] = [](const KernelCall& call) { return depthToSpace(call, false); };
 }

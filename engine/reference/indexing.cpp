@@ -8,25 +8,6 @@ namespace triptych {
 
 namespace {
 
-/// Elements before, at and after an axis: x[outer][size][inner].
-struct Split {
-    std::size_t outer = 1, size = 1, inner = 1;
-    Split(const Dims& dims, std::size_t axis) {
-        for (std::size_t i = 0; i < dims.size(); ++i) {
-            const auto each = static_cast<std::size_t>(dims[i]);
-            if (i < axis) outer *= each;
-            else if (i == axis) size = each;
-            else inner *= each;
-        }
-    }
-};
-
-std::size_t indexIn(std::int64_t index, std::size_t size) {
-    const auto whole = static_cast<std::int64_t>(size);
-    if (index < -whole || index >= whole) refuse("index " + std::to_string(index) + " is outside of an axis of " + std::to_string(whole));
-    return static_cast<std::size_t>(index < 0 ? index + whole : index);
-}
-
 Outputs gather(const KernelCall& call) {
     const HostTensor &data = need(call, 0), &indices = need(call, 1);
     const std::size_t axis = axisOf(call.node.attributes.integer("axis", 0), data.dims.size());
@@ -62,13 +43,6 @@ Outputs gatherElements(const KernelCall& call) {
     return {std::move(out)};
 }
 
-/// Offset of the slice that one index tuple names.
-std::size_t tupleOffset(const Dims& dims, std::size_t first, const std::int64_t* tuple, std::size_t length, std::size_t inner) {
-    std::size_t at = 0;
-    for (std::size_t i = 0; i < length; ++i) at = at * static_cast<std::size_t>(dims[first + i]) + indexIn(tuple[i], static_cast<std::size_t>(dims[first + i]));
-    return at * inner;
-}
-
 Outputs gatherNd(const KernelCall& call) {
     const HostTensor &data = need(call, 0), &indices = need(call, 1);
     const auto batch = static_cast<std::size_t>(std::max<std::int64_t>(call.node.attributes.integer("batch_dims", 0), 0));
@@ -87,22 +61,6 @@ Outputs gatherNd(const KernelCall& call) {
         const std::size_t own = batches == 0 ? 0 : t / std::max<std::size_t>(tuples / batches, 1);
         const std::size_t from = own * perBatch + tupleOffset(data.dims, batch, indices.integers().data() + t * length, length, inner);
         for (std::size_t i = 0; i < inner; ++i) copyElement(data, from + i, out, t * inner + i);
-    }
-    return {std::move(out)};
-}
-
-Outputs scatterNd(const KernelCall& call) {
-    HostTensor out = need(call, 0);
-    const HostTensor &indices = need(call, 1), &updates = need(call, 2);
-    if (call.node.attributes.text("reduction", "none") != "none") refuse("its reduction can't be evaluated");
-    if (indices.dims.empty() || updates.values.index() != out.values.index()) refuse("its inputs don't fit");
-    const auto length = static_cast<std::size_t>(indices.dims.back());
-    if (length == 0 || length > out.dims.size()) refuse("its index tuples don't fit the data");
-    const std::size_t inner = Split(out.dims, length - 1).inner, tuples = indices.integers().size() / length;
-    if (static_cast<std::size_t>(updates.count()) != tuples * inner) refuse("its updates don't fit the indices");
-    for (std::size_t t = 0; t < tuples; ++t) {
-        const std::size_t to = tupleOffset(out.dims, 0, indices.integers().data() + t * length, length, inner);
-        for (std::size_t i = 0; i < inner; ++i) copyElement(updates, t * inner + i, out, to + i);
     }
     return {std::move(out)};
 }
@@ -191,46 +149,6 @@ Outputs split(const KernelCall& call) {
     return outputs;
 }
 
-Outputs pad(const KernelCall& call) {
-    const HostTensor& data = need(call, 0);
-    if (call.node.attributes.text("mode", "constant") != "constant") refuse("only constant padding can be evaluated");
-    const auto given = call.list(1, "pads");
-    std::vector<std::int64_t> axes = call.list(3, "");
-    const std::size_t rank = data.dims.size();
-    if (axes.empty())
-        for (std::size_t i = 0; i < rank; ++i) axes.push_back(static_cast<std::int64_t>(i));
-    if (given.size() != 2 * axes.size()) refuse("its pads don't fit the rank");
-    std::vector<std::int64_t> before(rank, 0);
-    Dims dims = data.dims;
-    for (std::size_t i = 0; i < axes.size(); ++i) {
-        const std::size_t axis = axisOf(axes[i], rank);
-        before[axis] = given[i];
-        dims[axis] += given[i] + given[i + axes.size()];
-        if (dims[axis] < 0) refuse("its pads cut more than there is");
-    }
-    HostTensor out = make(call, data.type, dims);
-    if (const HostTensor* fill = call.input(2); fill && fill->count() == 1)
-        for (std::size_t i = 0; i < static_cast<std::size_t>(out.count()); ++i) copyElement(*fill, 0, out, i);
-    const auto step = stridesFor(dims, dims);
-    const auto own = stridesFor(data.dims, data.dims);
-    std::vector<std::int64_t> index(rank, 0);
-    for (std::int64_t i = 0; i < data.count(); ++i) {
-        std::int64_t at = 0;
-        bool inside = true;
-        for (std::size_t axis = 0; axis < rank; ++axis) {
-            const std::int64_t place = index[axis] + before[axis];
-            inside = inside && place >= 0 && place < dims[axis];
-            at += place * step[axis];
-        }
-        if (inside) copyElement(data, static_cast<std::size_t>(i), out, static_cast<std::size_t>(at));
-        for (std::size_t axis = rank; axis-- > 0;) {
-            if (++index[axis] < data.dims[axis]) break;
-            index[axis] = 0;
-        }
-    }
-    return {std::move(out)};
-}
-
 Outputs nonZero(const KernelCall& call) {
     const HostTensor& data = need(call, 0);
     const std::size_t rank = std::max<std::size_t>(data.dims.size(), 1);
@@ -273,11 +191,9 @@ void addIndexing(KernelTable& table) {
     table["Gather"] = gather;
     table["GatherElements"] = gatherElements;
     table["GatherND"] = gatherNd;
-    table["ScatterND"] = scatterNd;
     table["Slice"] = slice;
     table["Concat"] = concat;
     table["Split"] = split;
-    table["Pad"] = pad;
     table["NonZero"] = nonZero;
     table["OneHot"] = oneHot;
 }

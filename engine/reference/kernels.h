@@ -61,6 +61,26 @@ void walk(const Dims& dims, const std::vector<std::int64_t>& a, const std::vecto
         }
     }
 }
+/// Sets one element, whatever the storage.
+void setElement(HostTensor& to, std::size_t index, double value);
+/// A function of each element, in the tensor's type.
+template <class Function>
+HostTensor eachElement(const HostTensor& from, const Function& function) {
+    HostTensor out = from;
+    std::visit([&](auto& all) { for (auto& each : all) each = static_cast<std::decay_t<decltype(each)>>(function(static_cast<double>(each))); }, out.values);
+    return out;
+}
+/// A function of two elements, with broadcasting, in the type of `a`.
+HostTensor combined(const KernelCall& call, const HostTensor& a, const HostTensor& b, double (*function)(double, double));
+/// Elements before, at and after an axis: x[outer][size][inner].
+struct Split {
+    std::size_t outer = 1, size = 1, inner = 1;
+    Split(const Dims& dims, std::size_t axis);
+};
+/// An index counted from the front, checked.
+std::size_t indexIn(std::int64_t index, std::size_t size);
+/// Offset of the slice that one index tuple names, from the axis `first` on.
+std::size_t tupleOffset(const Dims& dims, std::size_t first, const std::int64_t* tuple, std::size_t length, std::size_t inner);
 /// A copy with other sizes and the same elements.
 HostTensor reshaped(const HostTensor& from, Dims dims);
 /// A copy with axes in another order.
@@ -70,6 +90,10 @@ void copyElement(const HostTensor& from, std::size_t i, HostTensor& to, std::siz
 
 /// numpy.matmul, in the type of the first operand.
 HostTensor product(const KernelCall& call, const HostTensor& a, const HostTensor& b);
+/// Conv with the node's attributes, of other tensors than its inputs; `bias` may be null. In the type of `x`.
+HostTensor convolved(const KernelCall& call, const HostTensor& x, const HostTensor& w, const HostTensor* bias);
+/// Less a zero point: one for all, or one for each row (of a first operand) or column (of a second). As int32.
+HostTensor lessZero(HostTensor from, const HostTensor* zero, bool rows);
 /// Rotary position embedding of [B, N, S, D]. `positions` is [B, S], one offset, or empty; caches end in half of the
 /// rotated width; `rotary` 0: as wide as the caches say.
 HostTensor rotated(const KernelCall& call, const HostTensor& x, const HostTensor& positions, const HostTensor& cosines, const HostTensor& sines, bool interleaved,
@@ -77,12 +101,16 @@ HostTensor rotated(const KernelCall& call, const HostTensor& x, const HostTensor
 
 /// Kernels by "OP" or "DOMAIN::OP".
 void addElementwise(KernelTable& table);
+void addActivations(KernelTable& table);
 void addIndexing(KernelTable& table);
 void addShaping(KernelTable& table);
 void addReductions(KernelTable& table);
 void addProducts(KernelTable& table);
 void addNormalisations(KernelTable& table);
+void addScattering(KernelTable& table);
+void addRecurrent(KernelTable& table);
 void addImages(KernelTable& table);
+void addSampling(KernelTable& table);
 void addQuantised(KernelTable& table);
 void addRotary(KernelTable& table);
 void addAttention(KernelTable& table);

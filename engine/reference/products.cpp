@@ -235,8 +235,14 @@ Outputs einsum(const KernelCall& call) {
     return {transposed(sum, perm)};
 }
 
-/// Less a zero point: one for all, or one for each row (first operand) or column (second).
+Outputs integerProduct(const KernelCall& call) {
+    return {matmul(call, lessZero(need(call, 0), call.input(2), true), lessZero(need(call, 1), call.input(3), false), DataType::int32)};
+}
+
+} // namespace
+
 HostTensor lessZero(HostTensor from, const HostTensor* zero, bool rows) {
+    from.type = DataType::int32;
     if (!zero) return from;
     auto& all = from.integers();
     const std::size_t columns = from.dims.empty() ? 1 : static_cast<std::size_t>(from.dims.back());
@@ -248,12 +254,6 @@ HostTensor lessZero(HostTensor from, const HostTensor* zero, bool rows) {
     }
     return from;
 }
-
-Outputs integerProduct(const KernelCall& call) {
-    return {matmul(call, lessZero(need(call, 0), call.input(2), true), lessZero(need(call, 1), call.input(3), false), DataType::int32)};
-}
-
-} // namespace
 
 HostTensor product(const KernelCall& call, const HostTensor& a, const HostTensor& b) { return matmul(call, a, b, a.type); }
 

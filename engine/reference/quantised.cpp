@@ -44,12 +44,13 @@ Outputs quantise(const KernelCall& call) {
     const auto wanted = static_cast<DataType>(call.node.attributes.integer("output_dtype", 0));
     const DataType type = zero ? zero->type : wanted == DataType::undefined ? DataType::uint8 : wanted;
     if (isFloating(type)) refuse("quantising to floats isn't known");
+    const auto divided = [](double value, double by) { return std::nearbyint(static_cast<double>(static_cast<float>(value) / static_cast<float>(by))); };
     const auto index = scaleIndex(call, x.dims, scale.dims);
     const auto [low, high] = rangeOf(type);
     HostTensor out = make(call, type, x.dims);
     for (std::size_t i = 0; i < index.size(); ++i) {
         const double point = zero ? zero->at(index[i]) : 0;
-        out.integers()[i] = static_cast<std::int64_t>(std::clamp(std::nearbyint(x.at(i) / scale.at(index[i])) + point, low, high));
+        out.integers()[i] = static_cast<std::int64_t>(std::clamp(divided(x.at(i), scale.at(index[i])) + point, low, high));
     }
     return {std::move(out)};
 }
@@ -75,8 +76,42 @@ Outputs dynamicQuantise(const KernelCall& call) {
     const double point = scale > 0 ? std::clamp(std::nearbyint(-low / static_cast<double>(scale)), 0.0, 255.0) : 0;
     HostTensor out = make(call, DataType::uint8, x.dims);
     for (std::size_t i = 0; i < out.integers().size(); ++i)
-        out.integers()[i] = static_cast<std::int64_t>(std::clamp((scale > 0 ? std::nearbyint(x.at(i) / static_cast<double>(scale)) : 0) + point, 0.0, 255.0));
+        out.integers()[i] = static_cast<std::int64_t>(std::clamp((scale > 0 ? std::nearbyint(static_cast<double>(static_cast<float>(x.at(i)) / scale)) : 0) + point, 0.0, 255.0));
     return {std::move(out), HostTensor::ofFloats({}, {scale}), HostTensor::ofIntegers({}, {static_cast<std::int64_t>(point)}, DataType::uint8)};
+}
+
+/// Sums of integers back in a narrow type. `factor` of a column (of a product) or of a channel (of a convolution).
+HostTensor requantised(const KernelCall& call, const HostTensor& sums, const HostTensor* zero, const std::function<double(std::size_t)>& factor) {
+    HostTensor out = make(call, zero ? zero->type : DataType::uint8, sums.dims);
+    const auto [low, high] = rangeOf(out.type);
+    const double point = zero && zero->count() > 0 ? zero->at(0) : 0;
+    for (std::size_t i = 0; i < out.integers().size(); ++i) out.integers()[i] = static_cast<std::int64_t>(std::clamp(std::nearbyint(sums.at(i) * factor(i)) + point, low, high));
+    return out;
+}
+
+double scaleAt(const HostTensor& scale, std::size_t index) { return scale.at(scale.count() == 1 ? 0 : index); }
+
+Outputs quantisedProduct(const KernelCall& call) {
+    const HostTensor sums = product(call, lessZero(need(call, 0), call.input(2), true), lessZero(need(call, 3), call.input(5), false));
+    const HostTensor &a = need(call, 1), &b = need(call, 4), &y = need(call, 6);
+    const auto columns = static_cast<std::size_t>(sums.dims.empty() ? 1 : sums.dims.back()), rows = static_cast<std::size_t>(sums.dims.size() < 2 ? 1 : sums.dims[sums.dims.size() - 2]);
+    return {requantised(call, sums, call.input(7), [&](std::size_t i) { return scaleAt(a, i / columns % rows) * scaleAt(b, i % columns) / y.at(0); })};
+}
+
+/// Weights less one zero point for each filter.
+HostTensor filtersLessZero(const HostTensor& w, const HostTensor* zero) {
+    HostTensor out = w;
+    out.type = DataType::int32;
+    const std::size_t each = w.dims.empty() || w.dims[0] == 0 ? 1 : static_cast<std::size_t>(w.count() / w.dims[0]);
+    for (std::size_t i = 0; zero && zero->count() > 0 && i < out.integers().size(); ++i) out.integers()[i] -= static_cast<std::int64_t>(scaleAt(*zero, i / each));
+    return out;
+}
+
+Outputs quantisedConvolution(const KernelCall& call) {
+    const HostTensor sums = convolved(call, lessZero(need(call, 0), call.input(2), true), filtersLessZero(need(call, 3), call.input(5)), call.input(8));
+    const HostTensor &x = need(call, 1), &w = need(call, 4), &y = need(call, 6);
+    const Split split(sums.dims, 1);
+    return {requantised(call, sums, call.input(7), [&](std::size_t i) { return x.at(0) * scaleAt(w, i / split.inner % split.size) / y.at(0); })};
 }
 
 /// com.microsoft MatMulNBits: B is N rows of blocks along K, each number a few bits. Source: ContribOperators.md.
@@ -111,6 +146,11 @@ void addQuantised(KernelTable& table) {
     for (const char* name : {"QuantizeLinear", "com.microsoft::QuantizeLinear"}) table[name] = quantise;
     for (const char* name : {"DequantizeLinear", "com.microsoft::DequantizeLinear"}) table[name] = dequantise;
     table["DynamicQuantizeLinear"] = dynamicQuantise;
+    table["QLinearMatMul"] = quantisedProduct;
+    table["QLinearConv"] = quantisedConvolution;
+    table["ConvInteger"] = [](const KernelCall& call) -> Outputs {
+        return {convolved(call, lessZero(need(call, 0), call.input(2), true), filtersLessZero(need(call, 1), call.input(3)), nullptr)};
+    };
     table["com.microsoft::MatMulNBits"] = productOfBits;
 }
 

@@ -140,6 +140,12 @@ void addReductions(KernelTable& table) {
     table["ReduceSumSquare"] = reduction({0, [](double sum, double x) { return sum + x * x; }, keep});
     table["ReduceL1"] = reduction({0, [](double sum, double x) { return sum + std::fabs(x); }, keep});
     table["ReduceL2"] = reduction({0, [](double sum, double x) { return sum + x * x; }, [](double sum, double) { return std::sqrt(sum); }});
+    table["ReduceLogSum"] = reduction({0, [](double sum, double x) { return sum + x; }, [](double sum, double) { return std::log(sum); }});
+    table["ReduceLogSumExp"] = reduction({-infinity, [](double sum, double x) {
+        // The logarithm of the sum so far: exponents of large numbers don't fit.
+        const double most = std::max(sum, x);
+        return std::isinf(most) ? most : most + std::log(std::exp(sum - most) + std::exp(x - most));
+    }, keep});
     table["ArgMax"] = argument(true);
     table["ArgMin"] = argument(false);
     table["CumSum"] = cumulativeSum;

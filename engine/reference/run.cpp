@@ -1,3 +1,4 @@
+#include "reference/kernels.h"
 #include "reference/run.h"
 
 #include <algorithm>
@@ -91,7 +92,7 @@ private:
             put(node.outputs.at(0), std::move(*content));
             return {};
         }
-        auto outputs = node.is("If") ? branch(node, inputs) : node.is("Loop") ? loop(node, inputs) : evaluateNode(node, inputs, opsetOf(node), m_options.maximumElements - m_live);
+        auto outputs = node.is("If") ? branch(node, inputs) : node.is("Loop") ? loop(node, inputs) : node.is("Scan") ? scan(node, inputs) : evaluateNode(node, inputs, opsetOf(node), m_options.maximumElements - m_live);
         if (!outputs) return tl::unexpected(outputs.error());
         for (std::size_t i = 0; i < node.outputs.size(); ++i) {
             if (!node.outputs[i]) continue;
@@ -160,6 +161,71 @@ private:
         std::vector<HostTensor> outputs(std::make_move_iterator(state.begin() + 2), std::make_move_iterator(state.end()));
         for (const auto& each : stacked) outputs.push_back(joined(each));
         return outputs;
+    }
+
+    /// States, then what each pass gives, stacked along the axis that the node names.
+    Result<std::vector<HostTensor>> scan(const Node& node, const std::vector<const HostTensor*>& inputs) {
+        const GraphPtr graph = node.attributes.graph("body");
+        const std::int64_t scanned = node.attributes.integer("num_scan_inputs", 0);
+        const auto count = static_cast<std::int64_t>(inputs.size());
+        if (!graph || scanned < 1 || scanned > count || opsetOf(node) < 9) return fail("evaluate", "it has no body that can be run", {}, node.name);
+        for (const HostTensor* each : inputs)
+            if (!each) return fail("evaluate", "one of its inputs is missing", {}, node.name);
+        const auto states = static_cast<std::size_t>(count - scanned);
+        const auto listed = [&](const char* name, std::size_t i) {
+            const auto* list = node.attributes.integers(name);
+            return list && i < list->size() ? (*list)[i] : 0;
+        };
+        std::vector<HostTensor> state;
+        for (std::size_t i = 0; i < states; ++i) state.push_back(*inputs[i]);
+        // Slices stand in front, so that each is one run of elements.
+        std::vector<HostTensor> sources;
+        std::int64_t passes = -1;
+        for (std::size_t i = states; i < inputs.size(); ++i) {
+            auto turned = axisTo(*inputs[i], listed("scan_input_axes", i - states), 0);
+            if (!turned || (passes >= 0 && turned->dims[0] != passes)) return fail("evaluate", "its inputs don't fit each other", {}, node.name);
+            passes = turned->dims[0];
+            sources.push_back(std::move(*turned));
+        }
+        std::vector<std::vector<HostTensor>> stacked;
+        for (std::int64_t pass = 0; pass < passes; ++pass) {
+            std::vector<HostTensor> given = state;
+            for (std::size_t i = 0; i < sources.size(); ++i) given.push_back(sliceOf(sources[i], listed("scan_input_directions", i) != 0 ? passes - 1 - pass : pass));
+            auto made = body(*graph, given);
+            if (!made) return tl::unexpected(made.error());
+            if (made->size() < states) return fail("evaluate", "its body has too few outputs", {}, node.name);
+            stacked.resize(made->size() - states);
+            for (std::size_t i = 0; i < stacked.size(); ++i) stacked[i].push_back(std::move((*made)[states + i]));
+            made->resize(states);
+            state = std::move(*made);
+        }
+        for (std::size_t i = 0; i < stacked.size(); ++i) {
+            if (listed("scan_output_directions", i) != 0) std::reverse(stacked[i].begin(), stacked[i].end());
+            auto turned = axisTo(joined(stacked[i]), 0, listed("scan_output_axes", i));
+            if (!turned) return fail("evaluate", "its output axis doesn't fit", {}, node.name);
+            state.push_back(std::move(*turned));
+        }
+        return state;
+    }
+
+    /// Moves one axis to another place.
+    static std::optional<HostTensor> axisTo(const HostTensor& from, std::int64_t axis, std::int64_t to) {
+        const auto rank = static_cast<std::int64_t>(from.dims.size());
+        if (axis < 0) axis += rank;
+        if (to < 0) to += rank;
+        if (axis < 0 || axis >= rank || to < 0 || to >= rank) return std::nullopt;
+        std::vector<std::int64_t> perm;
+        for (std::int64_t i = 0; i < rank; ++i)
+            if (i != axis) perm.push_back(i);
+        perm.insert(perm.begin() + to, axis);
+        return transposed(from, perm);
+    }
+
+    static HostTensor sliceOf(const HostTensor& from, std::int64_t at) {
+        HostTensor out = HostTensor::zeros(from.type, Dims(from.dims.begin() + 1, from.dims.end()));
+        const auto size = static_cast<std::size_t>(out.count());
+        for (std::size_t i = 0; i < size; ++i) copyElement(from, static_cast<std::size_t>(at) * size + i, out, i);
+        return out;
     }
 
     static HostTensor joined(const std::vector<HostTensor>& passes) {

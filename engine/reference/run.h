@@ -20,7 +20,7 @@ struct RunOptions {
     std::int64_t maximumElements = std::int64_t(1) << 30;
 };
 
-/// Nodes in order; what nothing reads any more is let go. If and Loop run their bodies.
+/// Nodes in order; what nothing reads any more is let go. If, Loop and Scan run their bodies.
 /// Fails, naming the node, on an operator that can't be evaluated; stage "weights" where an initializer's bytes are absent.
 Result<NamedTensors> runGraph(const Graph& graph, const NamedTensors& inputs, const RunOptions& options, const Job& job = {});
 

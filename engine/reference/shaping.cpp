@@ -73,7 +73,9 @@ Outputs unsqueeze(const KernelCall& call) {
 
 Outputs flatten(const KernelCall& call) {
     const HostTensor& from = need(call, 0);
-    const std::size_t axis = axisOf(call.node.attributes.integer("axis", 1), from.dims.size(), true);
+    // A negative axis counts from the end; the rank itself is one more than the last.
+    const std::int64_t given = call.node.attributes.integer("axis", 1);
+    const std::size_t axis = given == static_cast<std::int64_t>(from.dims.size()) ? from.dims.size() : axisOf(given, from.dims.size());
     const Dims rows(from.dims.begin(), from.dims.begin() + static_cast<std::ptrdiff_t>(axis));
     const std::int64_t first = elementCount(rows).value_or(0);
     return {reshaped(from, {first, first == 0 ? 0 : from.count() / first})};
