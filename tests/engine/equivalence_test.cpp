@@ -20,12 +20,19 @@ GraphPtr withWeights(const Graph& from) {
     for (std::size_t i = 0; i < from.values().size(); ++i) {
         const TensorPtr& tensor = from.value(ValueId(i)).initializer;
         if (!tensor || tensor->payload.place != Payload::Place::absent) continue;
-        std::vector<float> numbers(static_cast<std::size_t>(*elementCount(tensor->dims)));
-        for (float& each : numbers) {
+        HostTensor content = HostTensor::zeros(tensor->type, tensor->dims);
+        for (std::size_t at = 0; at < static_cast<std::size_t>(content.count()); ++at) {
             state = state * 1664525 + 1013904223;
-            each = static_cast<float>(state >> 8) / static_cast<float>(1 << 24) - 0.5F;
+            // Integers of a byte are weights, others pick rows of a table, which has two at least.
+            if (content.isFloat()) content.floats()[at] = static_cast<float>(state >> 8) / static_cast<float>(1 << 24) - 0.5F;
+            else content.integers()[at] = bitsOf(tensor->type) == 8 ? state >> 25 : state >> 31;
         }
-        builder.edit(ValueId(i)).initializer = makeTensor(tensor->name, tensor->dims, numbers);
+        auto made = std::make_shared<Tensor>(*tensor);
+        made->payload = {};
+        made->payload.place = Payload::Place::memory;
+        made->payload.bytes = std::make_shared<const std::vector<std::byte>>(encodeTensor(content));
+        made->payload.length = made->payload.bytes->size();
+        builder.edit(ValueId(i)).initializer = std::move(made);
     }
     for (std::size_t i = 0; i < from.nodes().size(); ++i) builder.adoptNode(from, NodeId(i));
     return *builder.finish();

@@ -3,6 +3,8 @@
 #include "graph/text.h"
 #include "reference/run.h"
 
+#include <QFile>
+#include <QRegularExpression>
 #include <QTest>
 #include <cmath>
 
@@ -34,6 +36,8 @@ class EvaluateTest : public QObject {
 private slots:
     void operators_data();
     void operators();
+    void againstPyTorch_data();
+    void againstPyTorch();
     void halfIsRounded();
     void unknownOperatorIsNamed();
     void loopAndIf();
@@ -71,6 +75,32 @@ void EvaluateTest::operators() {
     const auto got = evaluated(text);
     QCOMPARE(static_cast<qsizetype>(got.size()), expected.size());
     for (qsizetype i = 0; i < expected.size(); ++i) QVERIFY2(std::fabs(got[static_cast<std::size_t>(i)] - expected[i]) < 1e-5, qPrintable(QString::number(got[static_cast<std::size_t>(i)])));
+}
+
+void EvaluateTest::againstPyTorch_data() {
+    QTest::addColumn<QString>("text");
+    QTest::addColumn<int>("opset");
+    QTest::addColumn<QList<double>>("expected");
+    QFile file(QStringLiteral(TEST_DATA "/operators.txt"));
+    QVERIFY(file.open(QIODevice::ReadOnly));
+    static const QRegularExpression each(QStringLiteral("^# (.+) \\((\\d+)\\)\n((?:.+\n)+?)= (.+)$"), QRegularExpression::MultilineOption);
+    auto matches = each.globalMatch(QString::fromUtf8(file.readAll()));
+    while (matches.hasNext()) {
+        const auto match = matches.next();
+        QList<double> expected;
+        for (const QString& number : match.captured(4).split(QStringLiteral(", "))) expected << number.toDouble();
+        QTest::newRow(qPrintable(match.captured(1))) << match.captured(3) << match.captured(2).toInt() << expected;
+    }
+}
+
+void EvaluateTest::againstPyTorch() {
+    QFETCH(QString, text);
+    QFETCH(int, opset);
+    QFETCH(QList<double>, expected);
+    const auto got = evaluated(text, opset);
+    QCOMPARE(static_cast<qsizetype>(got.size()), expected.size());
+    for (qsizetype i = 0; i < expected.size(); ++i)
+        QVERIFY2(std::fabs(got[static_cast<std::size_t>(i)] - expected[i]) < 1e-5, qPrintable(QStringLiteral("%1: %2 instead of %3").arg(i).arg(got[static_cast<std::size_t>(i)]).arg(expected[i])));
 }
 
 void EvaluateTest::halfIsRounded() {
