@@ -42,8 +42,21 @@ void roots(const Graph& graph, const Shapes& shapes, ValueId value, int depth, s
         // Position embeddings and the pieces of a spelled-out norm; a residual add of two activations ends the walk.
         std::size_t activations = 0;
         for (const ValueId input : node.inputs) activations += shapes.isConstant(input) ? 0 : 1;
-        if (activations == 1 || node.is("Div") || node.is("Sub"))
+        const auto oneForEachRow = [&](ValueId input) { return shapes.of(input).known() && !shapes.of(input).dims.empty() && shapes.of(input).dims.back() == 1; };
+        const bool norm = node.is("Mul") && std::any_of(node.inputs.begin(), node.inputs.end(), oneForEachRow);
+        if (activations == 1 || norm || node.is("Div") || node.is("Sub"))
             for (const ValueId input : node.inputs) roots(graph, shapes, input, depth + 1, found);
+    }
+}
+
+/// Latent attention projects down before it projects up: what the narrow products below a role's input read.
+void latentRoots(const Graph& graph, const Shapes& shapes, std::set<ValueId>& found) {
+    for (const ValueId value : std::vector<ValueId>(found.begin(), found.end())) {
+        const NodeId id = graph.producer(value);
+        if (!id || !linearWeight(graph, shapes, id)) continue;
+        const ValueId input = graph.node(id).input(0);
+        const ValueShape &wide = shapes.of(input), &narrow = shapes.of(graph.node(id).output());
+        if (wide.known() && narrow.known() && !wide.dims.empty() && !narrow.dims.empty() && narrow.dims.back() < wide.dims.back()) roots(graph, shapes, input, 0, found);
     }
 }
 
@@ -52,7 +65,11 @@ bool sameOrigin(const Graph& graph, const Shapes& shapes, ValueId a, ValueId b) 
     std::set<ValueId> one, two;
     roots(graph, shapes, a, 0, one);
     roots(graph, shapes, b, 0, two);
-    return std::any_of(one.begin(), one.end(), [&](ValueId value) { return two.contains(value); });
+    const auto meet = [&] { return std::any_of(one.begin(), one.end(), [&](ValueId value) { return two.contains(value); }); };
+    if (meet()) return true;
+    latentRoots(graph, shapes, one);
+    latentRoots(graph, shapes, two);
+    return meet();
 }
 
 ValueId sourceOf(const Graph& graph, const RoleTrace& trace) { return trace.linear ? graph.node(trace.linear).input(0) : trace.source; }

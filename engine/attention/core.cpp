@@ -76,7 +76,10 @@ private:
 
 class CoreWalk {
 public:
-    CoreWalk(const Graph& graph, const Shapes& shapes, NodeId softmax) : m_graph(graph), m_shapes(shapes), m_spelled(graph, shapes) { m_core.softmax = softmax; }
+    CoreWalk(const Graph& graph, const Shapes& shapes, NodeId softmax)
+        : m_graph(graph), m_shapes(shapes), m_spelled(graph, shapes), m_learned(shapes.isConstant(graph.node(softmax).input(0))) {
+        m_core.softmax = softmax;
+    }
 
     CoreResult run() {
         const Node& softmax = m_graph.node(m_core.softmax);
@@ -92,7 +95,8 @@ public:
     }
 
 private:
-    bool constant(ValueId value) const { return !value || m_shapes.isConstant(value); }
+    /// Attention of learned queries among themselves depends on shapes alone.
+    bool constant(ValueId value) const { return !value || (m_learned ? m_shapes.isFixed(value) : m_shapes.isConstant(value)); }
     /// The node whose operands a product of two activations multiplies: itself, or the Mul under a ReduceSum; null where it is none.
     const Node* productOf(const Node& node) const {
         if (isProduct(node)) {
@@ -159,7 +163,7 @@ private:
         if (!id) return false;
         const Node& node = m_graph.node(id);
         bool leads = activationProduct(node);
-        const bool barrier = isProduct(node) || node.is("Softmax") || node.is("Conv") || node.is("Gemm");
+        const bool barrier = (isProduct(node) && !mixesHeads(node)) || node.is("Softmax") || node.is("Conv") || node.is("Gemm");
         for (std::size_t i = 0; i < node.inputs.size() && !leads && !barrier; ++i) leads = leadsToProduct(node.inputs[i], depth + 1);
         return m_leads[value] = leads;
     }
@@ -230,6 +234,7 @@ private:
             const bool first = leadsToProduct(node.input(0));
             const ValueId next = node.input(first ? 0 : 1), other = node.input(first ? 1 : 0);
             if (!first && !leadsToProduct(next)) return {};
+            if (isMixersBias(next, other)) return next;
             if ((first && leadsToProduct(other)) || gathered(other)) m_core.extras.insert("disentangled");
             else m_core.masks.push_back(other);
             return next;
@@ -256,6 +261,12 @@ private:
         return weight.size() == 2 && weight[0] == weight[1] && from.size() == 4 && before && m_graph.node(before).is("Transpose");
     }
 
+    /// Added to heads that were mixed, before they are turned back.
+    bool isMixersBias(ValueId mixed, ValueId bias) const {
+        const NodeId before = m_spelled.maker(mixed);
+        return before && mixesHeads(m_graph.node(before)) && constant(bias) && m_shapes.of(bias).dims.size() <= 1;
+    }
+
     ValueId scaled(const Node& node) {
         const bool first = leadsToProduct(node.input(0));
         const ValueId next = node.input(first ? 0 : 1), other = node.input(first ? 1 : 0);
@@ -279,7 +290,8 @@ private:
             for (const NodeId reader : m_graph.readers(here.value)) {
                 const Node& node = m_graph.node(reader);
                 if (activationProduct(node)) return reached(reader, here.value, here.way);
-                if (mixesHeads(node)) {
+                const bool bias = node.is("Add") && isMixersBias(here.value, node.input(node.input(0) == here.value ? 1 : 0));
+                if (mixesHeads(node) || bias) {
                     std::vector<NodeId> way = here.way;
                     way.push_back(reader);
                     open.push_back({node.output(), std::move(way)});
@@ -356,6 +368,7 @@ private:
     const Graph& m_graph;
     const Shapes& m_shapes;
     Spelled m_spelled;
+    bool m_learned;
     Core m_core;
     std::unordered_map<ValueId, bool> m_leads;
     ValueId m_probabilities;
@@ -371,7 +384,7 @@ std::vector<NodeId> softmaxes(const Graph& graph, const Shapes& shapes) {
     const Spelled spelled(graph, shapes);
     for (std::size_t i = 0; i < graph.nodes().size(); ++i) {
         const Node& node = graph.nodes()[i];
-        const bool live = node.input(0) && !shapes.isConstant(node.input(0));
+        const bool live = node.input(0) && !shapes.isFixed(node.input(0));
         if (live && (node.is("Softmax") || spelled.ends(node) || spelled.sumsLate(node))) found.emplace_back(i);
     }
     return found;

@@ -7,10 +7,11 @@ namespace triptych {
 std::optional<std::size_t> linearWeight(const Graph& graph, const Shapes& shapes, NodeId id) {
     const Node& node = graph.node(id);
     // Frameworks whose weights have an axis of heads write projections as Einsum.
-    if (node.is("Einsum")) return node.inputs.size() == 2 && shapes.isConstant(node.input(1)) && !shapes.isConstant(node.input(0)) ? std::optional<std::size_t>(1) : std::nullopt;
+    if (node.is("Einsum")) return node.inputs.size() == 2 && shapes.isConstant(node.input(1)) && !shapes.isFixed(node.input(0)) ? std::optional<std::size_t>(1) : std::nullopt;
     const bool product = node.is("MatMul") || node.is("Gemm") || node.is("com.microsoft", "MatMulNBits") || node.is("MatMulInteger") || node.is("com.microsoft", "FusedMatMul");
     if ((!product && !node.is("Conv")) || !node.input(1)) return std::nullopt;
-    if (shapes.isConstant(node.input(1)) && !shapes.isConstant(node.input(0))) {
+    // What is constant for bound sizes alone (learned queries for every batch) is an activation.
+    if (shapes.isConstant(node.input(1)) && !shapes.isFixed(node.input(0))) {
         const ValueShape& weight = shapes.of(node.input(1));
         // A batched constant is a table, not a weight.
         if (product && weight.ranked && weight.dims.size() > 2 && !node.is("com.microsoft", "MatMulNBits")) return std::nullopt;
@@ -98,6 +99,7 @@ NodeId sequenceProjection(const Graph& graph, const Shapes& shapes, NodeId produ
         const NodeId id = graph.producer(value);
         if (!id) return {};
         const Node& each = graph.node(id);
+        if (each.is("Conv")) return {}; // channels stand second: the Transpose turns them to the end, as for any other product
         if (linearWeight(graph, shapes, id)) {
             next = graph.node(before).input(0);
             return product;

@@ -42,10 +42,28 @@ const HostTensor* MaskReader::content(ValueId value, int depth) {
     return m_content[value].get();
 }
 
+// An additive constant that grades what it leaves is a bias of positions that was folded with its table; a mask has two numbers.
+void MaskReader::grade(const HostTensor& mask, MaskFacts& facts) const {
+    if (mask.isInteger() || mask.dims.size() < 2) return;
+    std::set<double> numbers;
+    for (std::size_t i = 0; i < static_cast<std::size_t>(mask.count()) && numbers.size() < 3; ++i)
+        if (std::isfinite(mask.at(i))) numbers.insert(mask.at(i));
+    facts.learned = facts.learned || numbers.size() > 2;
+}
+
+/// The last axis and the one of queries: the nearest before it that is no single row.
+MaskReader::Area MaskReader::areaOf(const Dims& dims) {
+    Area area;
+    if (dims.size() < 2) return area;
+    area.columns = dims.back();
+    for (std::size_t i = dims.size() - 1; i-- > 0 && area.rows == 1;) area.rows = dims[i];
+    return area;
+}
+
 // Causal: every row (query) treats the keys after it in one way, and no key up to it that way. A window cuts far keys off too.
 void MaskReader::judge(const HostTensor& mask, MaskFacts& facts) const {
     if (mask.dims.size() < 2) return;
-    const std::int64_t rows = mask.dims[mask.dims.size() - 2], columns = mask.dims.back();
+    const auto [rows, columns] = areaOf(mask.dims);
     if (rows < 2 || columns < rows || mask.count() == 0) return;
     const std::int64_t shift = columns - rows;
     const double cut = mask.at(static_cast<std::size_t>(columns - 1)); // the first query must not see the last key
@@ -90,8 +108,14 @@ void MaskReader::visit(ValueId value, int depth, Area area, std::set<ValueId>& s
     if (m_shapes.isConstant(value)) {
         const std::size_t rank = shape.ranked ? shape.dims.size() : 0;
         // A mask may be cut out of a larger one; what is smaller only stretches along a side.
-        if (rank < 2 || area.rows < 2 || shape.dims[rank - 2] < area.rows || shape.dims[rank - 1] < area.columns) return;
-        if (const HostTensor* mask = content(value, 0)) return judge(*mask, facts);
+        if (rank < 2 || area.rows < 2) return;
+        const Area own = areaOf(shape.dims);
+        if (own.rows < area.rows || own.columns < area.columns) return;
+        if (const HostTensor* mask = content(value, 0)) {
+            judge(*mask, facts);
+            if (!facts.boolean) grade(*mask, facts);
+            return;
+        }
         // What differs by head or window is a bias or a window's mask: causality is the same for all.
         bool same = true;
         for (std::size_t i = 0; i + 2 < rank; ++i) same = same && shape.dims[i] == 1;
@@ -128,8 +152,7 @@ MaskFacts MaskReader::facts(ValueId mask) {
     MaskFacts facts;
     const ValueShape& shape = m_shapes.of(mask);
     facts.boolean = shape.type == DataType::boolean;
-    Area area;
-    if (shape.ranked && shape.dims.size() >= 2) area = {shape.dims[shape.dims.size() - 2], shape.dims.back()};
+    const Area area = shape.ranked ? areaOf(shape.dims) : Area();
     std::set<ValueId> seen;
     visit(mask, 0, area, seen, facts);
     m_known[mask] = facts;

@@ -1,7 +1,6 @@
 #include "attention/trace.h"
 
 #include <algorithm>
-#include <cmath>
 
 namespace triptych {
 
@@ -23,7 +22,7 @@ bool isNorm(const Node& node) {
 /// One walk. Keeps to a single main chain, and looks aside where operators join several values.
 class RoleWalk {
 public:
-    RoleWalk(const Graph& graph, const Shapes& shapes, ValueId operand) : m_graph(graph), m_shapes(shapes) {
+    RoleWalk(const Graph& graph, const Shapes& shapes, ValueId operand) : m_graph(graph), m_shapes(shapes), m_learned(operand && shapes.isConstant(operand)) {
         m_trace.operand = operand;
         m_trace.source = operand;
     }
@@ -31,12 +30,17 @@ public:
     RoleTrace run() {
         constexpr int longest = 60;
         for (int steps = 0; steps < longest && step(); ++steps) {}
-        if (m_trace.linear) columns();
+        if (m_trace.linear) viewColumns(m_graph, m_shapes, m_undone, m_trace);
         return std::move(m_trace);
     }
 
 private:
-    bool constant(ValueId value) const { return !value || m_shapes.isConstant(value); }
+    /// On the way to learned queries everything is constant for bound sizes: there only what the file gives counts.
+    bool constant(ValueId value) const {
+        if (!value || !m_learned) return !value || m_shapes.isConstant(value);
+        const NodeId id = m_graph.producer(value);
+        return m_shapes.isFixed(value) && (!id || m_graph.node(id).is("Constant"));
+    }
 
     /// The only input that is no constant; none where there are two.
     ValueId onlyActivation(const Node& node) const {
@@ -81,6 +85,12 @@ private:
         if (isView(node) || node.is("Clip")) return take(id, node.input(0));
         if (node.is("Split") || node.is("Slice") || node.is("Gather")) {
             if (constant(node.input(0))) return false;
+            if (const ValueId picked = pickedInput(node)) {
+                m_undone.insert(id);
+                m_undone.insert(m_graph.producer(node.input(0)));
+                m_trace.path.push_back(id);
+                return take(m_graph.producer(node.input(0)), picked);
+            }
             if (node.is("Gather") && !constant(node.input(1))) return false;
             if (node.is("Gather") && m_shapes.of(node.output()).count() > m_shapes.of(node.input(0)).count()) m_trace.extras.insert("kv_repeat");
             return take(id, node.input(0));
@@ -174,11 +184,42 @@ private:
         return false;
     }
 
+    /// The input of a Concat that a Split, Slice or Gather along the same axis picks (stacked roles); none where it picks another part.
+    ValueId pickedInput(const Node& pick) const {
+        const NodeId before = m_graph.producer(pick.input(0));
+        if (!before || !m_graph.node(before).is("Concat")) return {};
+        const Node& concat = m_graph.node(before);
+        const ValueShape& shape = m_shapes.of(concat.output());
+        if (!shape.known()) return {};
+        const auto rank = static_cast<std::int64_t>(shape.dims.size());
+        const auto axisOf = [&](std::int64_t axis) { return axis < 0 ? axis + rank : axis; };
+        const std::int64_t axis = axisOf(concat.attributes.integer("axis", 0));
+        if (axis < 0 || axis >= rank) return {};
+        ColumnView cut = ColumnView::whole(shape.dims);
+        const std::int64_t step = cut.axes[static_cast<std::size_t>(axis)][0].stride, whole = cut.size(static_cast<std::size_t>(axis));
+        const ValueId to = m_trace.source;
+        const std::int64_t own = pick.is("Slice") ? axis : axisOf(pick.attributes.integer("axis", 0));
+        if (own != axis || !applyView(m_shapes, cut, pick, concat.output(), to)) return {};
+        std::int64_t length = cut.size(static_cast<std::size_t>(axis));
+        if (pick.is("Gather")) length = m_shapes.of(to).count() / std::max<std::int64_t>(shape.count() / std::max<std::int64_t>(whole, 1), 1);
+        if (step <= 0 || cut.offset % step != 0 || length == whole) return {};
+        std::int64_t at = 0;
+        for (const ValueId input : concat.inputs) {
+            const ValueShape& part = m_shapes.of(input);
+            if (!part.known() || static_cast<std::int64_t>(part.dims.size()) != rank) return {};
+            if (at == cut.offset / step && part.dims[static_cast<std::size_t>(axis)] == length) return input;
+            at += part.dims[static_cast<std::size_t>(axis)];
+        }
+        return {};
+    }
+
     bool concat(NodeId id, const Node& node) {
         ValueId next;
         bool sameSource = true, past = false, negated = false;
+        std::size_t activations = 0;
         for (const ValueId value : node.inputs) {
             if (constant(value)) continue;
+            ++activations;
             const ValueId source = bare(m_graph, m_shapes, value);
             const NodeId producer = m_graph.producer(source);
             if (!producer) {
@@ -192,13 +233,37 @@ private:
         if (!next) return false;
         if (node.inputs.size() > 1 && std::all_of(node.inputs.begin(), node.inputs.end(), [&](ValueId each) { return repeated(each, next); })) m_trace.extras.insert("kv_repeat");
         if (past) m_trace.extras.insert("kv_cache");
-        else if (node.inputs.size() > 1 && sameSource && negated) m_trace.extras.insert("rope");
+        else if (activations > 1 && sameSource && negated) m_trace.extras.insert("rope");
         if (!sameSource) {
-            // The latest keys stand last.
-            next = node.inputs.back();
+            // The latest keys stand last; parts of each head beside each other: the one that is projected for every head.
+            const ValueShape& shape = m_shapes.of(node.output());
+            const std::int64_t axis = node.attributes.integer("axis", 0);
+            const bool along = shape.ranked && shape.dims.size() >= 4 && (axis == -1 || axis == static_cast<std::int64_t>(shape.dims.size()) - 1);
+            const ValueId own = along ? ofEveryHead(node) : ValueId();
+            next = own ? own : node.inputs.back();
             if (constant(next)) return false;
         }
         return take(id, next);
+    }
+
+    /// Latent attention: keys are a part of each head's own beside one rotated part that all heads share. The input that no Expand
+    /// stretches; none where several are so.
+    ValueId ofEveryHead(const Node& node) const {
+        ValueId found;
+        for (const ValueId input : node.inputs) {
+            ValueId value = input;
+            bool shared = false;
+            for (int steps = 0; steps < 4 && value && !shared; ++steps) {
+                const NodeId id = m_graph.producer(value);
+                if (!id || !(isView(m_graph.node(id)) || m_graph.node(id).is("Expand"))) break;
+                shared = m_graph.node(id).is("Expand");
+                value = m_graph.node(id).input(0);
+            }
+            if (shared) continue;
+            if (found) return {};
+            found = input;
+        }
+        return found;
     }
 
     /// The same heads once more, perhaps with an axis for the copies.
@@ -287,110 +352,12 @@ private:
     }
     bool leadsToLinear(ValueId value) const { return linearBehind(value).valid(); }
 
-    void columns() {
-        const ValueId out = m_graph.node(m_trace.linear).output();
-        const ValueShape& shape = m_shapes.of(out);
-        if (!shape.known() || shape.dims.empty() || shape.count() == 0) return;
-        ColumnView view = ColumnView::whole(shape.dims);
-        ValueId from = out;
-        for (std::size_t i = m_trace.path.size(); i-- > 0;) {
-            const NodeId id = m_trace.path[i];
-            const Node& node = m_graph.node(id);
-            // The value that the walk entered this node by, on its way back, is the one its predecessor reads.
-            const ValueId to = i == 0 ? m_trace.operand : readBy(m_trace.path[i - 1], id);
-            if (!apply(view, node, from, to)) return;
-            from = to;
-            if (node.is("Split") || node.is("Slice") || node.is("Gather")) m_trace.stages.push_back({id, to, view});
-            if (node.is("Expand") || node.is("Tile") || node.is("Concat") || node.op == "RotaryEmbedding" || node.is("Pad")) break;
-        }
-        m_trace.columns = std::move(view);
-    }
-
-    /// The output of `producer` that `reader` reads, followed through joins that were skipped.
-    ValueId readBy(NodeId reader, NodeId producer) const {
-        for (const ValueId value : m_graph.node(reader).inputs)
-            if (value && m_graph.producer(value) == producer) return value;
-        return m_graph.node(producer).output();
-    }
-
-    bool apply(ColumnView& view, const Node& node, ValueId from, ValueId to) const {
-        if (node.is("Reshape") || node.is("Squeeze") || node.is("Unsqueeze") || node.is("Flatten")) {
-            const ValueShape& shape = m_shapes.of(to);
-            return shape.known() && view.reshape(shape.dims);
-        }
-        if (node.is("Transpose")) {
-            const auto* perm = node.attributes.integers("perm");
-            std::vector<std::int64_t> reversed;
-            for (std::size_t i = view.axes.size(); i-- > 0;) reversed.push_back(static_cast<std::int64_t>(i));
-            const auto& order = perm ? *perm : reversed;
-            if (order.size() != view.axes.size()) return false;
-            for (const std::int64_t axis : order)
-                if (axis < 0 || axis >= static_cast<std::int64_t>(order.size())) return false;
-            view.transpose(order);
-            return true;
-        }
-        const auto rank = static_cast<std::int64_t>(view.axes.size());
-        const auto axisAt = [&](std::int64_t axis) { return static_cast<std::size_t>(axis < 0 ? axis + rank : axis); };
-        if (node.is("Split")) {
-            const std::size_t axis = axisAt(node.attributes.integer("axis", 0));
-            std::int64_t begin = 0;
-            for (const ValueId output : node.outputs) {
-                const ValueShape& shape = m_shapes.of(output);
-                if (axis >= view.axes.size() || !shape.known() || axis >= shape.dims.size()) return false;
-                if (output == to) {
-                    return view.slice(axis, begin, shape.dims[axis], 1);
-                }
-                begin += shape.dims[axis];
-            }
-            return false;
-        }
-        if (node.is("Gather")) {
-            const std::size_t axis = axisAt(node.attributes.integer("axis", 0));
-            const HostTensor* index = m_shapes.constant(node.input(1));
-            if (axis >= view.axes.size() || !index || index->count() < 1 || !index->isInteger()) return false;
-            const auto& all = index->integers();
-            const std::int64_t step = all.size() > 1 ? all[1] - all[0] : 1;
-            for (std::size_t i = 1; i < all.size(); ++i)
-                if (all[i] - all[i - 1] != step) return false;
-            const std::int64_t begin = all[0] < 0 ? all[0] + view.size(axis) : all[0];
-            const ValueShape& shape = m_shapes.of(to);
-            return view.slice(axis, begin, static_cast<std::int64_t>(all.size()), step) && shape.known() && view.reshape(shape.dims);
-        }
-        if (node.is("Slice")) return applySlice(view, node, to);
-        if (from == to) return true;
-        const ValueShape &before = m_shapes.of(from), &after = m_shapes.of(to);
-        return !before.known() || !after.known() || before.dims.size() == after.dims.size();
-    }
-
-    bool applySlice(ColumnView& view, const Node& node, ValueId to) const {
-        const ValueShape& shape = m_shapes.of(to);
-        if (!shape.known() || shape.dims.size() != view.axes.size()) return false;
-        const HostTensor* starts = m_shapes.constant(node.input(1));
-        const HostTensor* axes = node.input(3) ? m_shapes.constant(node.input(3)) : nullptr;
-        const HostTensor* steps = node.input(4) ? m_shapes.constant(node.input(4)) : nullptr;
-        std::vector<std::int64_t> first, along;
-        if (starts) first = starts->integers();
-        else if (const auto* given = node.attributes.integers("starts")) first = *given;
-        if (axes) along = axes->integers();
-        else if (const auto* given = node.attributes.integers("axes")) along = *given;
-        if (along.empty())
-            for (std::size_t i = 0; i < first.size(); ++i) along.push_back(static_cast<std::int64_t>(i));
-        if (first.empty() || along.size() != first.size()) return false;
-        for (std::size_t i = 0; i < first.size(); ++i) {
-            const std::int64_t axis = along[i] < 0 ? along[i] + static_cast<std::int64_t>(view.axes.size()) : along[i];
-            if (axis < 0 || axis >= static_cast<std::int64_t>(view.axes.size())) return false;
-            const auto at = static_cast<std::size_t>(axis);
-            const std::int64_t begin = std::clamp<std::int64_t>(first[i] < 0 ? first[i] + view.size(at) : first[i], 0, view.size(at));
-            const std::int64_t step = steps && i < steps->integers().size() ? steps->integers()[i] : 1;
-            if (!view.slice(at, begin, shape.dims[at], step)) return false;
-        }
-        return true;
-    }
-
     const Graph& m_graph;
     const Shapes& m_shapes;
+    bool m_learned;
     RoleTrace m_trace;
     bool m_joined = false;
+    std::set<NodeId> m_undone; ///< a Concat and what picks one of its inputs
 };
 
 } // namespace

@@ -54,6 +54,10 @@ std::int64_t linearColumns(const Graph& graph, const Shapes& shapes, NodeId line
 /// The node itself where its constant mixes places of the sequence and not columns (Linformer); `next`: what it projects.
 NodeId sequenceProjection(const Graph& graph, const Shapes& shapes, NodeId product, ValueId& next);
 
+/// What a view (Split, Slice, Gather, Reshape ...) leaves of the columns; `to` is its output that is read. False where it can't be told.
+bool applyView(const Shapes& shapes, ColumnView& view, const Node& node, ValueId from, ValueId to);
+/// Fills columns and stages of a trace whose way is known. `undone`: a Concat and what picks one of its inputs again.
+void viewColumns(const Graph& graph, const Shapes& shapes, const std::set<NodeId>& undone, RoleTrace& trace);
 /// Walks back from an operand through casts, views, scales, biases, norms, rotary embeddings, caches and repeats.
 RoleTrace traceRole(const Graph& graph, const Shapes& shapes, ValueId operand);
 

@@ -116,7 +116,7 @@ public:
         : m_model(model), m_graph(graph), m_budget(budget), m_job(job), m_result(new Shapes()) {
         m_result->m_bindings = bindings;
         m_result->m_shapes.resize(graph.values().size());
-        m_result->m_constant = IndexVector<ValueId, bool>(graph.values().size(), false);
+        m_result->m_constant = m_result->m_fixed = IndexVector<ValueId, bool>(graph.values().size(), false);
     }
 
     Result<ShapesPtr> run() {
@@ -150,7 +150,7 @@ private:
             const Value& value = m_graph.values()[i];
             if (value.initializer) {
                 m_result->m_shapes[id] = {value.initializer->type, true, value.initializer->dims};
-                m_result->m_constant[id] = true;
+                m_result->m_constant[id] = m_result->m_fixed[id] = true;
                 readInitializer(id, *value.initializer);
             } else if (m_graph.isInput(id) && value.declared.kind == "tensor") {
                 m_result->m_shapes[id] = {value.declared.type, value.declared.hasShape, bound(value.declared, value.name)};
@@ -189,7 +189,11 @@ private:
         if (node.is("If") || node.is("Loop") || node.is("Scan")) return visitBodies(id, node);
         // Random numbers are no constants, though they have no inputs.
         bool constant = !node.op.starts_with("Random") && node.captured.empty();
-        for (const ValueId value : node.inputs) constant = constant && (!value || m_result->m_constant[value]);
+        bool fixed = constant;
+        for (const ValueId value : node.inputs) {
+            constant = constant && (!value || m_result->m_constant[value]);
+            fixed = fixed && (!value || m_result->m_fixed[value]);
+        }
         const bool shapeOnly = (node.is("Shape") || node.is("Size")) && node.input(0) && m_result->m_shapes[node.input(0)].known();
         if (shapeOnly) constant = true;
         std::vector<ValueShape> shapes;
@@ -201,6 +205,7 @@ private:
             ValueShape& shape = m_result->m_shapes[id];
             shape = i < shapes.size() ? std::move(shapes[i]) : ValueShape();
             m_result->m_constant[id] = constant;
+            m_result->m_fixed[id] = fixed;
             merge(node, id, shape);
         }
         if (constant) fold(node, shapeOnly);

@@ -53,6 +53,8 @@ public:
     std::optional<double> scalar(ValueId value) const;
     /// Depends on initializers, Constant nodes and shapes only, though its content may be absent or too large to fold.
     bool isConstant(ValueId value) const { return value && m_constant[value]; }
+    /// Constant whatever sizes are bound: depends on initializers and Constant nodes only, not on shapes of what is fed in.
+    bool isFixed(ValueId value) const { return value && m_fixed[value]; }
     /// Why the shape isn't known: "depends on the data of NonZero_12"; empty where it is.
     std::string reasonUnknown(ValueId value) const;
     const Bindings& bindings() const { return m_bindings; }
@@ -64,7 +66,7 @@ public:
 private:
     friend class ShapeInference;
     IndexVector<ValueId, ValueShape> m_shapes;
-    IndexVector<ValueId, bool> m_constant;
+    IndexVector<ValueId, bool> m_constant, m_fixed;
     std::unordered_map<ValueId, std::shared_ptr<const HostTensor>> m_constants;
     std::map<ValueId, std::string> m_reasons;
     Bindings m_bindings;

@@ -1,0 +1,156 @@
+// Which columns of its projection reach a role, view by view.
+
+#include "attention/trace.h"
+
+#include <algorithm>
+
+namespace triptych {
+
+namespace {
+
+/// The projection's output, counted so that columns come first: those of a Conv stand second.
+ColumnView wholeProjection(const Graph& graph, NodeId linear, const Dims& dims) {
+    if (!graph.node(linear).is("Conv") || dims.size() < 3) return ColumnView::whole(dims);
+    Dims turned{dims[0]};
+    turned.insert(turned.end(), dims.begin() + 2, dims.end());
+    turned.push_back(dims[1]);
+    ColumnView view = ColumnView::whole(turned);
+    view.axes.insert(view.axes.begin() + 1, view.axes.back());
+    view.axes.pop_back();
+    return view;
+}
+
+/// A cache in front of new places: the axis of rows becomes longer, columns stay as they are.
+bool lengthens(const Shapes& shapes, ColumnView& view, std::int64_t columns, const Node& node) {
+    const ValueShape& shape = shapes.of(node.output());
+    std::int64_t axis = node.attributes.integer("axis", 0);
+    if (axis < 0) axis += static_cast<std::int64_t>(view.axes.size());
+    if (!shape.known() || shape.dims.size() != view.axes.size() || axis < 0 || axis >= static_cast<std::int64_t>(view.axes.size())) return false;
+    auto& factors = view.axes[static_cast<std::size_t>(axis)];
+    const bool rows = factors.empty() || (factors.size() == 1 && factors[0].stride >= columns);
+    if (!rows || columns <= 0) return false;
+    const std::int64_t stride = factors.empty() ? columns : factors[0].stride;
+    factors = {{shape.dims[static_cast<std::size_t>(axis)], stride}};
+    return true;
+}
+
+/// The output of `producer` that `reader` reads, followed through joins that were skipped.
+ValueId readBy(const Graph& graph, NodeId reader, NodeId producer) {
+    for (const ValueId value : graph.node(reader).inputs)
+        if (value && graph.producer(value) == producer) return value;
+    return graph.node(producer).output();
+}
+
+std::size_t axisOf(const ColumnView& view, const Node& node) {
+    const std::int64_t axis = node.attributes.integer("axis", 0);
+    return static_cast<std::size_t>(axis < 0 ? axis + static_cast<std::int64_t>(view.axes.size()) : axis);
+}
+
+bool applyTranspose(ColumnView& view, const Node& node) {
+    const auto* perm = node.attributes.integers("perm");
+    std::vector<std::int64_t> reversed;
+    for (std::size_t i = view.axes.size(); i-- > 0;) reversed.push_back(static_cast<std::int64_t>(i));
+    const auto& order = perm ? *perm : reversed;
+    if (order.size() != view.axes.size()) return false;
+    for (const std::int64_t axis : order)
+        if (axis < 0 || axis >= static_cast<std::int64_t>(order.size())) return false;
+    view.transpose(order);
+    return true;
+}
+
+bool applySplit(const Shapes& shapes, ColumnView& view, const Node& node, ValueId to) {
+    const std::size_t axis = axisOf(view, node);
+    std::int64_t begin = 0;
+    for (const ValueId output : node.outputs) {
+        const ValueShape& shape = shapes.of(output);
+        if (axis >= view.axes.size() || !shape.known() || axis >= shape.dims.size()) return false;
+        if (output == to) return view.slice(axis, begin, shape.dims[axis], 1);
+        begin += shape.dims[axis];
+    }
+    return false;
+}
+
+bool applyGather(const Shapes& shapes, ColumnView& view, const Node& node, ValueId to) {
+    const std::size_t axis = axisOf(view, node);
+    const HostTensor* index = shapes.constant(node.input(1));
+    if (axis >= view.axes.size() || !index || index->count() < 1 || !index->isInteger()) return false;
+    const auto& all = index->integers();
+    const std::int64_t step = all.size() > 1 ? all[1] - all[0] : 1;
+    for (std::size_t i = 1; i < all.size(); ++i)
+        if (all[i] - all[i - 1] != step) return false;
+    const std::int64_t begin = all[0] < 0 ? all[0] + view.size(axis) : all[0];
+    const ValueShape& shape = shapes.of(to);
+    return view.slice(axis, begin, static_cast<std::int64_t>(all.size()), step) && shape.known() && view.reshape(shape.dims);
+}
+
+bool applySlice(const Shapes& shapes, ColumnView& view, const Node& node, ValueId to) {
+    const ValueShape& shape = shapes.of(to);
+    if (!shape.known() || shape.dims.size() != view.axes.size()) return false;
+    const HostTensor* starts = shapes.constant(node.input(1));
+    const HostTensor* axes = node.input(3) ? shapes.constant(node.input(3)) : nullptr;
+    const HostTensor* steps = node.input(4) ? shapes.constant(node.input(4)) : nullptr;
+    std::vector<std::int64_t> first, along;
+    if (starts) first = starts->integers();
+    else if (const auto* given = node.attributes.integers("starts")) first = *given;
+    if (axes) along = axes->integers();
+    else if (const auto* given = node.attributes.integers("axes")) along = *given;
+    if (along.empty())
+        for (std::size_t i = 0; i < first.size(); ++i) along.push_back(static_cast<std::int64_t>(i));
+    if (first.empty() || along.size() != first.size()) return false;
+    for (std::size_t i = 0; i < first.size(); ++i) {
+        const std::int64_t axis = along[i] < 0 ? along[i] + static_cast<std::int64_t>(view.axes.size()) : along[i];
+        if (axis < 0 || axis >= static_cast<std::int64_t>(view.axes.size())) return false;
+        const auto at = static_cast<std::size_t>(axis);
+        const std::int64_t begin = std::clamp<std::int64_t>(first[i] < 0 ? first[i] + view.size(at) : first[i], 0, view.size(at));
+        const std::int64_t step = steps && i < steps->integers().size() ? steps->integers()[i] : 1;
+        if (!view.slice(at, begin, shape.dims[at], step)) return false;
+    }
+    return true;
+}
+
+} // namespace
+
+bool applyView(const Shapes& shapes, ColumnView& view, const Node& node, ValueId from, ValueId to) {
+    if (node.is("Reshape") || node.is("Squeeze") || node.is("Unsqueeze") || node.is("Flatten")) {
+        const ValueShape& shape = shapes.of(to);
+        return shape.known() && view.reshape(shape.dims);
+    }
+    if (node.is("Transpose")) return applyTranspose(view, node);
+    if (node.is("Split")) return applySplit(shapes, view, node, to);
+    if (node.is("Gather")) return applyGather(shapes, view, node, to);
+    if (node.is("Slice")) return applySlice(shapes, view, node, to);
+    if (from == to) return true;
+    const ValueShape &before = shapes.of(from), &after = shapes.of(to);
+    return !before.known() || !after.known() || before.dims.size() == after.dims.size();
+}
+
+void viewColumns(const Graph& graph, const Shapes& shapes, const std::set<NodeId>& undone, RoleTrace& trace) {
+    const ValueId out = graph.node(trace.linear).output();
+    const ValueShape& shape = shapes.of(out);
+    if (!shape.known() || shape.dims.empty() || shape.count() == 0) return;
+    ColumnView view = wholeProjection(graph, trace.linear, shape.dims);
+    const std::int64_t columns = linearColumns(graph, shapes, trace.linear);
+    ValueId from = out;
+    for (std::size_t i = trace.path.size(); i-- > 0;) {
+        const NodeId id = trace.path[i];
+        const Node& node = graph.node(id);
+        // The value that the walk entered this node by, on its way back, is the one its predecessor reads.
+        const ValueId to = i == 0 ? trace.operand : readBy(graph, trace.path[i - 1], id);
+        if (undone.contains(id)) {
+            if (node.is("Gather") && !(shapes.of(to).known() && view.reshape(shapes.of(to).dims))) return;
+            from = to;
+            continue;
+        }
+        if (node.is("Concat") && lengthens(shapes, view, columns, node)) {
+            from = to;
+            continue;
+        }
+        if (!applyView(shapes, view, node, from, to)) return;
+        from = to;
+        if (node.is("Split") || node.is("Slice") || node.is("Gather")) trace.stages.push_back({id, to, view});
+        if (node.is("Expand") || node.is("Tile") || node.is("Concat") || node.op == "RotaryEmbedding" || node.is("Pad")) break;
+    }
+    trace.columns = std::move(view);
+}
+
+} // namespace triptych
