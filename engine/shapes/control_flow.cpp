@@ -14,16 +14,6 @@ namespace triptych {
 
 namespace {
 
-/// What holds whichever of the two a value has.
-ValueShape common(const ValueShape& a, const ValueShape& b) {
-    ValueShape made;
-    made.type = a.type == b.type || b.type == DataType::undefined ? a.type : a.type == DataType::undefined ? b.type : DataType::undefined;
-    made.ranked = a.ranked && b.ranked && a.dims.size() == b.dims.size();
-    if (!made.ranked) return made;
-    for (std::size_t i = 0; i < a.dims.size(); ++i) made.dims.push_back(a.dims[i] == b.dims[i] ? a.dims[i] : unknownDim);
-    return made;
-}
-
 bool same(const ValueShape& a, const ValueShape& b) { return a.type == b.type && a.ranked == b.ranked && a.dims == b.dims; }
 
 class Bodies {

@@ -8,60 +8,6 @@
 
 namespace triptych {
 
-std::optional<std::size_t> axisIn(std::int64_t axis, std::size_t rank) {
-    const auto size = static_cast<std::int64_t>(rank);
-    if (axis < -size || axis >= size) return std::nullopt;
-    return static_cast<std::size_t>(axis < 0 ? axis + size : axis);
-}
-
-Dims broadcast(const Dims& a, const Dims& b) {
-    Dims out(std::max(a.size(), b.size()), 1);
-    for (std::size_t i = 0; i < out.size(); ++i) {
-        const Dim x = i < a.size() ? a[a.size() - 1 - i] : 1, y = i < b.size() ? b[b.size() - 1 - i] : 1;
-        Dim& to = out[out.size() - 1 - i];
-        if (x == 1) to = y;
-        else if (y == 1) to = x;
-        else if (x < 0 || y < 0) to = std::max(x, y); // a known size above 1 decides
-        else to = x == y ? x : unknownDim;
-    }
-    return out;
-}
-
-Dim plus(Dim a, Dim b) { return a < 0 || b < 0 || a > INT64_MAX - b ? unknownDim : a + b; }
-
-Dim times(Dim a, Dim b) {
-    if (a < 0 || b < 0) return unknownDim;
-    return elementCount({a, b}).value_or(unknownDim);
-}
-
-const ValueShape& RuleCall::in(std::size_t index) const {
-    static const ValueShape nothing;
-    return has(index) ? m_shapeOf(node.input(index)) : nothing;
-}
-
-std::optional<std::vector<std::int64_t>> RuleCall::list(std::size_t index, std::string_view attribute) const {
-    if (has(index)) {
-        const HostTensor* given = constant(index);
-        return given && given->isInteger() ? std::optional(given->integers()) : std::nullopt;
-    }
-    const auto* found = attribute.empty() ? nullptr : node.attributes.integers(attribute);
-    return found ? *found : std::vector<std::int64_t>();
-}
-
-void RuleCall::set(std::size_t index, DataType type, Dims dims) {
-    if (index >= m_outputs.size()) return;
-    for (Dim& dim : dims) dim = std::max(dim, unknownDim);
-    m_outputs[index] = {type, true, std::move(dims)};
-}
-
-void RuleCall::setType(std::size_t index, DataType type) {
-    if (index < m_outputs.size()) m_outputs[index].type = type;
-}
-
-void RuleCall::set(std::size_t index, const ValueShape& shape) {
-    if (index < m_outputs.size()) m_outputs[index] = shape;
-}
-
 bool ValueShape::known() const { return ranked && std::all_of(dims.begin(), dims.end(), [](Dim dim) { return dim >= 0; }) && elementCount(dims).has_value(); }
 
 std::int64_t ValueShape::count() const { return elementCount(dims).value_or(0); }
@@ -94,6 +40,15 @@ const RuleTable& rules() {
         addViewRules(made);
         addProductRules(made);
         addAttentionRules(made);
+        addSequenceRules(made);
+        addSignalRules(made);
+        addImageRules(made);
+        addTrainingRules(made);
+        addTextRules(made);
+        addMlRules(made);
+        addQuantizedRules(made);
+        addMicrosoftRules(made);
+        addMicrosoftAttentionRules(made);
         return made;
     }();
     return table;
@@ -236,10 +191,16 @@ private:
             reason = "no shape rule for " + (node.domain.empty() ? "" : node.domain + ".") + node.op;
             return;
         }
-        RuleCall call(node, opset(node), m_shapeOf, m_constantOf);
+        RuleCall call(node, opset(node), {m_shapeOf, m_constantOf, m_sequenceOf});
         rule(call);
         shapes = std::move(call.outputs());
         reason = call.dataDependent;
+        for (auto& [index, sequence] : call.sequences()) {
+            // Sequences that grow one by one would make as many copies of themselves.
+            constexpr std::size_t most = 65536;
+            if (sequence.items && (m_items += sequence.items->size()) > most) sequence.items.reset();
+            m_sequences[node.output(index)] = std::move(sequence);
+        }
     }
 
     /// What the file declares fills what is unknown; where both are known and differ, a warning names both.
@@ -338,6 +299,12 @@ private:
     std::shared_ptr<Shapes> m_result;
     const std::function<const ValueShape&(ValueId)> m_shapeOf = [this](ValueId value) -> const ValueShape& { return m_result->m_shapes[value]; };
     const std::function<const HostTensor*(ValueId)> m_constantOf = [this](ValueId value) { return m_result->constant(value); };
+    std::unordered_map<ValueId, SequenceShape> m_sequences;
+    std::size_t m_items = 0; ///< of all sequences
+    const std::function<const SequenceShape*(ValueId)> m_sequenceOf = [this](ValueId value) {
+        const auto found = m_sequences.find(value);
+        return found == m_sequences.end() ? nullptr : &found->second;
+    };
 };
 
 Result<ShapesPtr> inferShapes(const Model& model, const Graph& graph, const Bindings& bindings, const Job& job) { return ShapeInference(model, graph, bindings, {}, job).run(); }

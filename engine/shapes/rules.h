@@ -7,12 +7,23 @@
 
 namespace triptych {
 
+/// What is known of the tensors of a sequence.
+struct SequenceShape {
+    ValueShape each;                              ///< what holds for all of them
+    std::optional<std::vector<ValueShape>> items; ///< one by one, where their number is known
+};
+
+/// What rules ask of values; a function each.
+struct Known {
+    const std::function<const ValueShape&(ValueId)>& shape;
+    const std::function<const HostTensor*(ValueId)>& constant;     ///< null where its content is unknown
+    const std::function<const SequenceShape*(ValueId)>& sequence; ///< null where it is none, or comes from elsewhere
+};
+
 /// One node under inference: what is known of its inputs, and where its outputs go.
 class RuleCall {
 public:
-    RuleCall(const Node& node, std::int64_t opset, const std::function<const ValueShape&(ValueId)>& shapeOf,
-             const std::function<const HostTensor*(ValueId)>& constantOf)
-        : node(node), opset(opset), m_shapeOf(shapeOf), m_constantOf(constantOf), m_outputs(node.outputs.size()) {}
+    RuleCall(const Node& node, std::int64_t opset, const Known& known) : node(node), opset(opset), m_known(known), m_outputs(node.outputs.size()) {}
 
     const Node& node;
     std::int64_t opset;
@@ -20,23 +31,29 @@ public:
     bool has(std::size_t index) const { return node.input(index).valid(); }
     /// Unknown where left out.
     const ValueShape& in(std::size_t index) const;
-    const HostTensor* constant(std::size_t index) const { return has(index) ? m_constantOf(node.input(index)) : nullptr; }
+    const HostTensor* constant(std::size_t index) const { return has(index) ? m_known.constant(node.input(index)) : nullptr; }
+    const SequenceShape* sequence(std::size_t index) const { return has(index) ? m_known.sequence(node.input(index)) : nullptr; }
     /// Integers of a constant input or, where there is no such input, of the attribute; empty optional where unknown.
     std::optional<std::vector<std::int64_t>> list(std::size_t index, std::string_view attribute) const;
+    /// The only element of a constant input, cut to an integer; empty where unknown or left out.
+    std::optional<std::int64_t> integer(std::size_t index) const;
     std::size_t inputCount() const { return node.inputs.size(); }
 
     void set(std::size_t index, DataType type, Dims dims);
     /// Type known, rank not.
     void setType(std::size_t index, DataType type);
     void set(std::size_t index, const ValueShape& shape);
+    /// The output is a sequence, and no tensor.
+    void setSequence(std::size_t index, SequenceShape sequence);
     std::vector<ValueShape>& outputs() { return m_outputs; }
+    std::vector<std::pair<std::size_t, SequenceShape>>& sequences() { return m_sequences; } ///< by the place of the output
     /// Why an output's shape can't follow: its data decide.
     std::string dataDependent;
 
 private:
-    const std::function<const ValueShape&(ValueId)>& m_shapeOf;
-    const std::function<const HostTensor*(ValueId)>& m_constantOf;
+    Known m_known;
     std::vector<ValueShape> m_outputs;
+    std::vector<std::pair<std::size_t, SequenceShape>> m_sequences;
 };
 
 using Rule = void (*)(RuleCall&);
@@ -49,10 +66,35 @@ Dims broadcast(const Dims& a, const Dims& b);
 /// Sum and product of sizes that may be unknown.
 Dim plus(Dim a, Dim b);
 Dim times(Dim a, Dim b);
+/// A size that grows, or (by < 0) shrinks: not below 0.
+Dim resized(Dim size, std::int64_t by);
+/// Unknown where there is no such axis.
+Dim sizeAt(const ValueShape& shape, std::size_t axis);
+/// One of a list attribute that may be absent (null) or too short.
+std::int64_t entry(const std::vector<std::int64_t>* list, std::size_t index, std::int64_t absent);
+/// What holds whichever of the two a value has.
+ValueShape common(const ValueShape& a, const ValueShape& b);
+
+/// As numpy.matmul.
+ValueShape multiplied(const ValueShape& a, const ValueShape& b, DataType type);
+/// Two matrices, each turned where transA and transB say so.
+ValueShape general(const RuleCall& call, const ValueShape& a, const ValueShape& b, DataType type);
+/// By strides, dilations, pads and auto_pad of the node; the weights are M x C x sizes wherever the channels of the input are.
+ValueShape convolved(const RuleCall& call, const ValueShape& in, const ValueShape& weight, DataType type, bool channelsLast);
+ValueShape pooled(const RuleCall& call, bool channelsLast);
 
 void addPlainRules(RuleTable& table);
 void addViewRules(RuleTable& table);
 void addProductRules(RuleTable& table);
 void addAttentionRules(RuleTable& table);
+void addSequenceRules(RuleTable& table);
+void addSignalRules(RuleTable& table);
+void addImageRules(RuleTable& table);
+void addTrainingRules(RuleTable& table);
+void addTextRules(RuleTable& table);
+void addMlRules(RuleTable& table);
+void addQuantizedRules(RuleTable& table);
+void addMicrosoftRules(RuleTable& table);
+void addMicrosoftAttentionRules(RuleTable& table);
 
 } // namespace triptych

@@ -7,7 +7,6 @@ namespace triptych {
 
 namespace {
 
-Dim at(const ValueShape& shape, std::size_t axis) { return shape.ranked && axis < shape.dims.size() ? shape.dims[axis] : unknownDim; }
 Dim last(const ValueShape& shape) { return shape.ranked && !shape.dims.empty() ? shape.dims.back() : unknownDim; }
 Dim over(Dim whole, std::int64_t parts) { return whole < 0 || parts <= 0 ? unknownDim : whole / parts; }
 
@@ -17,10 +16,10 @@ void standardAttention(RuleCall& call) {
     if (!q.ranked || !k.ranked || !v.ranked) return call.setType(0, q.type);
     const bool four = q.dims.size() == 4;
     const std::int64_t heads = four ? q.dims[1] : call.node.attributes.integer("q_num_heads", unknownDim);
-    const std::int64_t kvHeads = four ? at(k, 1) : call.node.attributes.integer("kv_num_heads", unknownDim);
-    const Dim batch = at(q, 0), rows = at(q, four ? 2 : 1), keys = at(k, four ? 2 : 1);
+    const std::int64_t kvHeads = four ? sizeAt(k, 1) : call.node.attributes.integer("kv_num_heads", unknownDim);
+    const Dim batch = sizeAt(q, 0), rows = sizeAt(q, four ? 2 : 1), keys = sizeAt(k, four ? 2 : 1);
     const Dim size = four ? last(k) : over(last(k), kvHeads), vSize = four ? last(v) : over(last(v), kvHeads);
-    const Dim past = call.has(4) ? at(call.in(4), 2) : 0, total = plus(past, keys);
+    const Dim past = call.has(4) ? sizeAt(call.in(4), 2) : 0, total = plus(past, keys);
     if (four) call.set(0, q.type, {batch, heads, rows, vSize});
     else call.set(0, q.type, {batch, rows, times(heads, vSize)});
     call.set(1, k.type, {batch, kvHeads, total, size});
@@ -36,7 +35,7 @@ void packedAttention(RuleCall& call) {
     Dim hidden = over(last(weight), 3);
     if (const auto* sizes = call.node.attributes.integers("qkv_hidden_sizes"); sizes && sizes->size() == 3) hidden = (*sizes)[2];
     call.set(0, in.type, {in.dims[0], in.dims[1], hidden});
-    const Dim past = call.has(4) ? at(call.in(4), 3) : 0;
+    const Dim past = call.has(4) ? sizeAt(call.in(4), 3) : 0;
     call.set(1, in.type, {2, in.dims[0], heads, plus(past, in.dims[1]), over(hidden, heads)});
 }
 
@@ -50,13 +49,13 @@ void multiHeadAttention(RuleCall& call) {
         return;
     }
     const bool separate = v.ranked;
-    const Dim hidden = !separate ? last(q) : v.dims.size() == 4 ? times(at(v, 1), at(v, 3)) : last(v);
-    const Dim keys = k.ranked ? at(k, k.dims.size() == 4 ? 2 : 1) : at(q, 1);
-    call.set(0, q.type, {at(q, 0), at(q, 1), hidden});
-    const Dim past = call.has(6) ? at(call.in(6), 2) : 0;
-    call.set(1, q.type, {at(q, 0), heads, plus(past, keys), over(last(q), heads)});
-    call.set(2, q.type, {at(q, 0), heads, plus(past, keys), over(hidden, heads)});
-    call.set(3, q.type, {at(q, 0), heads, at(q, 1), plus(past, keys)});
+    const Dim hidden = !separate ? last(q) : v.dims.size() == 4 ? times(sizeAt(v, 1), sizeAt(v, 3)) : last(v);
+    const Dim keys = k.ranked ? sizeAt(k, k.dims.size() == 4 ? 2 : 1) : sizeAt(q, 1);
+    call.set(0, q.type, {sizeAt(q, 0), sizeAt(q, 1), hidden});
+    const Dim past = call.has(6) ? sizeAt(call.in(6), 2) : 0;
+    call.set(1, q.type, {sizeAt(q, 0), heads, plus(past, keys), over(last(q), heads)});
+    call.set(2, q.type, {sizeAt(q, 0), heads, plus(past, keys), over(hidden, heads)});
+    call.set(3, q.type, {sizeAt(q, 0), heads, sizeAt(q, 1), plus(past, keys)});
 }
 
 /// com.microsoft GroupQueryAttention: like Q; present key and value B x K x T x H.
@@ -69,7 +68,7 @@ void groupQueryAttention(RuleCall& call) {
     call.set(0, q.type, {q.dims[0], q.dims[1], times(size, heads)});
     Dim total = unknownDim;
     if (const HostTensor* length = call.constant(6); length && length->count() == 1) total = static_cast<Dim>(length->at(0));
-    if (total < 0) total = call.has(3) ? plus(at(call.in(3), 2), q.dims[1]) : q.dims[1];
+    if (total < 0) total = call.has(3) ? plus(sizeAt(call.in(3), 2), q.dims[1]) : q.dims[1];
     for (const std::size_t index : {1U, 2U}) call.set(index, q.type, {q.dims[0], kvHeads, total, size});
 }
 

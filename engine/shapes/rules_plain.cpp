@@ -10,10 +10,6 @@ namespace {
 
 void same(RuleCall& call) { call.set(0, call.in(0)); }
 
-void sameAll(RuleCall& call) {
-    for (std::size_t i = 0; i < call.node.outputs.size(); ++i) call.set(i, call.in(0));
-}
-
 void joined(RuleCall& call, DataType type) {
     ValueShape out = call.in(0);
     for (std::size_t i = 1; i < call.inputCount(); ++i) {
@@ -37,7 +33,7 @@ void toBoolean(RuleCall& call) {
 
 void cast(RuleCall& call) {
     ValueShape out = call.in(0);
-    out.type = call.node.is("CastLike") ? call.in(1).type : static_cast<DataType>(call.node.attributes.integer("to", 1));
+    out.type = call.node.op == "CastLike" ? call.in(1).type : static_cast<DataType>(call.node.attributes.integer("to", 1));
     call.set(0, out);
 }
 
@@ -83,6 +79,13 @@ void dropout(RuleCall& call) {
     ValueShape mask = call.in(0);
     mask.type = DataType::boolean;
     call.set(1, mask);
+}
+
+/// Y, and statistics of each channel where it trains.
+void batchNorm(RuleCall& call) {
+    const ValueShape &in = call.in(0), &mean = call.in(3);
+    call.set(0, in);
+    for (std::size_t i = 1; i < call.node.outputs.size(); ++i) call.set(i, mean.type, {in.ranked && in.dims.size() < 2 ? 1 : sizeAt(in, 1)});
 }
 
 /// Y, and the statistics with the normalised axes kept as 1.
@@ -145,19 +148,19 @@ void dynamicQuantize(RuleCall& call) {
 void addPlainRules(RuleTable& table) {
     for (const char* op : {"Relu", "Sigmoid", "Tanh", "Erf", "Exp", "Log", "Sqrt", "Neg", "Abs", "Floor", "Ceil", "Round", "Reciprocal", "Softmax", "LogSoftmax", "Hardmax", "Clip", "Gelu", "Elu",
                            "Selu", "Celu", "LeakyRelu", "PRelu", "HardSigmoid", "HardSwish", "Swish", "Mish", "Softplus", "Softsign", "ThresholdedRelu", "Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh",
-                           "Cosh", "Asinh", "Acosh", "Atanh", "Sign", "Not", "BitwiseNot", "Identity", "CumSum", "Trilu", "LpNormalization", "MeanVarianceNormalization", "InstanceNormalization",
+                           "Cosh", "Asinh", "Acosh", "Atanh", "Sign", "Not", "BitwiseNot", "CumSum", "CumProd", "Trilu", "LpNormalization", "MeanVarianceNormalization", "InstanceNormalization",
                            "GroupNormalization", "LRN", "ScatterND", "ScatterElements", "Scatter", "Shrink", "ReverseSequence", "TensorScatter", "com.microsoft::Gelu", "com.microsoft::FastGelu",
-                           "com.microsoft::BiasGelu", "com.microsoft::QuickGelu", "com.microsoft::BiasSplitGelu", "com.microsoft::GroupNorm"})
+                           "com.microsoft::BiasGelu", "com.microsoft::QuickGelu", "com.microsoft::GroupNorm", "com.microsoft::Trilu"})
         table[op] = same;
-    for (const char* op : {"Add", "Sub", "Mul", "Div", "Pow", "Mod", "Max", "Min", "Sum", "Mean", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "com.microsoft::BiasAdd", "com.microsoft::BiasDropout"}) table[op] = arithmetic;
+    for (const char* op : {"Add", "Sub", "Mul", "Div", "Pow", "Mod", "Max", "Min", "Sum", "Mean", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "com.microsoft::BiasAdd", "com.microsoft::ComplexMul", "com.microsoft::ComplexMulConj"}) table[op] = arithmetic;
     for (const char* op : {"Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "And", "Or", "Xor"}) table[op] = comparison;
     for (const char* op : {"IsNaN", "IsInf"}) table[op] = toBoolean;
     for (const char* op : {"ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare"}) table[op] = reduce;
     for (const char* op : {"ArgMax", "ArgMin"}) table[op] = argument;
     for (const char* op : {"LayerNormalization", "SimplifiedLayerNormalization", "RMSNormalization", "com.microsoft::SimplifiedLayerNormalization"}) table[op] = layerNorm;
     for (const char* op : {"com.microsoft::SkipLayerNormalization", "com.microsoft::SkipSimplifiedLayerNormalization"}) table[op] = skipLayerNorm;
-    for (const char* op : {"Cast", "CastLike"}) table[op] = cast;
-    table["BatchNormalization"] = sameAll;
+    for (const char* op : {"Cast", "CastLike", "BitCast"}) table[op] = cast;
+    table["BatchNormalization"] = batchNorm;
     table["Where"] = where;
     table["Dropout"] = dropout;
     table["com.microsoft::EmbedLayerNormalization"] = embedLayerNorm;

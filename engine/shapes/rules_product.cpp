@@ -9,47 +9,15 @@ namespace triptych {
 
 namespace {
 
-Dims product(Dims a, Dims b) {
-    const bool row = a.size() == 1, column = b.size() == 1;
-    if (row) a.insert(a.begin(), 1);
-    if (column) b.push_back(1);
-    Dims dims = broadcast(Dims(a.begin(), a.end() - 2), Dims(b.begin(), b.end() - 2));
-    if (!row) dims.push_back(a[a.size() - 2]);
-    if (!column) dims.push_back(b.back());
-    return dims;
-}
-
 void matMul(RuleCall& call) {
     const ValueShape &a = call.in(0), &b = call.in(1);
     const bool integers = call.node.is("MatMulInteger");
-    const DataType type = integers ? DataType::int32 : a.type == DataType::undefined ? b.type : a.type;
-    if (!a.ranked || !b.ranked || a.dims.empty() || b.dims.empty()) return call.setType(0, type);
-    Dims x = a.dims, y = b.dims;
-    if (call.node.op == "FusedMatMul") {
-        if (call.node.attributes.integer("transA", 0) != 0 && x.size() > 1) std::swap(x[x.size() - 1], x[x.size() - 2]);
-        if (call.node.attributes.integer("transB", 0) != 0 && y.size() > 1) std::swap(y[y.size() - 1], y[y.size() - 2]);
-    }
-    call.set(0, type, product(std::move(x), std::move(y)));
+    call.set(0, multiplied(a, b, integers ? DataType::int32 : a.type == DataType::undefined ? b.type : a.type));
 }
 
-void qLinearMatMul(RuleCall& call) {
-    const ValueShape &a = call.in(0), &b = call.in(3);
-    if (!a.ranked || !b.ranked || a.dims.empty() || b.dims.empty()) return call.setType(0, call.in(7).type);
-    call.set(0, call.in(7).type, product(a.dims, b.dims));
-}
+void qLinearMatMul(RuleCall& call) { call.set(0, multiplied(call.in(0), call.in(3), call.in(7).type)); }
 
-void matMulNBits(RuleCall& call) {
-    ValueShape out = call.in(0);
-    if (out.ranked && !out.dims.empty()) out.dims.back() = call.node.attributes.integer("N", unknownDim);
-    call.set(0, out);
-}
-
-void gemm(RuleCall& call) {
-    const ValueShape &a = call.in(0), &b = call.in(1);
-    if (!a.ranked || !b.ranked || a.dims.size() != 2 || b.dims.size() != 2) return call.setType(0, a.type);
-    const bool turnA = call.node.attributes.integer("transA", 0) != 0, turnB = call.node.attributes.integer("transB", 0) != 0;
-    call.set(0, a.type, {a.dims[turnA ? 1 : 0], b.dims[turnB ? 0 : 1]});
-}
+void gemm(RuleCall& call) { call.set(0, general(call, call.in(0), call.in(1), call.in(0).type)); }
 
 /// "bhid,bhjd->bhij", with an ellipsis for leading axes, and with the output left out.
 void einsum(RuleCall& call) {
@@ -107,40 +75,16 @@ void einsum(RuleCall& call) {
     call.set(0, type, std::move(dims));
 }
 
-/// One spatial size of a convolution or a pool.
-Dim window(const RuleCall& call, Dim in, Dim kernel, std::size_t axis, std::size_t spatial) {
-    const auto at = [&](const char* name, std::size_t index, std::int64_t absent) {
-        const auto* list = call.node.attributes.integers(name);
-        return list && index < list->size() ? (*list)[index] : absent;
-    };
-    const std::int64_t stride = at("strides", axis, 1), dilation = at("dilations", axis, 1);
-    if (in < 0 || kernel <= 0 || stride <= 0 || dilation <= 0 || kernel > (1LL << 31) || dilation > (1LL << 31)) return unknownDim;
-    const std::string automatic = call.node.attributes.text("auto_pad", "NOTSET");
-    if (automatic.starts_with("SAME")) return (in + stride - 1) / stride;
-    const std::int64_t pads = automatic == "VALID" ? 0 : at("pads", axis, 0) + at("pads", axis + spatial, 0);
-    const std::int64_t room = in + pads - ((kernel - 1) * dilation + 1);
-    if (room < 0) return 0;
-    return (call.node.attributes.integer("ceil_mode", 0) != 0 ? (room + stride - 1) / stride : room / stride) + 1;
-}
-
 void convolution(RuleCall& call) {
-    const ValueShape &in = call.in(0), &weight = call.in(1);
-    const DataType type = call.node.is("ConvInteger") ? DataType::int32 : in.type;
-    if (!in.ranked || !weight.ranked || in.dims.size() < 3 || weight.dims.size() != in.dims.size()) return call.setType(0, type);
-    const std::size_t spatial = in.dims.size() - 2;
-    Dims dims{in.dims[0], weight.dims[0]};
-    for (std::size_t i = 0; i < spatial; ++i) dims.push_back(window(call, in.dims[i + 2], weight.dims[i + 2], i, spatial));
-    call.set(0, type, std::move(dims));
+    const ValueShape& in = call.in(0);
+    call.set(0, convolved(call, in, call.in(1), call.node.is("ConvInteger") ? DataType::int32 : in.type, false));
 }
 
 void transposedConvolution(RuleCall& call) {
     const ValueShape &in = call.in(0), &weight = call.in(1);
     if (!in.ranked || !weight.ranked || in.dims.size() < 3 || weight.dims.size() != in.dims.size()) return call.setType(0, in.type);
     const Attributes& attributes = call.node.attributes;
-    const auto at = [&](const char* name, std::size_t index, std::int64_t absent) {
-        const auto* list = attributes.integers(name);
-        return list && index < list->size() ? (*list)[index] : absent;
-    };
+    const auto at = [&](const char* name, std::size_t index, std::int64_t absent) { return entry(attributes.integers(name), index, absent); };
     const std::size_t spatial = in.dims.size() - 2;
     Dims dims{in.dims[0], times(weight.dims[1], attributes.integer("group", 1))};
     for (std::size_t i = 0; i < spatial; ++i) {
@@ -149,19 +93,16 @@ void transposedConvolution(RuleCall& call) {
         if (given >= 0) dims.push_back(given);
         else if (size < 0 || kernel < 0) dims.push_back(unknownDim);
         else if (attributes.text("auto_pad", "NOTSET").starts_with("SAME")) dims.push_back(times(size, stride));
-        else dims.push_back(plus(times(size - 1, stride), at("output_padding", i, 0) + (kernel - 1) * at("dilations", i, 1) + 1 - at("pads", i, 0) - at("pads", i + spatial, 0)));
+        else dims.push_back(resized(times(size - 1, stride), at("output_padding", i, 0) + (kernel - 1) * at("dilations", i, 1) + 1 - at("pads", i, 0) - at("pads", i + spatial, 0)));
     }
     call.set(0, in.type, std::move(dims));
 }
 
 void pool(RuleCall& call) {
-    const ValueShape& in = call.in(0);
-    const auto* kernel = call.node.attributes.integers("kernel_shape");
-    if (!in.ranked || in.dims.size() < 3 || !kernel || kernel->size() + 2 != in.dims.size()) return call.setType(0, in.type);
-    Dims dims{in.dims[0], in.dims[1]};
-    for (std::size_t i = 0; i < kernel->size(); ++i) dims.push_back(window(call, in.dims[i + 2], (*kernel)[i], i, kernel->size()));
-    call.set(0, in.type, dims);
-    call.set(1, DataType::int64, dims);
+    ValueShape out = pooled(call, false);
+    call.set(0, out);
+    out.type = DataType::int64;
+    call.set(1, out);
 }
 
 void globalPool(RuleCall& call) {
@@ -207,17 +148,16 @@ void recurrence(RuleCall& call) {
 } // namespace
 
 void addProductRules(RuleTable& table) {
-    table["MatMul"] = table["MatMulInteger"] = table["com.microsoft::FusedMatMul"] = matMul;
+    table["MatMul"] = table["MatMulInteger"] = matMul;
     table["QLinearMatMul"] = qLinearMatMul;
-    table["com.microsoft::MatMulNBits"] = matMulNBits;
-    table["Gemm"] = gemm;
+    table["Gemm"] = table["com.microsoft::FusedGemm"] = gemm;
     table["Einsum"] = einsum;
-    table["Conv"] = table["ConvInteger"] = table["com.microsoft::FusedConv"] = convolution;
+    table["Conv"] = table["ConvInteger"] = table["DeformConv"] = table["com.microsoft::FusedConv"] = convolution;
     table["ConvTranspose"] = transposedConvolution;
-    for (const char* op : {"MaxPool", "AveragePool", "LpPool"}) table[op] = pool;
+    for (const char* op : {"MaxPool", "AveragePool", "LpPool", "com.microsoft::MaxpoolWithMask"}) table[op] = pool;
     for (const char* op : {"GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"}) table[op] = globalPool;
     table["Resize"] = table["Upsample"] = resize;
-    for (const char* op : {"LSTM", "GRU", "RNN"}) table[op] = recurrence;
+    for (const char* op : {"LSTM", "GRU", "RNN", "com.microsoft::AttnLSTM", "com.microsoft::DynamicQuantizeLSTM"}) table[op] = recurrence;
 }
 
 } // namespace triptych

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace triptych {
 
@@ -145,8 +146,12 @@ void slice(RuleCall& call) {
     const auto starts = call.list(1, "starts"), ends = call.list(2, "ends");
     auto axes = call.list(3, "axes"), steps = call.list(4, "steps");
     Dims dims = in.dims;
-    if (axes && axes->empty() && starts)
-        for (std::size_t i = 0; i < starts->size(); ++i) axes->push_back(static_cast<std::int64_t>(i));
+    if (axes && axes->empty()) {
+        const Dim count = starts ? static_cast<Dim>(starts->size()) : sizeAt(call.in(1), 0);
+        if (count < 0) axes.reset();
+        else
+            for (Dim i = 0; i < std::min(count, static_cast<Dim>(dims.size())); ++i) axes->push_back(i);
+    }
     if (!axes) return call.set(0, in.type, Dims(dims.size(), unknownDim));
     for (std::size_t i = 0; i < axes->size(); ++i) {
         const auto at = axisIn((*axes)[i], dims.size());
@@ -279,9 +284,23 @@ void nonZero(RuleCall& call) {
     call.set(0, DataType::int64, {in.ranked ? static_cast<Dim>(std::max<std::size_t>(in.dims.size(), 1)) : unknownDim, unknownDim});
 }
 
+/// Y, and where each came from, where each went, how often each is. Of a tensor laid flat, or of slices along an axis.
 void unique(RuleCall& call) {
     call.dataDependent = "as many as there are distinct values";
-    for (std::size_t i = 0; i < call.node.outputs.size(); ++i) call.set(i, i == 0 ? call.in(0).type : DataType::int64, {unknownDim});
+    const ValueShape& in = call.in(0);
+    const bool sliced = call.node.attributes.has("axis");
+    const auto axis = sliced && in.ranked ? axisIn(call.node.attributes.integer("axis", 0), in.dims.size()) : std::nullopt;
+    Dim count = in.ranked && !sliced ? Dim(1) : unknownDim;
+    if (!sliced) {
+        for (const Dim dim : in.dims) count = times(count, dim);
+        call.set(0, in.type, {unknownDim});
+    } else if (axis) {
+        Dims dims = in.dims;
+        count = std::exchange(dims[*axis], unknownDim);
+        call.set(0, in.type, std::move(dims));
+    } else call.setType(0, in.type);
+    for (const std::size_t i : {1U, 3U}) call.set(i, DataType::int64, {unknownDim});
+    call.set(2, DataType::int64, {count});
 }
 
 void compress(RuleCall& call) {
@@ -330,13 +349,6 @@ void depthToSpace(RuleCall& call) {
     call.set(0, in.type, {in.dims[0], scaled(in.dims[1], !up, size * size), scaled(in.dims[2], up, size), scaled(in.dims[3], up, size)});
 }
 
-void random(RuleCall& call) {
-    const auto* shape = call.node.attributes.integers("shape");
-    const auto type = static_cast<DataType>(call.node.attributes.integer("dtype", 1));
-    if (shape) call.set(0, type, *shape);
-    else call.set(0, call.in(0));
-}
-
 } // namespace
 
 void addViewRules(RuleTable& table) {
@@ -350,23 +362,22 @@ void addViewRules(RuleTable& table) {
     table["Slice"] = slice;
     table["Gather"] = gather;
     table["GatherElements"] = gatherElements;
-    table["GatherND"] = gatherNd;
+    table["GatherND"] = table["com.microsoft::GatherND"] = gatherNd;
     table["Expand"] = expand;
     table["Tile"] = tile;
-    table["Pad"] = pad;
+    table["Pad"] = table["com.microsoft::Pad"] = pad;
     table["Shape"] = shapeOf;
     table["Size"] = scalarInteger;
     table["Constant"] = constant;
     table["ConstantOfShape"] = constantOfShape;
-    table["Range"] = range;
+    table["Range"] = table["com.microsoft::Range"] = range;
     table["NonZero"] = nonZero;
-    table["Unique"] = unique;
+    table["Unique"] = table["com.microsoft::Unique"] = unique;
     table["Compress"] = compress;
     table["OneHot"] = oneHot;
     table["TopK"] = topK;
     table["EyeLike"] = eyeLike;
     table["DepthToSpace"] = table["SpaceToDepth"] = depthToSpace;
-    for (const char* op : {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli"}) table[op] = random;
 }
 
 } // namespace triptych

@@ -1,0 +1,93 @@
+#include "shapes/rules.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace triptych {
+
+std::optional<std::size_t> axisIn(std::int64_t axis, std::size_t rank) {
+    const auto size = static_cast<std::int64_t>(rank);
+    if (axis < -size || axis >= size) return std::nullopt;
+    return static_cast<std::size_t>(axis < 0 ? axis + size : axis);
+}
+
+Dims broadcast(const Dims& a, const Dims& b) {
+    Dims out(std::max(a.size(), b.size()), 1);
+    for (std::size_t i = 0; i < out.size(); ++i) {
+        const Dim x = i < a.size() ? a[a.size() - 1 - i] : 1, y = i < b.size() ? b[b.size() - 1 - i] : 1;
+        Dim& to = out[out.size() - 1 - i];
+        if (x == 1) to = y;
+        else if (y == 1) to = x;
+        else if (x < 0 || y < 0) to = std::max(x, y); // a known size above 1 decides
+        else to = x == y ? x : unknownDim;
+    }
+    return out;
+}
+
+Dim plus(Dim a, Dim b) { return a < 0 || b < 0 || a > INT64_MAX - b ? unknownDim : a + b; }
+
+Dim times(Dim a, Dim b) {
+    if (a < 0 || b < 0) return unknownDim;
+    return elementCount({a, b}).value_or(unknownDim);
+}
+
+const ValueShape& RuleCall::in(std::size_t index) const {
+    static const ValueShape nothing;
+    return has(index) ? m_known.shape(node.input(index)) : nothing;
+}
+
+std::optional<std::vector<std::int64_t>> RuleCall::list(std::size_t index, std::string_view attribute) const {
+    if (has(index)) {
+        const HostTensor* given = constant(index);
+        return given && given->isInteger() ? std::optional(given->integers()) : std::nullopt;
+    }
+    const auto* found = attribute.empty() ? nullptr : node.attributes.integers(attribute);
+    return found ? *found : std::vector<std::int64_t>();
+}
+
+void RuleCall::set(std::size_t index, DataType type, Dims dims) {
+    if (index >= m_outputs.size()) return;
+    for (Dim& dim : dims) dim = std::max(dim, unknownDim);
+    m_outputs[index] = {type, true, std::move(dims)};
+}
+
+void RuleCall::setType(std::size_t index, DataType type) {
+    if (index < m_outputs.size()) m_outputs[index].type = type;
+}
+
+void RuleCall::set(std::size_t index, const ValueShape& shape) {
+    if (index < m_outputs.size()) m_outputs[index] = shape;
+}
+
+std::optional<std::int64_t> RuleCall::integer(std::size_t index) const {
+    const HostTensor* given = constant(index);
+    if (!given || given->count() != 1) return std::nullopt;
+    if (given->isInteger()) return given->integers()[0];
+    const double value = given->at(0);
+    return std::abs(value) < 9e15 ? std::optional(static_cast<std::int64_t>(value)) : std::nullopt;
+}
+
+void RuleCall::setSequence(std::size_t index, SequenceShape sequence) {
+    dataDependent = "it is a sequence";
+    if (node.output(index)) m_sequences.emplace_back(index, std::move(sequence));
+}
+
+Dim resized(Dim size, std::int64_t by) {
+    if (size < 0 || by > INT64_MAX - size) return unknownDim;
+    return std::max<Dim>(size + by, 0);
+}
+
+Dim sizeAt(const ValueShape& shape, std::size_t axis) { return shape.ranked && axis < shape.dims.size() ? shape.dims[axis] : unknownDim; }
+
+std::int64_t entry(const std::vector<std::int64_t>* list, std::size_t index, std::int64_t absent) { return list && index < list->size() ? (*list)[index] : absent; }
+
+ValueShape common(const ValueShape& a, const ValueShape& b) {
+    ValueShape made;
+    made.type = a.type == b.type || b.type == DataType::undefined ? a.type : a.type == DataType::undefined ? b.type : DataType::undefined;
+    made.ranked = a.ranked && b.ranked && a.dims.size() == b.dims.size();
+    if (!made.ranked) return made;
+    for (std::size_t i = 0; i < a.dims.size(); ++i) made.dims.push_back(a.dims[i] == b.dims[i] ? a.dims[i] : unknownDim);
+    return made;
+}
+
+} // namespace triptych

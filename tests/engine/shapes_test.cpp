@@ -1,0 +1,122 @@
+// Shape rules against shapes that came out when the operators ran, and against shapes worked out from the specification.
+
+#include "graph/text.h"
+#include "shapes/shapes.h"
+
+#include <QFile>
+#include <QRegularExpression>
+#include <QSet>
+#include <QTest>
+
+using namespace triptych;
+
+namespace {
+
+/// Operators whose data decide a size: the rank must be right, and each size must be right or unknown.
+const QSet<QString> dataDecide{"Compress", "NonMaxSuppression", "NonZero", "StringNormalizer", "Unique"};
+
+struct Told {
+    QString shape; ///< "f32[2,?]", "f32" where the rank is unknown
+    QString reason;
+};
+
+QString textOf(const ValueShape& shape) {
+    QString text = QString::fromUtf8(shortName(shape.type).data());
+    if (!shape.ranked) return text;
+    QStringList sizes;
+    for (const Dim dim : shape.dims) sizes << (dim < 0 ? QStringLiteral("?") : QString::number(dim));
+    return text + '[' + sizes.join(',') + ']';
+}
+
+/// Shapes of the graph's outputs.
+std::vector<Told> inferred(const QString& text, std::int64_t opset) {
+    const auto graph = parseText(text.toStdString());
+    if (!graph) qFatal("%s in %s", graph.error().message().c_str(), qPrintable(text));
+    Model model;
+    model.graph = *graph;
+    for (const Node& node : (*graph)->nodes()) model.opsets[node.domain] = opset;
+    const auto shapes = inferShapes(model, **graph, {});
+    if (!shapes) qFatal("%s", shapes.error().message().c_str());
+    std::vector<Told> told;
+    for (const ValueId output : (*graph)->outputs()) told.push_back({textOf((*shapes)->of(output)), QString::fromStdString((*shapes)->reasonUnknown(output))});
+    return told;
+}
+
+/// True where they are equal but for sizes that `open` has as "?".
+bool fits(const QString& open, const QString& whole) {
+    const QStringList a = open.split(','), b = whole.split(',');
+    if (a.size() != b.size()) return false;
+    for (qsizetype i = 0; i < a.size(); ++i) {
+        QString pattern = QRegularExpression::escape(a[i]);
+        pattern.replace("\\?", "\\d+");
+        if (!QRegularExpression(QRegularExpression::anchoredPattern(pattern)).match(b[i]).hasMatch()) return false;
+    }
+    return true;
+}
+
+} // namespace
+
+class ShapesTest : public QObject {
+    Q_OBJECT
+private slots:
+    void operators_data();
+    void operators();
+    void whatDataDecideIsSaid_data();
+    void whatDataDecideIsSaid();
+};
+
+void ShapesTest::operators_data() {
+    QTest::addColumn<int>("opset");
+    QTest::addColumn<QString>("statement");
+    QTest::addColumn<QString>("expected");
+    for (const char* name : {"operator_shapes.txt", "operator_shapes_by_hand.txt"}) {
+        QFile file(QStringLiteral(TEST_DATA "/") + QLatin1String(name));
+        QVERIFY(file.open(QIODevice::ReadOnly));
+        for (const QByteArray& line : file.readAll().split('\n')) {
+            const QStringList parts = QString::fromUtf8(line).split(" | ");
+            if (parts.size() != 3 || line.startsWith('#')) continue;
+            const QStringList head = parts[0].split(' ');
+            QTest::newRow(qPrintable(head[0])) << head[1].toInt() << parts[1] << parts[2];
+        }
+    }
+}
+
+void ShapesTest::operators() {
+    QFETCH(int, opset);
+    QFETCH(QString, statement);
+    QFETCH(QString, expected);
+    const auto told = inferred(statement, opset);
+    const QStringList wanted = expected.split(' ');
+    QCOMPARE(qsizetype(told.size()), wanted.size());
+    const bool open = std::any_of(dataDecide.begin(), dataDecide.end(), [&](const QString& op) { return statement.contains(" = " + op + '('); });
+    for (qsizetype i = 0; i < wanted.size(); ++i) {
+        const Told& each = told[std::size_t(i)];
+        if (!open || !fits(each.shape, wanted[i])) QCOMPARE(each.shape, wanted[i]);
+        const qsizetype sizes = each.shape.indexOf('[');
+        QCOMPARE(each.reason.isEmpty(), sizes >= 0 && each.shape.indexOf('?', sizes) < 0);
+    }
+}
+
+void ShapesTest::whatDataDecideIsSaid_data() {
+    QTest::addColumn<QString>("statement");
+    QTest::addColumn<QString>("reason");
+    QTest::newRow("boxes") << "y = NonMaxSuppression(b: f32[1,6,4], s: f32[1,1,6], {3})" << "as many as boxes are kept";
+    QTest::newRow("stop words") << "y = StringNormalizer(x: string[4], stopwords=[\"a\"])" << "as many as are no stop words";
+    QTest::newRow("parts") << "y = StringSplit(x: string[4])" << "the most parts that a string has";
+    QTest::newRow("image") << "y = ImageDecoder(x: u8[99])" << "the size of the image that it decodes";
+    QTest::newRow("sequence") << "y = SequenceConstruct(a: f32[2], b: f32[3])" << "it is a sequence";
+    QTest::newRow("part of a sequence") << "y = SequenceAt(SequenceConstruct(a: f32[2], b: f32[3]), i: i64[])" << "its place in a sequence decides";
+    QTest::newRow("sequence from elsewhere") << "y = ConcatFromSequence(s, axis=0)" << "as long as its sequence";
+    QTest::newRow("maps") << "y = ai.onnx.ml::ZipMap(x: f32[4,3])" << "it is a sequence of maps";
+    QTest::newRow("unknown operator") << "y = somebody::Thing(x: f32[4])" << "no shape rule for somebody.Thing";
+}
+
+void ShapesTest::whatDataDecideIsSaid() {
+    QFETCH(QString, statement);
+    QFETCH(QString, reason);
+    const auto told = inferred(statement, 17);
+    for (const Told& each : told) QVERIFY2(each.reason.contains(reason), qPrintable(each.reason));
+}
+
+QTEST_APPLESS_MAIN(ShapesTest)
+#include "shapes_test.moc"
