@@ -108,14 +108,18 @@ void sameGates(RuleCall& call) {
     call.set(1, call.in(call.has(3) ? 3 : 0));
 }
 
-/// Tokens of all sequences, heads and their size; a state for each sequence.
+/// Tokens (of all sequences, or a batch of them), heads and their size; a state for each sequence.
 void gatedDeltaNet(RuleCall& call) {
     const ValueShape &q = call.in(0), &k = call.in(1), &v = call.in(2);
-    const Dim count = std::max(sizeAt(q, 1), sizeAt(v, 1)), batch = call.has(3) ? resized(sizeAt(call.in(3), 0), -1) : sizeAt(call.in(6), 0);
-    const Dim known = sizeAt(q, 1) < 0 || sizeAt(v, 1) < 0 ? unknownDim : count;
-    call.set(0, q.type, {sizeAt(q, 0), known, sizeAt(v, 2)});
-    call.set(1, DataType::float32, {batch, sizeAt(v, 1), sizeAt(v, 2), sizeAt(q, 2)});
-    const Dim each = plus(plus(sizeAt(v, 1), times(sizeAt(k, 1), sizeAt(k, 2))), times(sizeAt(v, 1), sizeAt(v, 2)));
+    if (!q.ranked || !v.ranked || q.dims.size() < 3 || v.dims.size() != q.dims.size()) return call.setType(0, q.type);
+    const std::size_t axis = q.dims.size() - 2;
+    const Dim batch = call.has(3) ? resized(sizeAt(call.in(3), 0), -1) : sizeAt(call.in(6), 0), values = v.dims[axis], size = v.dims.back();
+    Dims dims = v.dims;
+    if (q.dims[axis] < 0 || values < 0) dims[axis] = unknownDim;
+    else dims[axis] = std::max(q.dims[axis], values);
+    call.set(0, q.type, std::move(dims));
+    call.set(1, DataType::float32, {batch, values, size, q.dims.back()});
+    const Dim each = plus(plus(values, times(sizeAt(k, axis), last(k))), times(values, size));
     call.set(2, DataType::float32, {batch, times(each, call.node.attributes.integer("state_update_capacity", 0))});
 }
 
@@ -130,7 +134,20 @@ void causalConvolution(RuleCall& call) {
     call.set(1, in.type, stated(call, std::move(dims)));
 }
 
-/// com.microsoft: embedding, then Q and K each with its turned half.
+/// The same for sequences one after another; the state is what came in, and what is appended to it may be told.
+void packedCausalConvolution(RuleCall& call) {
+    const ValueShape& state = call.in(4);
+    call.set(0, call.in(0));
+    call.set(1, state);
+    call.set(2, call.in(0).type, {sizeAt(state, 0), call.node.attributes.integer("state_update_capacity", 0), sizeAt(call.in(0), 1)});
+}
+
+/// Keys shaped like queries; the gated value has a copy for each of their connections.
+void engramGate(RuleCall& call) {
+    for (const std::size_t i : {0U, 1U}) call.set(i, call.in(0));
+}
+
+/// Embedding, then Q and K each with its turned half.
 void gemmaRotary(RuleCall& call) {
     call.set(0, call.in(1));
     call.set(1, call.in(3));
@@ -167,6 +184,14 @@ void nGramHashes(RuleCall& call) {
     call.set(1, ids.type, {sizeAt(ids, 0), before});
 }
 
+void packedNGramHashes(RuleCall& call) {
+    const ValueShape& ids = call.in(0);
+    const std::int64_t before = heads(call, "max_ngram_size") - 1;
+    call.set(0, ids.type, {sizeAt(ids, 0), times(before, heads(call, "n_head_per_ngram"))});
+    call.set(1, ids.type, {unknownDim, before});
+    call.dataDependent = "as many as there are requests";
+}
+
 } // namespace
 
 void addMicrosoftAttentionRules(RuleTable& table) {
@@ -183,12 +208,15 @@ void addMicrosoftAttentionRules(RuleTable& table) {
     table["com.microsoft::LinearAttentionGate"] = sameGates;
     table["com.microsoft::GatedDeltaNet"] = gatedDeltaNet;
     table["com.microsoft::CausalConvWithState"] = causalConvolution;
+    table["com.microsoft::VarlenCausalConvWithState"] = packedCausalConvolution;
+    table["com.microsoft::EngramGate"] = engramGate;
     table["com.microsoft::GemmaRotaryEmbedding"] = gemmaRotary;
     table["com.microsoft::GatedRelativePositionBias"] = gatedPositionBias;
     table["com.microsoft::RelativePositionBias"] = positionBias;
     table["com.microsoft::QEmbedLayerNormalization"] = quantizedEmbedding;
     table["com.microsoft::SkipGroupNorm"] = skipGroupNorm;
     table["com.microsoft::NGramHashMapping"] = nGramHashes;
+    table["com.microsoft::VarlenNGramHashMapping"] = packedNGramHashes;
 }
 
 } // namespace triptych

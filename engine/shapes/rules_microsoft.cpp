@@ -76,6 +76,14 @@ void wordEmbedding(RuleCall& call) {
     call.set(0, out);
 }
 
+/// Distinct values of a list, the place of each element among them, and how often each is.
+void unique(RuleCall& call) {
+    call.dataDependent = "as many as there are distinct values";
+    call.set(0, call.in(0).type, {unknownDim});
+    call.set(1, DataType::int64, {sizeAt(call.in(0), 0)});
+    call.set(2, DataType::int64, {unknownDim});
+}
+
 void allFinite(RuleCall& call) { call.set(0, DataType::boolean, {1}); }
 
 /// Sequences of tokens up to the most that may be generated, then what beam search knows of them.
@@ -181,6 +189,7 @@ void addMicrosoftRules(RuleTable& table) {
     table["com.microsoft::ExpandDims"] = expandDims;
     table["com.microsoft::TorchEmbedding"] = embedding;
     table["com.microsoft::WordConvEmbedding"] = wordEmbedding;
+    table["com.microsoft::Unique"] = unique;
     table["com.microsoft::IsAllFinite"] = allFinite;
     for (const char* op : {"com.microsoft::BeamSearch", "com.microsoft::WhisperBeamSearch", "com.microsoft::GreedySearch", "com.microsoft::Sampling"}) table[op] = generation;
     table["com.microsoft::RemovePadding"] = removePadding;

@@ -85,15 +85,18 @@ void transposedConvolution(RuleCall& call) {
     if (!in.ranked || !weight.ranked || in.dims.size() < 3 || weight.dims.size() != in.dims.size()) return call.setType(0, in.type);
     const Attributes& attributes = call.node.attributes;
     const auto at = [&](const char* name, std::size_t index, std::int64_t absent) { return entry(attributes.integers(name), index, absent); };
+    const bool padsGiven = call.node.op == "ConvTransposeWithDynamicPads" && call.has(2);
+    const auto given = padsGiven ? call.list(2, "") : std::nullopt;
+    const auto* pads = given ? &*given : attributes.integers("pads");
     const std::size_t spatial = in.dims.size() - 2;
     Dims dims{in.dims[0], times(weight.dims[1], attributes.integer("group", 1))};
     for (std::size_t i = 0; i < spatial; ++i) {
-        const Dim given = at("output_shape", i, unknownDim), size = in.dims[i + 2], kernel = weight.dims[i + 2];
+        const Dim told = at("output_shape", i, unknownDim), size = in.dims[i + 2], kernel = weight.dims[i + 2];
         const std::int64_t stride = at("strides", i, 1);
-        if (given >= 0) dims.push_back(given);
-        else if (size < 0 || kernel < 0) dims.push_back(unknownDim);
+        if (told >= 0) dims.push_back(told);
+        else if (size < 0 || kernel < 0 || (padsGiven && !given)) dims.push_back(unknownDim);
         else if (attributes.text("auto_pad", "NOTSET").starts_with("SAME")) dims.push_back(times(size, stride));
-        else dims.push_back(resized(times(size - 1, stride), at("output_padding", i, 0) + (kernel - 1) * at("dilations", i, 1) + 1 - at("pads", i, 0) - at("pads", i + spatial, 0)));
+        else dims.push_back(resized(times(size - 1, stride), at("output_padding", i, 0) + (kernel - 1) * at("dilations", i, 1) + 1 - entry(pads, i, 0) - entry(pads, i + spatial, 0)));
     }
     call.set(0, in.type, std::move(dims));
 }
@@ -153,7 +156,7 @@ void addProductRules(RuleTable& table) {
     table["Gemm"] = table["com.microsoft::FusedGemm"] = gemm;
     table["Einsum"] = einsum;
     table["Conv"] = table["ConvInteger"] = table["DeformConv"] = table["com.microsoft::FusedConv"] = convolution;
-    table["ConvTranspose"] = transposedConvolution;
+    table["ConvTranspose"] = table["com.microsoft::ConvTransposeWithDynamicPads"] = transposedConvolution;
     for (const char* op : {"MaxPool", "AveragePool", "LpPool", "com.microsoft::MaxpoolWithMask"}) table[op] = pool;
     for (const char* op : {"GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"}) table[op] = globalPool;
     table["Resize"] = table["Upsample"] = resize;

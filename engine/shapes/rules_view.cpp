@@ -372,7 +372,7 @@ void addViewRules(RuleTable& table) {
     table["ConstantOfShape"] = constantOfShape;
     table["Range"] = table["com.microsoft::Range"] = range;
     table["NonZero"] = nonZero;
-    table["Unique"] = table["com.microsoft::Unique"] = unique;
+    table["Unique"] = unique;
     table["Compress"] = compress;
     table["OneHot"] = oneHot;
     table["TopK"] = topK;
