@@ -143,7 +143,7 @@ private:
     void visit(NodeId id, const Node& node) {
         if (node.is("If") || node.is("Loop") || node.is("Scan")) return visitBodies(id, node);
         // Random numbers are no constants, though they have no inputs.
-        bool constant = !node.op.starts_with("Random") && node.captured.empty();
+        bool constant = !node.op.starts_with("Random") && !node.is("Bernoulli") && !node.is("Multinomial") && node.captured.empty();
         bool fixed = constant;
         for (const ValueId value : node.inputs) {
             constant = constant && (!value || m_result->m_constant[value]);

@@ -81,6 +81,11 @@ Dim sizeAt(const ValueShape& shape, std::size_t axis) { return shape.ranked && a
 
 std::int64_t entry(const std::vector<std::int64_t>* list, std::size_t index, std::int64_t absent) { return list && index < list->size() ? (*list)[index] : absent; }
 
+std::int64_t modest(const std::vector<std::int64_t>* list, std::size_t index, std::int64_t absent) {
+    constexpr std::int64_t most = 1LL << 31;
+    return std::clamp(entry(list, index, absent), -most, most);
+}
+
 ValueShape common(const ValueShape& a, const ValueShape& b) {
     ValueShape made;
     made.type = a.type == b.type || b.type == DataType::undefined ? a.type : a.type == DataType::undefined ? b.type : DataType::undefined;

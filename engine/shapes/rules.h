@@ -72,6 +72,8 @@ Dim resized(Dim size, std::int64_t by);
 Dim sizeAt(const ValueShape& shape, std::size_t axis);
 /// One of a list attribute that may be absent (null) or too short.
 std::int64_t entry(const std::vector<std::int64_t>* list, std::size_t index, std::int64_t absent);
+/// The same within ±2^31, so that sums and products of two can't overflow: for pads, strides and the like of damaged files.
+std::int64_t modest(const std::vector<std::int64_t>* list, std::size_t index, std::int64_t absent);
 /// What holds whichever of the two a value has.
 ValueShape common(const ValueShape& a, const ValueShape& b);
 

@@ -64,10 +64,9 @@ void groupQueryAttention(RuleCall& call) {
     if (!q.ranked || q.dims.size() != 3) return call.setType(0, q.type);
     const std::int64_t heads = call.node.attributes.integer("num_heads", unknownDim), kvHeads = call.node.attributes.integer("kv_num_heads", unknownDim);
     const bool packed = !call.has(1);
-    const Dim size = over(q.dims[2], packed ? heads + 2 * kvHeads : heads);
+    const Dim size = over(q.dims[2], packed ? plus(heads, times(2, kvHeads)) : heads);
     call.set(0, q.type, {q.dims[0], q.dims[1], times(size, heads)});
-    Dim total = unknownDim;
-    if (const HostTensor* length = call.constant(6); length && length->count() == 1) total = static_cast<Dim>(length->at(0));
+    Dim total = call.integer(6).value_or(unknownDim);
     if (total < 0) total = call.has(3) ? plus(sizeAt(call.in(3), 2), q.dims[1]) : q.dims[1];
     for (const std::size_t index : {1U, 2U}) call.set(index, q.type, {q.dims[0], kvHeads, total, size});
 }

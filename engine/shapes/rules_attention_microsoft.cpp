@@ -44,7 +44,7 @@ void pagedAttention(RuleCall& call) {
     const bool packed = !call.has(1);
     const std::int64_t count = heads(call), groups = heads(call, "kv_num_heads"), narrow = call.node.attributes.integer("v_head_size", 0);
     const bool latent = call.node.attributes.text("kv_cache_layout", "SEPARATE") == "LATENT";
-    const Dim size = narrow > 0 ? narrow : over(last(q), packed && !latent ? count + 2 * groups : count);
+    const Dim size = narrow > 0 ? narrow : over(last(q), packed && !latent ? plus(count, times(2, groups)) : count);
     call.set(0, q.type, {sizeAt(q, 0), times(count, size)});
     call.set(1, call.in(3));
     call.set(2, call.in(4));
@@ -54,7 +54,7 @@ void pagedAttention(RuleCall& call) {
 void sparseAttention(RuleCall& call) {
     const ValueShape& q = call.in(0);
     const std::int64_t count = heads(call);
-    const Dim size = over(last(q), call.has(1) ? count : count + 2 * heads(call, "kv_num_heads"));
+    const Dim size = over(last(q), call.has(1) ? count : plus(count, times(2, heads(call, "kv_num_heads"))));
     call.set(0, widened(q, times(count, size), q.type));
     call.set(1, call.in(3));
     call.set(2, call.in(4));
@@ -179,14 +179,14 @@ void skipGroupNorm(RuleCall& call) {
 /// A hash for each head of each n-gram, and the ids that the next call needs.
 void nGramHashes(RuleCall& call) {
     const ValueShape& ids = call.in(0);
-    const std::int64_t before = heads(call, "max_ngram_size") - 1;
+    const Dim before = resized(heads(call, "max_ngram_size"), -1);
     call.set(0, ids.type, {sizeAt(ids, 0), sizeAt(ids, 1), times(before, heads(call, "n_head_per_ngram"))});
     call.set(1, ids.type, {sizeAt(ids, 0), before});
 }
 
 void packedNGramHashes(RuleCall& call) {
     const ValueShape& ids = call.in(0);
-    const std::int64_t before = heads(call, "max_ngram_size") - 1;
+    const Dim before = resized(heads(call, "max_ngram_size"), -1);
     call.set(0, ids.type, {sizeAt(ids, 0), times(before, heads(call, "n_head_per_ngram"))});
     call.set(1, ids.type, {unknownDim, before});
     call.dataDependent = "as many as there are requests";

@@ -9,6 +9,60 @@ namespace triptych {
 
 namespace {
 
+/// Numbers that scale axes: a constant, or (Upsample before opset 9) an attribute.
+std::vector<double> scalesOf(const RuleCall& call, std::size_t input) {
+    std::vector<double> scales;
+    if (const HostTensor* given = call.constant(input))
+        for (std::int64_t i = 0; i < given->count(); ++i) scales.push_back(given->at(static_cast<std::size_t>(i)));
+    else if (const auto* old = call.node.attributes.reals("scales"); old && !call.has(input)) scales.assign(old->begin(), old->end());
+    return scales;
+}
+
+Dim rounded(double size) { return size >= 0 && size < 9e15 ? static_cast<Dim>(size) : unknownDim; }
+
+/// Part of an axis that is looked at: all of it, but where a region is cropped.
+double croppedPart(const RuleCall& call, std::size_t index, std::size_t count) {
+    if (call.node.attributes.text("coordinate_transformation_mode") != "tf_crop_and_resize") return 1;
+    const HostTensor* region = call.constant(1);
+    if (!region || region->count() != static_cast<std::int64_t>(2 * count)) return -1;
+    return region->at(index + count) - region->at(index);
+}
+
+/// Wanted sizes, but with one scale for all axes: the smallest, or the largest.
+void keepAspect(const RuleCall& call, const Dims& in, const std::vector<std::size_t>& axes, Dims& dims) {
+    const std::string policy = call.node.attributes.text("keep_aspect_ratio_policy", "stretch");
+    if (policy == "stretch") return;
+    double scale = -1;
+    for (const std::size_t axis : axes) {
+        if (in[axis] <= 0 || dims[axis] < 0) return;
+        const double each = static_cast<double>(dims[axis]) / static_cast<double>(in[axis]);
+        scale = scale < 0 ? each : policy == "not_larger" ? std::min(scale, each) : std::max(scale, each);
+    }
+    for (const std::size_t axis : axes) dims[axis] = rounded(scale * static_cast<double>(in[axis]) + 0.5);
+}
+
+void resize(RuleCall& call) {
+    const ValueShape& in = call.in(0);
+    if (!in.ranked) return call.setType(0, in.type);
+    const bool old = call.node.is("Upsample") || (call.inputCount() == 2 && call.opset < 11);
+    std::vector<std::size_t> axes;
+    const auto* listed = call.node.attributes.integers("axes");
+    for (std::size_t i = 0; i < (listed ? listed->size() : in.dims.size()); ++i)
+        if (const auto axis = axisIn(listed ? (*listed)[i] : static_cast<std::int64_t>(i), in.dims.size())) axes.push_back(*axis);
+    const auto sizes = !old && call.has(3) ? call.list(3, "") : std::nullopt;
+    const std::vector<double> scales = scalesOf(call, old ? 1 : 2);
+    Dims dims = in.dims;
+    for (std::size_t i = 0; i < axes.size(); ++i) {
+        Dim& dim = dims[axes[i]];
+        const double part = croppedPart(call, i, axes.size());
+        if (sizes) dim = entry(&*sizes, i, unknownDim);
+        else if (scales.size() == axes.size() && dim >= 0 && part >= 0) dim = rounded(static_cast<double>(dim) * part * scales[i] + 1e-6);
+        else dim = unknownDim;
+    }
+    if (sizes) keepAspect(call, in.dims, axes, dims);
+    call.set(0, in.type, std::move(dims));
+}
+
 void determinant(RuleCall& call) {
     ValueShape out = call.in(0);
     if (!out.ranked || out.dims.size() < 2) return call.setType(0, out.type);
@@ -66,9 +120,9 @@ void maxUnpool(RuleCall& call) {
     const std::size_t spatial = in.dims.size() - 2;
     Dims dims{in.dims[0], in.dims[1]};
     for (std::size_t i = 0; i < spatial; ++i) {
-        const Dim size = in.dims[i + 2], width = entry(kernel, i, unknownDim);
-        if (size < 1 || width < 0 || width > (1LL << 31)) dims.push_back(unknownDim);
-        else dims.push_back(resized(times(size - 1, entry(strides, i, 1)), width - entry(pads, i, 0) - entry(pads, i + spatial, 0)));
+        const Dim size = in.dims[i + 2], width = modest(kernel, i, unknownDim);
+        if (size < 1 || width < 0) dims.push_back(unknownDim);
+        else dims.push_back(resized(times(size - 1, entry(strides, i, 1)), width - modest(pads, i, 0) - modest(pads, i + spatial, 0)));
     }
     call.set(0, in.type, std::move(dims));
 }
@@ -129,6 +183,7 @@ void unfold(RuleCall& call) {
 } // namespace
 
 void addImageRules(RuleTable& table) {
+    table["Resize"] = table["Upsample"] = resize;
     table["Det"] = determinant;
     table["GridSample"] = table["com.microsoft::GridSample"] = gridSample;
     table["AffineGrid"] = affineGrid;

@@ -84,19 +84,19 @@ void transposedConvolution(RuleCall& call) {
     const ValueShape &in = call.in(0), &weight = call.in(1);
     if (!in.ranked || !weight.ranked || in.dims.size() < 3 || weight.dims.size() != in.dims.size()) return call.setType(0, in.type);
     const Attributes& attributes = call.node.attributes;
-    const auto at = [&](const char* name, std::size_t index, std::int64_t absent) { return entry(attributes.integers(name), index, absent); };
+    const auto at = [&](const char* name, std::size_t index, std::int64_t absent) { return modest(attributes.integers(name), index, absent); };
     const bool padsGiven = call.node.op == "ConvTransposeWithDynamicPads" && call.has(2);
     const auto given = padsGiven ? call.list(2, "") : std::nullopt;
     const auto* pads = given ? &*given : attributes.integers("pads");
     const std::size_t spatial = in.dims.size() - 2;
     Dims dims{in.dims[0], times(weight.dims[1], attributes.integer("group", 1))};
     for (std::size_t i = 0; i < spatial; ++i) {
-        const Dim told = at("output_shape", i, unknownDim), size = in.dims[i + 2], kernel = weight.dims[i + 2];
+        const Dim told = entry(attributes.integers("output_shape"), i, unknownDim), size = in.dims[i + 2], kernel = weight.dims[i + 2];
         const std::int64_t stride = at("strides", i, 1);
         if (told >= 0) dims.push_back(told);
-        else if (size < 0 || kernel < 0 || (padsGiven && !given)) dims.push_back(unknownDim);
+        else if (size < 0 || kernel < 0 || kernel > (1LL << 31) || (padsGiven && !given)) dims.push_back(unknownDim);
         else if (attributes.text("auto_pad", "NOTSET").starts_with("SAME")) dims.push_back(times(size, stride));
-        else dims.push_back(resized(times(size - 1, stride), at("output_padding", i, 0) + (kernel - 1) * at("dilations", i, 1) + 1 - entry(pads, i, 0) - entry(pads, i + spatial, 0)));
+        else dims.push_back(resized(times(size - 1, stride), at("output_padding", i, 0) + (kernel - 1) * at("dilations", i, 1) + 1 - modest(pads, i, 0) - modest(pads, i + spatial, 0)));
     }
     call.set(0, in.type, std::move(dims));
 }
@@ -112,28 +112,6 @@ void globalPool(RuleCall& call) {
     ValueShape out = call.in(0);
     for (std::size_t i = 2; i < out.dims.size(); ++i) out.dims[i] = 1;
     call.set(0, out);
-}
-
-void resize(RuleCall& call) {
-    const ValueShape& in = call.in(0);
-    if (!in.ranked) return call.setType(0, in.type);
-    const bool old = call.node.is("Upsample") || (call.inputCount() == 2 && call.opset < 11);
-    const std::size_t scalesAt = old ? 1 : 2;
-    Dims dims(in.dims.size(), unknownDim);
-    std::vector<std::int64_t> axes;
-    if (const auto* given = call.node.attributes.integers("axes")) axes = *given;
-    else
-        for (std::size_t i = 0; i < dims.size(); ++i) axes.push_back(static_cast<std::int64_t>(i));
-    const HostTensor *sizes = old ? nullptr : call.constant(3), *scales = call.constant(scalesAt);
-    if (!call.node.attributes.integers("axes")) {} else dims = in.dims;
-    for (std::size_t i = 0; i < axes.size(); ++i) {
-        const auto at = axisIn(axes[i], dims.size());
-        if (!at) continue;
-        if (sizes && sizes->isInteger() && i < sizes->integers().size()) dims[*at] = sizes->integers()[i];
-        else if (scales && scales->count() == static_cast<std::int64_t>(axes.size()) && in.dims[*at] >= 0 && scales->at(i) < 1e6)
-            dims[*at] = static_cast<Dim>(static_cast<double>(in.dims[*at]) * scales->at(i) + 1e-6);
-    }
-    call.set(0, in.type, std::move(dims));
 }
 
 /// LSTM, GRU and RNN: S x D x B x H, and the last states D x B x H.
@@ -159,7 +137,6 @@ void addProductRules(RuleTable& table) {
     table["ConvTranspose"] = table["com.microsoft::ConvTransposeWithDynamicPads"] = transposedConvolution;
     for (const char* op : {"MaxPool", "AveragePool", "LpPool", "com.microsoft::MaxpoolWithMask"}) table[op] = pool;
     for (const char* op : {"GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"}) table[op] = globalPool;
-    table["Resize"] = table["Upsample"] = resize;
     for (const char* op : {"LSTM", "GRU", "RNN", "com.microsoft::AttnLSTM", "com.microsoft::DynamicQuantizeLSTM"}) table[op] = recurrence;
 }
 

@@ -104,7 +104,7 @@ std::optional<Dims> partSizes(const RuleCall& call, Dim whole) {
         each = given->front();
     }
     if (each <= 0 || whole / each >= mostItems) return std::nullopt;
-    for (Dim begin = 0; begin < whole; begin += each) parts.push_back(std::min(each, whole - begin));
+    for (Dim left = whole; left > 0; left -= parts.back()) parts.push_back(std::min(each, left));
     return parts;
 }
 

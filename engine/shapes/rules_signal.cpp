@@ -35,7 +35,7 @@ void fourier(RuleCall& call) {
         Dim& along = dims[at.value_or(0)];
         Dim length = call.has(1) ? sizeOf(call.integer(1)) : along;
         // Half of a spectrum is that of a signal of even length, unless told otherwise.
-        if (oneSided && back && !call.has(1)) length = length < 1 ? unknownDim : 2 * (length - 1);
+        if (oneSided && back && !call.has(1)) length = length < 1 ? unknownDim : times(2, length - 1);
         along = oneSided && !back ? half(length) : length;
     }
     call.set(0, in.type, std::move(dims));
@@ -64,7 +64,7 @@ void oldFourier(RuleCall& call) {
     if (!out.ranked || out.dims.size() < (back ? 2 : 1)) return call.setType(0, out.type);
     if (back) {
         out.dims.pop_back();
-        out.dims.back() = out.dims.back() < 1 ? unknownDim : 2 * (out.dims.back() - 1);
+        out.dims.back() = out.dims.back() < 1 ? unknownDim : times(2, out.dims.back() - 1);
     } else {
         out.dims.back() = half(out.dims.back());
         out.dims.push_back(2);

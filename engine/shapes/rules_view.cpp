@@ -314,13 +314,12 @@ void compress(RuleCall& call) {
 
 void oneHot(RuleCall& call) {
     const ValueShape& in = call.in(0);
-    const HostTensor* depth = call.constant(1);
     if (!in.ranked) return call.setType(0, call.in(2).type);
     Dims dims = in.dims;
     const std::int64_t axis = call.node.attributes.integer("axis", -1);
     const std::int64_t at = axis < 0 ? axis + static_cast<std::int64_t>(dims.size()) + 1 : axis;
     if (at < 0 || at > static_cast<std::int64_t>(dims.size())) return call.setType(0, call.in(2).type);
-    dims.insert(dims.begin() + at, depth && depth->count() == 1 ? static_cast<Dim>(depth->at(0)) : unknownDim);
+    dims.insert(dims.begin() + at, call.integer(1).value_or(unknownDim));
     call.set(0, call.in(2).type, std::move(dims));
 }
 
@@ -346,7 +345,7 @@ void depthToSpace(RuleCall& call) {
     if (!in.ranked || in.dims.size() != 4 || size <= 0) return call.setType(0, in.type);
     const bool up = call.node.is("DepthToSpace");
     const auto scaled = [&](Dim dim, bool grow, Dim by) { return dim < 0 ? unknownDim : grow ? times(dim, by) : dim / by; };
-    call.set(0, in.type, {in.dims[0], scaled(in.dims[1], !up, size * size), scaled(in.dims[2], up, size), scaled(in.dims[3], up, size)});
+    call.set(0, in.type, {in.dims[0], scaled(in.dims[1], !up, times(size, size)), scaled(in.dims[2], up, size), scaled(in.dims[3], up, size)});
 }
 
 } // namespace

@@ -20,9 +20,9 @@ Dims product(Dims a, Dims b) {
 
 /// One spatial size of a convolution or a pool.
 Dim window(const RuleCall& call, Dim in, Dim kernel, std::size_t axis, std::size_t spatial) {
-    const auto at = [&](const char* name, std::size_t index, std::int64_t absent) { return entry(call.node.attributes.integers(name), index, absent); };
+    const auto at = [&](const char* name, std::size_t index, std::int64_t absent) { return modest(call.node.attributes.integers(name), index, absent); };
     const std::int64_t stride = at("strides", axis, 1), dilation = at("dilations", axis, 1);
-    if (in < 0 || kernel <= 0 || stride <= 0 || dilation <= 0 || kernel > (1LL << 31) || dilation > (1LL << 31)) return unknownDim;
+    if (in < 0 || in > (1LL << 60) || kernel <= 0 || kernel > (1LL << 31) || stride <= 0 || dilation <= 0) return unknownDim;
     const std::string automatic = call.node.attributes.text("auto_pad", "NOTSET");
     if (automatic.starts_with("SAME")) return (in + stride - 1) / stride;
     const bool none = automatic == "VALID";
