@@ -56,7 +56,9 @@ void RuleCall::setType(std::size_t index, DataType type) {
 }
 
 void RuleCall::set(std::size_t index, const ValueShape& shape) {
-    if (index < m_outputs.size()) m_outputs[index] = shape;
+    if (index >= m_outputs.size()) return;
+    m_outputs[index] = shape;
+    for (Dim& dim : m_outputs[index].dims) dim = std::max(dim, unknownDim);
 }
 
 std::optional<std::int64_t> RuleCall::integer(std::size_t index) const {

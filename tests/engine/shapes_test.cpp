@@ -61,6 +61,8 @@ class ShapesTest : public QObject {
 private slots:
     void operators_data();
     void operators();
+    void wrongShapesAndAttributesAreSurvived_data() { operators_data(); }
+    void wrongShapesAndAttributesAreSurvived();
     void whatDataDecideIsSaid_data();
     void whatDataDecideIsSaid();
 };
@@ -95,6 +97,31 @@ void ShapesTest::operators() {
         const qsizetype sizes = each.shape.indexOf('[');
         QCOMPARE(each.reason.isEmpty(), sizes >= 0 && each.shape.indexOf('?', sizes) < 0);
     }
+}
+
+/// What a damaged file may say: no rule may read past a list or overflow (the sanitizers look), or give a size below -1.
+void ShapesTest::wrongShapesAndAttributesAreSurvived() {
+    QFETCH(int, opset);
+    QFETCH(QString, statement);
+    const QRegularExpression shape(":\\s*(\\w+)\\[[^]]*\\]"), content(" = \\{[^}]*\\}"), number("(?<==|\\[|,|\\{)-?\\d+(?=,|\\]|\\)|\\})");
+    const auto with = [&](const QRegularExpression& what, const QString& by) { return QString(statement).remove(content).replace(what, by); };
+    QStringList wrong;
+    for (const char* by : {": \\1[]", ": \\1[3]", ": \\1[?,?,?]", ": \\1[1,1,2,3,4,5,6]"}) wrong << with(shape, QLatin1String(by));
+    for (const char* by : {"0", "-1", "7", "9223372036854775807", "-9223372036854775807", "4611686018427387904"}) wrong << with(number, QLatin1String(by)) << QString(statement).replace(number, QLatin1String(by));
+    int tried = 0;
+    for (const QString& each : wrong) {
+        const auto graph = parseText(each.toStdString());
+        if (!graph) continue; // content that doesn't fill its shape, a negative size
+        ++tried;
+        Model model;
+        model.graph = *graph;
+        for (const Node& node : (*graph)->nodes()) model.opsets[node.domain] = opset;
+        const auto shapes = inferShapes(model, **graph, {});
+        QVERIFY(shapes.has_value());
+        for (const ValueId output : (*graph)->outputs())
+            for (const Dim dim : (*shapes)->of(output).dims) QVERIFY2(dim >= unknownDim, qPrintable(each));
+    }
+    QVERIFY(tried >= 4);
 }
 
 void ShapesTest::whatDataDecideIsSaid_data() {
