@@ -132,10 +132,10 @@ void split(RuleCall& call) {
         Dims dims = in.dims;
         const Dim whole = dims[along];
         const auto count = static_cast<Dim>(parts);
-        const Dim each = whole < 0 ? unknownDim : (whole + count - 1) / count;
+        const Dim each = whole < 0 ? unknownDim : whole / count + (whole % count != 0 ? 1 : 0), before = times(static_cast<Dim>(i), each);
         if (given && given->size() == parts) dims[along] = (*given)[i];
         else if (call.has(1)) dims[along] = unknownDim;
-        else dims[along] = each < 0 ? unknownDim : std::clamp<Dim>(whole - static_cast<Dim>(i) * each, 0, each);
+        else dims[along] = each < 0 ? unknownDim : before < 0 ? 0 : std::clamp<Dim>(whole - before, 0, each);
         call.set(i, in.type, std::move(dims));
     }
 }
@@ -231,7 +231,7 @@ void pad(RuleCall& call) {
     if (pads && pads->size() == 2 * axes.size()) {
         dims = in.dims;
         for (std::size_t i = 0; i < axes.size(); ++i)
-            if (const auto at = axisIn(axes[i], dims.size())) dims[*at] = dims[*at] < 0 ? unknownDim : std::max<Dim>(0, dims[*at] + (*pads)[i] + (*pads)[i + axes.size()]);
+            if (const auto at = axisIn(axes[i], dims.size())) dims[*at] = resized(dims[*at], modest(&*pads, i, 0) + modest(&*pads, i + axes.size(), 0));
     }
     call.set(0, in.type, std::move(dims));
 }
