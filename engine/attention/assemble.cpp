@@ -33,7 +33,8 @@ void roots(const Graph& graph, const Shapes& shapes, ValueId value, int depth, s
     const Node& node = graph.node(id);
     static const std::set<std::string> transparent{
         "LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization", "Transpose", "Reshape", "Identity", "Cast", "Dropout", "Squeeze", "Unsqueeze", "Flatten",
-        "Conv", "BatchNormalization", "Slice", "Pad", "Split", "Concat", "Gather", "AveragePool", "Expand", "Relu", "Gelu"};
+        "Conv", "BatchNormalization", "Slice", "Pad", "Split", "Concat", "Gather", "AveragePool", "MaxPool", "GlobalAveragePool", "Resize", "ReduceMean", "ReduceMax", "Expand", "Relu", "Gelu", "Erf", "Tanh", "Sigmoid", "HardSigmoid",
+        "HardSwish", "Swish", "Elu", "Clip"};
     if (transparent.contains(node.op)) {
         for (const ValueId input : node.inputs) roots(graph, shapes, input, depth + 1, found);
         return;
@@ -43,7 +44,9 @@ void roots(const Graph& graph, const Shapes& shapes, ValueId value, int depth, s
         std::size_t activations = 0;
         for (const ValueId input : node.inputs) activations += shapes.isConstant(input) ? 0 : 1;
         const auto oneForEachRow = [&](ValueId input) { return shapes.of(input).known() && !shapes.of(input).dims.empty() && shapes.of(input).dims.back() == 1; };
-        const bool norm = node.is("Mul") && std::any_of(node.inputs.begin(), node.inputs.end(), oneForEachRow);
+        // The pieces of an activation that is spelled out are as large as what they are made of.
+        const bool whole = node.is("Mul") && shapes.of(node.input(0)).known() && shapes.of(node.input(0)).dims == shapes.of(node.input(1)).dims;
+        const bool norm = whole || (node.is("Mul") && std::any_of(node.inputs.begin(), node.inputs.end(), oneForEachRow));
         if (activations == 1 || norm || node.is("Div") || node.is("Sub"))
             for (const ValueId input : node.inputs) roots(graph, shapes, input, depth + 1, found);
     }

@@ -5,6 +5,8 @@
 //   K --+                                                                                                     V --+
 
 #include "attention/core.h"
+
+#include "attention/product_axes.h"
 #include "attention/trace.h"
 
 #include <algorithm>
@@ -156,14 +158,15 @@ private:
 
     /// Whether a product of two activations lies behind a value, without crossing a softmax or a weight.
     bool leadsToProduct(ValueId value, int depth = 0) {
-        if (!value || depth > 48 || constant(value)) return false;
+        // Scores are numbers: a mask that is compared from a product is none of them.
+        if (!value || depth > 48 || constant(value) || m_shapes.of(value).type == DataType::boolean) return false;
         if (const auto known = m_leads.find(value); known != m_leads.end()) return known->second;
         m_leads[value] = false;
         const NodeId id = m_graph.producer(value);
         if (!id) return false;
         const Node& node = m_graph.node(id);
         bool leads = activationProduct(node);
-        const bool barrier = (isProduct(node) && !mixesHeads(node)) || node.is("Softmax") || node.is("Conv") || node.is("Gemm");
+        const bool barrier = ((isProduct(node) || node.is("Conv")) && !mixesHeads(node)) || node.is("Softmax") || node.is("Gemm");
         for (std::size_t i = 0; i < node.inputs.size() && !leads && !barrier; ++i) leads = leadsToProduct(node.inputs[i], depth + 1);
         return m_leads[value] = leads;
     }
@@ -226,7 +229,7 @@ private:
         }
         if (node.is("Mul") || node.is("Div")) return scaled(node);
         // For the range of exponents: a softmax is the same without it.
-        if (const NodeId most = node.is("Sub") ? m_spelled.maker(node.input(1)) : NodeId(); most && m_graph.node(most).is("ReduceMax") && bare(m_graph, m_shapes, m_graph.node(most).input(0)) == bare(m_graph, m_shapes, node.input(0))) {
+        if (const NodeId most = node.is("Sub") ? largestBehind(node.input(1)) : NodeId(); most && m_graph.node(most).is("ReduceMax") && bare(m_graph, m_shapes, m_graph.node(most).input(0)) == bare(m_graph, m_shapes, node.input(0))) {
             m_core.nodes.push_back(most);
             return node.input(0);
         }
@@ -242,6 +245,13 @@ private:
         return {};
     }
 
+    /// What made a value, behind an axis of one element.
+    NodeId largestBehind(ValueId value) const {
+        NodeId id = m_spelled.maker(value);
+        if (id && (m_graph.node(id).is("Unsqueeze") || m_graph.node(id).is("Reshape"))) id = m_spelled.maker(m_graph.node(id).input(0));
+        return id;
+    }
+
     /// Scores against a table of positions, picked by distance.
     bool gathered(ValueId value) const {
         for (int steps = 0; steps < 8 && value; ++steps) {
@@ -255,7 +265,12 @@ private:
 
     /// A square constant over the axis of heads, turned to the end for it.
     bool mixesHeads(const Node& node) const {
-        if (!node.is("MatMul") || !constant(node.input(1)) || constant(node.input(0))) return false;
+        if (constant(node.input(0)) || !constant(node.input(1))) return false;
+        if (node.is("Conv")) { // heads as channels
+            const Dims& kernel = m_shapes.of(node.input(1)).dims;
+            return kernel.size() == 4 && kernel[0] == kernel[1] && kernel[2] == 1 && kernel[3] == 1 && m_shapes.of(node.input(0)).dims.size() == 4;
+        }
+        if (!node.is("MatMul")) return false;
         const Dims &weight = m_shapes.of(node.input(1)).dims, &from = m_shapes.of(node.input(0)).dims;
         const NodeId before = m_spelled.maker(node.input(0));
         return weight.size() == 2 && weight[0] == weight[1] && from.size() == 4 && before && m_graph.node(before).is("Transpose");
@@ -271,7 +286,9 @@ private:
         const bool first = leadsToProduct(node.input(0));
         const ValueId next = node.input(first ? 0 : 1), other = node.input(first ? 1 : 0);
         if (!first && !leadsToProduct(next)) return {};
-        if (const auto factor = m_shapes.scalar(other)) m_core.scale *= node.is("Mul") ? *factor : 1 / *factor;
+        const auto factor = m_shapes.scalar(other);
+        if (factor == 1.0) return next; // as exporters write an alpha of 1
+        if (factor) m_core.scale *= node.is("Mul") ? *factor : 1 / *factor;
         else m_core.scaleUnknown = true;
         m_core.scaled = true;
         return next;
@@ -341,6 +358,22 @@ private:
         return true;
     }
 
+    /// Whether the softmax runs over the rows of the scores product, as an odd number of turns leaves it.
+    bool overRows() const {
+        const Node& softmax = m_graph.node(m_core.softmax);
+        bool rows = false;
+        for (const NodeId each : m_core.nodes) {
+            const Node& node = m_graph.node(each);
+            const auto* perm = node.is("Transpose") && each.position() < m_core.softmax.position() ? node.attributes.integers("perm") : nullptr;
+            if (!perm || perm->size() < 2) continue;
+            const auto rank = static_cast<std::int64_t>(perm->size());
+            if ((*perm)[perm->size() - 1] == rank - 2 && (*perm)[perm->size() - 2] == rank - 1) rows = !rows;
+        }
+        const auto rank = static_cast<std::int64_t>(m_shapes.of(softmax.output()).dims.size());
+        const std::int64_t axis = softmax.is("Softmax") ? softmax.attributes.integer("axis", -1) : -1;
+        return rows != (rank >= 2 && (axis == -2 || axis == rank - 2));
+    }
+
     /// Which operand of an Einsum or MatMul is which: softmax runs over the keys.
     void operands() {
         const Node &scores = *productOf(m_graph.node(m_core.scores)), &context = *productOf(m_graph.node(m_core.context));
@@ -361,6 +394,13 @@ private:
                 // The last axis of the scores is the keys'.
                 if (!out.empty() && first.find(out.back()) != std::string::npos) std::swap(m_core.q, m_core.k);
             }
+        }
+        if (overRows()) std::swap(m_core.q, m_core.k);
+        const bool plain = isProduct(m_graph.node(m_core.scores)) && isProduct(m_graph.node(m_core.context));
+        const std::size_t values = context.input(0) == m_probabilities ? 1 : 0;
+        if (plain) {
+            m_core.headDim = summedSize(m_graph, m_shapes, m_core.scores);
+            m_core.vHeadDim = ownSize(m_graph, m_shapes, m_core.context, values);
         }
         m_core.v = context.input(0) == m_probabilities ? context.input(1) : context.input(0);
     }

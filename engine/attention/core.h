@@ -9,6 +9,7 @@ struct Core {
     NodeId scores, softmax, context;
     std::vector<NodeId> nodes;      ///< all of it in topological order
     ValueId q, k, v;                ///< operands of the two products
+    Dim headDim = 0, vHeadDim = 0;  ///< what they sum over, and what V's has of its own; 0: unknown
     std::vector<ValueId> masks;     ///< what is added to or selects among the scores
     std::vector<ValueId> selecting; ///< those of them that are conditions of a Where
     double scale = 1;

@@ -45,8 +45,8 @@ AttentionSpec explicitAttention(const Graph& graph, const Shapes& shapes, const 
     spec.softmax = core.softmax;
     spec.context = core.context;
     spec.scope = graph.node(core.scores).scope;
-    spec.headDim = dimFromEnd(shapes, core.q, 0);
-    spec.vHeadDim = dimFromEnd(shapes, core.v, 0);
+    spec.headDim = core.headDim > 0 ? core.headDim : dimFromEnd(shapes, core.q, 0);
+    spec.vHeadDim = core.vHeadDim > 0 ? core.vHeadDim : dimFromEnd(shapes, core.v, 0);
     const Roles roles{traceRole(graph, shapes, core.q), traceRole(graph, shapes, core.k), traceRole(graph, shapes, core.v)};
     assembleRoles(graph, shapes, roles, spec);
     spec.extras.insert(core.extras.begin(), core.extras.end());

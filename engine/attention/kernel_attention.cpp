@@ -1,15 +1,19 @@
 #include "attention/kernel_attention.h"
 
+#include "attention/product_axes.h"
+
 #include <algorithm>
 
 namespace triptych {
 
 namespace {
 
+/// Of two activations; an Einsum may multiply a third one in, the normaliser.
 bool activationProduct(const Graph& graph, const Shapes& shapes, NodeId id) {
     if (!id) return false;
     const Node& node = graph.node(id);
-    return (node.is("MatMul") || node.is("Einsum")) && node.inputs.size() == 2 && !shapes.isConstant(node.input(0)) && !shapes.isConstant(node.input(1));
+    const bool fits = node.inputs.size() == 2 || (node.is("Einsum") && node.inputs.size() == 3);
+    return (node.is("MatMul") || node.is("Einsum")) && fits && !shapes.isConstant(node.input(0)) && !shapes.isConstant(node.input(1));
 }
 
 /// The product behind a value, through views.
@@ -42,7 +46,8 @@ Mapped throughMap(const Graph& graph, const Shapes& shapes, ValueId value) {
         const bool map = node.is("Relu") || node.is("Elu") || node.is("Exp") || node.is("Softplus") || node.is("Softmax") || node.is("Sigmoid") || node.is("Gelu");
         // Random features are a product with a constant between the heads and the map.
         const bool features = !made.role.linear && node.is("MatMul") && shapes.isConstant(node.input(1)) && shapes.of(node.input(0)).dims.size() >= 4;
-        const bool view = node.is("Transpose") || node.is("Reshape") || node.is("Identity") || node.is("Cast") || node.is("Unsqueeze") || node.is("Squeeze");
+        const bool view = node.is("Transpose") || node.is("Reshape") || node.is("Identity") || node.is("Cast") || node.is("Unsqueeze") || node.is("Squeeze") ||
+                          (!made.mapped && (node.is("Slice") || node.is("Split") || node.is("Gather")));
         const bool arithmetic = node.is("Add") || node.is("Sub") || node.is("Mul") || node.is("Div") || node.is("Clip") || node.is("Max");
         if (!map && !features && !view && (!arithmetic || made.mapped)) break;
         made.mapped = made.mapped || map;
@@ -65,53 +70,89 @@ bool sumsAlong(const Graph& graph, ValueId value, int depth = 0) {
     return std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId input) { return sumsAlong(graph, input, depth + 1); });
 }
 
+/// Whether a value is cut out of a product: V had a column of ones, so that the product's last column is the sum of the keys.
+bool cutFrom(const Graph& graph, const Shapes& shapes, ValueId value, ValueId product) {
+    bool cut = false;
+    for (int steps = 0; steps < 8 && value; ++steps) {
+        if (value == product) return cut;
+        const NodeId id = graph.producer(value);
+        if (!id) return false;
+        const Node& node = graph.node(id);
+        const bool slices = node.is("Slice") || node.is("Split") || node.is("Gather");
+        if (!slices && !node.is("Add") && !node.is("Cast") && !node.is("Identity") && !node.is("Unsqueeze") && !node.is("Transpose") && !node.is("Reshape") && !node.is("Clip")) return false;
+        cut = cut || slices;
+        value = shapes.isConstant(node.input(0)) ? node.input(1) : node.input(0);
+    }
+    return false;
+}
+
 /// A product behind its normaliser, through views; none where nothing divides it by a sum.
-ValueId normalisedResult(const Graph& graph, ValueId product, int depth = 0) {
-    for (const NodeId reader : graph.readers(product)) {
+ValueId normalisedResult(const Graph& graph, const Shapes& shapes, ValueId product, ValueId from, int depth = 0) {
+    for (const NodeId reader : graph.readers(from)) {
         const Node& node = graph.node(reader);
-        if ((node.is("Div") || node.is("Mul")) && sumsAlong(graph, node.input(0) == product ? node.input(1) : node.input(0))) return node.output();
-        const bool passes = node.is("Identity") || node.is("Cast") || node.is("Transpose") || node.is("Reshape");
-        if (const ValueId found = passes && depth < 6 ? normalisedResult(graph, node.output(), depth + 1) : ValueId()) return found;
+        if (node.is("Div") && node.input(0) == from && cutFrom(graph, shapes, node.input(1), product)) return node.output();
+        if ((node.is("Div") || node.is("Mul")) && sumsAlong(graph, node.input(0) == from ? node.input(1) : node.input(0))) return node.output();
+        const bool passes = node.is("Identity") || node.is("Cast") || node.is("Transpose") || node.is("Reshape") || node.is("Slice") || node.is("Split");
+        if (const ValueId found = passes && depth < 6 ? normalisedResult(graph, shapes, product, node.output(), depth + 1) : ValueId()) return found;
     }
     return {};
 }
 
+bool has(const Graph& graph, const Mapped& mapped, const char* op) {
+    return std::any_of(mapped.map.begin(), mapped.map.end(), [&](NodeId each) { return graph.node(each).is(op); });
+}
+
+/// Keys and values cut from one product must be different columns of it: what multiplies a thing by itself is no attention.
+bool apart(const Graph& graph, const Shapes& shapes, const RoleTrace& k, const RoleTrace& v) {
+    if (k.linear != v.linear) return true;
+    const std::int64_t columns = linearColumns(graph, shapes, k.linear);
+    const auto one = k.columns ? columnRange(*k.columns, columns) : std::nullopt, two = v.columns ? columnRange(*v.columns, columns) : std::nullopt;
+    return one && two && one->runs != two->runs;
+}
+
+/// The products Q (K V), `side` being Q's in the outer and `keys` K's in the inner one.
+std::optional<AttentionSpec> kernelAttention(const Graph& graph, const Shapes& shapes, NodeId id, NodeId inner, std::size_t side, std::size_t keys) {
+    const Node& node = graph.node(id);
+    const Mapped q = throughMap(graph, shapes, node.input(side)), k = throughMap(graph, shapes, graph.node(inner).input(keys));
+    if (!q.mapped || !q.role.linear || !k.mapped || !k.role.linear) return std::nullopt;
+    const RoleTrace v = traceRole(graph, shapes, graph.node(inner).input(1 - keys));
+    const ValueId third = node.inputs.size() == 3 && sumsAlong(graph, node.input(2)) ? node.output() : ValueId();
+    const ValueId divided = third ? third : normalisedResult(graph, shapes, node.output(), node.output());
+    const bool twice = has(graph, q, "Softmax") && has(graph, k, "Softmax");
+    if (!v.linear || !apart(graph, shapes, k.role, v) || (!divided && !twice)) return std::nullopt;
+    AttentionSpec spec;
+    spec.form = "explicit";
+    spec.core = {inner, id};
+    spec.core.insert(spec.core.end(), q.map.begin(), q.map.end());
+    spec.core.insert(spec.core.end(), k.map.begin(), k.map.end());
+    std::sort(spec.core.begin(), spec.core.end());
+    spec.core.erase(std::unique(spec.core.begin(), spec.core.end()), spec.core.end());
+    spec.nodes = spec.core;
+    spec.scores = inner;
+    spec.context = id;
+    spec.scope = node.scope;
+    spec.causal = false;
+    // Random features are more than a head is wide.
+    const auto last = [&](ValueId value) { return shapes.of(value).known() && !shapes.of(value).dims.empty() ? shapes.of(value).dims.back() : 0; };
+    const Dim summed = summedSize(graph, shapes, id);
+    const bool features = has(graph, q, "MatMul");
+    spec.headDim = features || summed == 0 ? last(q.role.operand) : summed;
+    spec.vHeadDim = ownSize(graph, shapes, inner, 1 - keys);
+    const bool ones = std::any_of(v.path.begin(), v.path.end(), [&](NodeId each) { return graph.node(each).is("Pad") || graph.node(each).is("Concat"); });
+    if (ones && spec.vHeadDim == spec.headDim + 1) --spec.vHeadDim;
+    assembleRoles(graph, shapes, {q.role, k.role, v}, spec);
+    spec.extras.insert("performer");
+    spec.evidence.push_back({"context", node.name, "multiplies mapped queries by " + graph.node(inner).name + ", which sums mapped keys times values"});
+    findOutputProjection(graph, shapes, divided ? divided : node.output(), spec);
+    return spec;
+}
+
 std::optional<AttentionSpec> kernelAttention(const Graph& graph, const Shapes& shapes, NodeId id) {
     if (!activationProduct(graph, shapes, id)) return std::nullopt;
-    const Node& node = graph.node(id);
     for (const std::size_t side : {0U, 1U}) {
-        const NodeId inner = productBehind(graph, shapes, node.input(1 - side));
-        if (!inner) continue;
-        const Mapped q = throughMap(graph, shapes, node.input(side));
-        if (!q.mapped || !q.role.linear) continue;
-        for (const std::size_t keys : {0U, 1U}) {
-            const Mapped k = throughMap(graph, shapes, graph.node(inner).input(keys));
-            const RoleTrace v = traceRole(graph, shapes, graph.node(inner).input(1 - keys));
-            const ValueId divided = normalisedResult(graph, node.output());
-            const bool twice = std::any_of(q.map.begin(), q.map.end(), [&](NodeId each) { return graph.node(each).is("Softmax"); }) &&
-                               std::any_of(k.map.begin(), k.map.end(), [&](NodeId each) { return graph.node(each).is("Softmax"); });
-            if (!k.mapped || !k.role.linear || !v.linear || k.role.linear == v.linear || (!divided && !twice)) continue;
-            AttentionSpec spec;
-            spec.form = "explicit";
-            spec.core = {inner, id};
-            spec.core.insert(spec.core.end(), q.map.begin(), q.map.end());
-            spec.core.insert(spec.core.end(), k.map.begin(), k.map.end());
-            std::sort(spec.core.begin(), spec.core.end());
-            spec.core.erase(std::unique(spec.core.begin(), spec.core.end()), spec.core.end());
-            spec.nodes = spec.core;
-            spec.scores = inner;
-            spec.context = id;
-            spec.scope = node.scope;
-            spec.causal = false;
-            const auto width = [&](ValueId value) { return shapes.of(value).known() && !shapes.of(value).dims.empty() ? shapes.of(value).dims.back() : 0; };
-            spec.vHeadDim = width(node.output());
-            spec.headDim = width(q.role.operand);
-            assembleRoles(graph, shapes, {q.role, k.role, v}, spec);
-            spec.extras.insert("performer");
-            spec.evidence.push_back({"context", node.name, "multiplies mapped queries by " + graph.node(inner).name + ", which sums mapped keys times values"});
-            findOutputProjection(graph, shapes, divided ? divided : node.output(), spec);
-            return spec;
-        }
+        const NodeId inner = productBehind(graph, shapes, graph.node(id).input(1 - side));
+        for (const std::size_t keys : {0U, 1U})
+            if (auto found = inner ? kernelAttention(graph, shapes, id, inner, side, keys) : std::nullopt) return found;
     }
     return std::nullopt;
 }

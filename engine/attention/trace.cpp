@@ -78,6 +78,7 @@ private:
             m_trace.extras.insert("linformer");
             return take(id, next);
         }
+        if (pools(id)) return take(id, node.input(0));
         if (linearWeight(m_graph, m_shapes, id)) {
             m_trace.linear = id;
             return false;
@@ -99,7 +100,8 @@ private:
             m_trace.extras.insert("kv_repeat");
             return take(id, node.input(0));
         }
-        if (node.is("ReduceMean") && m_shapes.of(node.output()).dims.size() >= 3 && m_shapes.of(node.output()).dims.back() == m_shapes.of(node.input(0)).dims.back())
+        if (node.is("MaxPool") || node.is("AveragePool")) return take(id, node.input(0));
+        if ((node.is("ReduceMean") || node.is("ReduceMax")) && m_shapes.of(node.output()).dims.size() >= 3 && m_shapes.of(node.output()).dims.back() == m_shapes.of(node.input(0)).dims.back())
             return take(id, node.input(0)); // means of places stand for them: landmarks
         if (node.is("GatherElements")) { // a cache with a length of its own for each batch
             return take(id, node.input(0));
@@ -122,11 +124,31 @@ private:
         return false;
     }
 
+    /// A convolution that mixes no channels, close behind a projection: it takes places together, as pooling does.
+    bool pools(NodeId id) const {
+        const Node& node = m_graph.node(id);
+        const ValueShape& weight = m_shapes.of(node.input(1));
+        if (!node.is("Conv") || !weight.known() || weight.dims.size() < 3 || weight.dims[1] != 1 || node.attributes.integer("group", 1) != weight.dims[0] || weight.dims[0] == 1) return false;
+        ValueId value = node.input(0);
+        constexpr int longest = 10;
+        for (int steps = 0; steps < longest && value; ++steps) {
+            const NodeId before = m_graph.producer(value);
+            if (!before) return false;
+            if (linearWeight(m_graph, m_shapes, before)) return true;
+            const Node& each = m_graph.node(before);
+            const bool passes = isView(each) || each.is("Split") || each.is("Slice") || each.is("Gather") || (each.is("Add") && onlyActivation(each));
+            if (!passes) return false;
+            value = each.is("Add") ? onlyActivation(each) : each.input(0);
+        }
+        return false;
+    }
+
     bool multiply(NodeId id, const Node& node) {
         const ValueId next = onlyActivation(node);
         if (!next) return join(id, node);
         const ValueId other = node.input(0) == next ? node.input(1) : node.input(0);
         if (const auto factor = m_shapes.scalar(other)) {
+            if (*factor == 1) return take(id, next);
             m_trace.scaled = true;
             m_trace.scale *= node.is("Mul") ? *factor : 1 / *factor;
             return take(id, next);

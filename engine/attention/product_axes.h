@@ -1,0 +1,13 @@
+#pragma once
+// Which axes of a product of two activations are summed, and which are an operand's own. Private to engine/attention.
+
+#include "shapes/shapes.h"
+
+namespace triptych {
+
+/// Elements along what is summed: the last axis of a MatMul's first operand, the letters of an Einsum that its result lacks. 0: unknown.
+Dim summedSize(const Graph& graph, const Shapes& shapes, NodeId product);
+/// Elements along what only operand 0 or 1 has and the result keeps: rows of a first, columns of a second operand. 0: unknown.
+Dim ownSize(const Graph& graph, const Shapes& shapes, NodeId product, std::size_t operand);
+
+} // namespace triptych
