@@ -15,7 +15,12 @@ namespace triptych {
 
 namespace {
 
-QString useOf(const SymbolicDim& dim) { return dim.use == "batch" ? QDialog::tr("batch") : dim.use == "sequence" ? QDialog::tr("sequence") : dim.use == "past" ? QDialog::tr("past length") : dim.use == "switch" ? QDialog::tr("switch") : QString(); }
+QString useOf(const SymbolicDim& dim) {
+    static const std::map<std::string, QString> words{{"batch", QDialog::tr("batch")}, {"sequence", QDialog::tr("sequence")}, {"past", QDialog::tr("past length")}, {"image", QDialog::tr("pixels")},
+                                                      {"samples", QDialog::tr("samples")}, {"channels", QDialog::tr("channels")}, {"features", QDialog::tr("features")}, {"switch", QDialog::tr("switch")}, {"value", QDialog::tr("value")}};
+    const auto found = words.find(dim.use);
+    return found == words.end() ? QString() : found->second;
+}
 
 } // namespace
 

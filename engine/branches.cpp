@@ -24,7 +24,7 @@ std::map<NodeId, bool> branchesUnder(const Graph& graph, const Shapes& shapes) {
 
 /// Those that are the same under other bindings.
 Result<void> dropWhatVaries(const Model& model, const Graph& graph, const Shapes& shapes, std::map<NodeId, bool>& taken, const Job& job) {
-    const auto varied = inferShapes(model, graph, variedBindings(graph, shapes), job);
+    const auto varied = variedShapes(model, graph, shapes, job);
     if (!varied) return tl::unexpected(varied.error());
     const auto other = branchesUnder(graph, **varied);
     std::erase_if(taken, [&](const auto& each) {

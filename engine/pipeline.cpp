@@ -186,7 +186,7 @@ Result<void> findAndDecompose(Analysis& analysis, const Job& job) {
         for (const Unrecognised& inside : each.attentions.unrecognised) analysis.attentions.unrecognised.push_back({each.place + "/" + inside.at, inside.looksLike, inside.reason, inside.detail});
     ShapesPtr varied;
     if (analysis.options.forFile) {
-        auto shapes = inferShapes(model, *analysis.inlined, variedBindings(*analysis.inlined, *analysis.inlinedShapes), job);
+        auto shapes = variedShapes(model, *analysis.inlined, *analysis.inlinedShapes, job);
         if (!shapes) return tl::unexpected(shapes.error());
         varied = *shapes;
     }

@@ -127,7 +127,7 @@ int runVerify(VerifyArguments& arguments) {
     const VerifyRequest request{**model, **file, **shapes, *other, *graph, arguments.against.empty() ? "decomposed" : other->path.filename().string(),
                                 traceable ? &a.attentions : nullptr, data ? &*data : nullptr, fillsOf(arguments), arguments.seed, arguments.relative, arguments.absolute};
     const auto comparison = verify(request, job);
-    if (!comparison) return complain(arguments.file, comparison.error(), exitUnreadable);
+    if (!comparison) return complain(arguments.file, comparison.error(), comparison.error().stage == "verify" ? exitCheckFailed : exitUnreadable);
     return printComparison(arguments, *comparison);
 }
 

@@ -32,13 +32,13 @@ struct Decomposition {
 /// @returns the new graph with, for each new node, its sources; or the first node whose semantics we don't know.
 /// The opaque node's outputs and their names are kept. Weights are named NAME.q_weight, NAME.k_weight, NAME.v_weight,
 /// biases NAME.q_bias ...; where the payload of the packed weight is absent their tensors have absent payloads too.
-/// @param varied  shapes of the same graph under variedBindings(). Given: the new graph is for a file; it holds for all
+/// @param varied  shapes of the same graph under variedShapes(). Given: the new graph is for a file; it holds for all
 ///                bindings, and a packed weight that is absent stays, its product cut by a Split. Null: the new graph is for
 ///                these bindings alone, and absent weights are taken apart in name
 Result<Decomposition> decompose(const Model& model, const Graph& inlined, const Shapes& shapes, const Attentions& attentions,
                                 Expansion expansion, const Shapes* varied = nullptr, const Job& job = {});
 
-/// Other bindings for the same graph: each symbolic dimension a prime that divides no size under `shapes`.
-Bindings variedBindings(const Graph& graph, const Shapes& shapes);
+/// The same graph under other sizes than those of `shapes`, chosen so that what follows from them can be told from what is fixed.
+Result<ShapesPtr> variedShapes(const Model& model, const Graph& graph, const Shapes& shapes, const Job& job = {});
 
 } // namespace triptych

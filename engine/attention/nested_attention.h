@@ -19,7 +19,7 @@ struct NestedAttention {
 std::vector<NestedAttention> findNestedAttention(const Model& model, const Graph& graph, const Shapes& shapes, const Job& job = {});
 
 /// A graph whose bodies are decomposed for a file, calls of functions in them replaced by what they do.
-/// @param graph  with its shapes under its bindings and under variedBindings()
+/// @param graph  with its shapes under its bindings and under those of variedShapes()
 Result<GraphPtr> decomposeNested(const Model& model, GraphPtr graph, const Shapes& shapes, const Shapes& varied, std::vector<std::string>& warnings, const Job& job = {});
 
 /// Whether a graph has bodies at all.

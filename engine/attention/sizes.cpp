@@ -15,42 +15,80 @@ bool isPrime(std::int64_t number) {
 
 } // namespace
 
-Bindings variedBindings(const Graph& graph, const Shapes& shapes) {
-    std::set<Dim> sizes;
-    for (std::size_t i = 0; i < graph.values().size(); ++i)
-        for (const Dim dim : shapes.of(ValueId(i)).dims)
-            if (dim > 1) sizes.insert(dim);
-    const std::vector<SymbolicDim> dims = symbolicDims(graph);
-    std::set<std::string> switches;
-    for (const SymbolicDim& dim : dims)
-        if (dim.use == "switch") switches.insert(dim.name);
+namespace {
+
+constexpr std::int64_t strides = 320;
+
+/// What other sizes are made of.
+enum class Variation { small, divisible };
+
+/// Each symbolic dimension a prime that divides no size of the graph, so that what follows from it can be told. Small ones fit
+/// tables of positions, which have an end; multiples of many powers of two survive the strides of a picture's or a sound's convolutions.
+Bindings variedBindings(const std::vector<SymbolicDim>& dims, const Shapes& shapes, const std::set<Dim>& sizes, Variation variation) {
+    std::set<std::string> choices, places;
+    for (const SymbolicDim& dim : dims) {
+        if (dim.isChoice()) choices.insert(dim.name);
+        if (dim.use == "other" || dim.use == "image" || dim.use == "samples") places.insert(dim.name);
+    }
     Bindings varied = shapes.bindings();
     std::int64_t prime = 3;
     for (auto& [name, size] : varied) {
-        if (switches.contains(name)) {
+        if (choices.contains(name)) {
             size = size == 0;
             continue;
         }
         const auto fits = [&] { return isPrime(prime) && std::none_of(sizes.begin(), sizes.end(), [&](Dim dim) { return dim % prime == 0; }); };
         while (!fits()) prime += 2;
-        size = prime;
+        size = prime * (variation == Variation::divisible || places.contains(name) ? strides : 1);
         prime += 2;
     }
     deriveSizes(dims, varied);
     return varied;
 }
 
+/// How many values can't be told from, or under, other sizes: unknown ones, and ones whose free axis vanished.
+std::size_t lost(const Graph& graph, const Shapes& bound, const Shapes& varied) {
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < graph.values().size(); ++i) {
+        const ValueShape &was = bound.of(ValueId(i)), &is = varied.of(ValueId(i));
+        bool gone = was.known() && (!is.known() || is.dims.size() != was.dims.size());
+        for (std::size_t axis = 0; axis < was.dims.size() && was.known() && !gone; ++axis) gone = was.dims[axis] > 1 && is.dims[axis] <= 1;
+        count += gone;
+    }
+    return count;
+}
+
+} // namespace
+
+Result<ShapesPtr> variedShapes(const Model& model, const Graph& graph, const Shapes& shapes, const Job& job) {
+    std::set<Dim> sizes;
+    for (std::size_t i = 0; i < graph.values().size(); ++i)
+        for (const Dim dim : shapes.of(ValueId(i)).dims)
+            if (dim > 1) sizes.insert(dim);
+    const std::vector<SymbolicDim> dims = symbolicDims(graph);
+    auto small = inferShapes(model, graph, variedBindings(dims, shapes, sizes, Variation::small), job);
+    const std::size_t lostBySmall = small ? lost(graph, shapes, **small) : 0;
+    if (lostBySmall == 0) return small;
+    auto divisible = inferShapes(model, graph, variedBindings(dims, shapes, sizes, Variation::divisible), job);
+    return divisible && lost(graph, shapes, **divisible) < lostBySmall ? divisible : small;
+}
+
 Sizes::Sizes(const Graph& graph, const Shapes& bound, const Shapes* varied) : m_graph(graph), m_bound(bound), m_varied(varied) {
     if (!varied) return;
     for (const auto& [name, size] : varied->bindings()) {
         const auto was = bound.bindings().find(name);
-        // A switch is no size.
-        if (size > 1 && (was == bound.bindings().end() || was->second != size)) m_primes.push_back(size);
+        // A choice is no size: it is 0 or 1 here.
+        if (size > 1 && (was == bound.bindings().end() || was->second != size)) m_bases.push_back(size % strides == 0 ? size / strides : size);
+    }
+    for (std::size_t i = 0; i < graph.values().size(); ++i) {
+        const Dims &one = bound.of(ValueId(i)).dims, &two = varied->of(ValueId(i)).dims;
+        for (std::size_t axis = 0; axis < one.size() && one.size() == two.size(); ++axis)
+            if (one[axis] != two[axis] && two[axis] > 1) m_free.insert(two[axis]);
     }
 }
 
 bool Sizes::follows(Dim size) const {
-    return std::any_of(m_primes.begin(), m_primes.end(), [&](std::int64_t prime) { return size > 0 && size % prime == 0; });
+    return m_free.contains(size) || std::any_of(m_bases.begin(), m_bases.end(), [&](std::int64_t base) { return size > 0 && size % base == 0; });
 }
 
 std::optional<ValueId> Sizes::reshape(Emitter& emit, const std::string& role, ValueId value, const Dims& from, const Dims& to) const {

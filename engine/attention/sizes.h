@@ -23,7 +23,8 @@ private:
     const Graph& m_graph;
     const Shapes& m_bound;
     const Shapes* m_varied;
-    std::vector<std::int64_t> m_primes;
+    std::vector<std::int64_t> m_bases; ///< a size that is a multiple of one follows
+    std::set<Dim> m_free;              ///< sizes that stand where bound ones differ
 };
 
 } // namespace triptych

@@ -14,38 +14,98 @@ bool contains(std::string_view text, std::string_view part) {
     return found != text.end();
 }
 
-/// The name tells most; the place tells the rest: axis 0 of an input is the batch, axis 1 of token ids the sequence.
-std::string useOf(const std::string& symbol, const Value& input, std::size_t axis) {
-    if (contains(symbol, "batch")) return "batch";
-    if (contains(symbol, "past")) return "past";
-    if (contains(symbol, "total")) return "sequence";
-    if (contains(symbol, "seq") || contains(symbol, "len") || contains(symbol, "token") || contains(symbol, "ctx")) return "sequence";
-    if (axis == 0) return "batch";
-    if (contains(input.name, "past")) return axis == 2 ? "past" : "other";
-    const bool integers = isInteger(input.declared.type) || input.declared.type == DataType::boolean;
-    if (integers && axis >= 1 && input.declared.dims.size() <= 4) return "sequence";
-    if (axis == 1 && input.declared.dims.size() == 3) return "sequence";
-    return "other";
+/// The first convolution or product with a weight that reads an input, through what changes no axis but puts new ones in front.
+NodeId firstWeighted(const Graph& graph, ValueId input) {
+    std::vector<ValueId> open{input};
+    constexpr std::size_t most = 16;
+    for (std::size_t i = 0; i < open.size() && i < most; ++i) {
+        for (const NodeId reader : graph.readers(open[i])) {
+            const Node& node = graph.node(reader);
+            const TensorPtr weight = node.input(1) ? graph.value(node.input(1)).initializer : nullptr;
+            if ((node.is("Conv") || node.is("MatMul")) && node.input(0) == open[i] && weight && weight->dims.size() >= 2) return reader;
+            for (const char* op : {"Identity", "Cast", "Unsqueeze", "Pad", "Add", "Sub", "Mul", "Div", "Clip", "BatchNormalization"})
+                if (node.is(op)) open.push_back(node.output());
+        }
+    }
+    return {};
 }
 
-std::int64_t defaultOf(const std::string& use) { return use == "sequence" || use == "past" ? 128 : 1; }
+struct Use {
+    std::string name;
+    std::int64_t size = 1; ///< its default
+};
 
-/// One truth value that decides, perhaps behind views, which branch of an If is taken.
-bool isSwitch(const Graph& graph, ValueId input) {
-    const DeclaredType& declared = graph.value(input).declared;
-    if (declared.type != DataType::boolean || !declared.hasShape || elementCount(declared.dims) != 1) return false;
-    ValueId value = input;
-    constexpr int longest = 4;
-    for (int steps = 0; steps < longest && value; ++steps) {
-        ValueId next;
-        for (const NodeId reader : graph.readers(value)) {
-            const Node& node = graph.node(reader);
-            if (node.is("If")) return true;
-            if (node.is("Squeeze") || node.is("Reshape") || node.is("Identity") || node.is("Not") || node.is("Cast")) next = node.output();
-        }
-        value = next;
+/// An axis that a weight fixes: channels of a picture, features of a place. Empty where none does.
+std::optional<Use> fixedByWeight(const Graph& graph, const Value& input, NodeId weighted, std::size_t axis) {
+    if (!weighted) return std::nullopt;
+    const Node& node = graph.node(weighted);
+    const Dims& weight = graph.value(node.input(1)).initializer->dims;
+    const std::size_t rank = input.declared.dims.size();
+    if (node.is("Conv") && rank == weight.size() && axis == 1) return Use{"channels", weight[1] * std::max<std::int64_t>(node.attributes.integer("group", 1), 1)};
+    if (node.is("MatMul") && rank >= 2 && axis + 1 == rank) return Use{"features", weight[weight.size() - 2]};
+    return std::nullopt;
+}
+
+/// What weights say, then the name, then the place: axis 0 of an input is the batch, axis 1 of token ids the sequence.
+Use useOf(const Graph& graph, const std::string& symbol, const Value& input, NodeId weighted, std::size_t axis) {
+    constexpr std::int64_t tokens = 128, pixels = 224, samples = 16000; // as most models are tried with; a second of speech
+    const DeclaredType& declared = input.declared;
+    const std::size_t rank = declared.dims.size();
+    const bool real = isFloating(declared.type), convolved = weighted && graph.node(weighted).is("Conv");
+    if (contains(symbol, "batch")) return {"batch", 1};
+    if (axis > 0)
+        if (auto fixed = fixedByWeight(graph, input, weighted, axis); fixed && fixed->size > 0) return *fixed;
+    if (real && rank == 4 && axis >= 2 && convolved) return {"image", pixels};
+    if (real && rank == 2 && axis == 1 && convolved) return {"samples", samples};
+    // Some exporters name what has no name after the input, which tells nothing.
+    if (!symbol.starts_with(input.name + "_dynamic_axes")) {
+        if (contains(symbol, "past")) return {"past", tokens};
+        for (const char* word : {"total", "seq", "len", "token", "ctx"})
+            if (contains(symbol, word)) return {"sequence", tokens};
     }
-    return false;
+    if (axis == 0) return {"batch", 1};
+    // States of a recurrent layer: layers and directions stand before the batch.
+    if (real && rank == 3 && axis == 1 && declared.dims[0] > 1 && declared.dims[2] > 0) return {"batch", 1};
+    if (contains(input.name, "past")) return axis == 2 ? Use{"past", tokens} : Use{"other", 1};
+    const bool integers = isInteger(declared.type) || declared.type == DataType::boolean;
+    if ((integers && rank <= 4) || (axis == 1 && rank == 3)) return {"sequence", tokens};
+    return {"other", 1};
+}
+
+/// An integer that stands in the graph.
+std::optional<std::int64_t> smallConstant(const Graph& graph, ValueId value) {
+    TensorPtr tensor = graph.value(value).initializer;
+    if (const NodeId id = graph.producer(value); id && graph.node(id).is("Constant")) {
+        const Attributes& attributes = graph.node(id).attributes;
+        if (attributes.has("value_int")) return attributes.integer("value_int", 0);
+        tensor = attributes.tensor("value");
+    }
+    if (!tensor || elementCount(tensor->dims) != 1 || !isInteger(tensor->type) || bitsOf(tensor->type) < 8 || !tensor->payload.bytes) return std::nullopt;
+    if (tensor->payload.bytes->size() != tensor->byteSize().value_or(0)) return std::nullopt;
+    return decodeTensor(tensor->type, tensor->dims, *tensor->payload.bytes).integers()[0];
+}
+
+/// An input of one element that decides, perhaps behind views, which branch of an If is taken: a truth value (off by default), or an
+/// integer that is compared with a constant (which it is by default). `use` "switch" or "value"; empty where it is neither.
+SymbolicDim choiceOf(const Graph& graph, ValueId input) {
+    const DeclaredType& declared = graph.value(input).declared;
+    const bool truth = declared.type == DataType::boolean, whole = declared.type == DataType::int64 || declared.type == DataType::int32;
+    if ((!truth && !whole) || !declared.hasShape || elementCount(declared.dims) != 1) return {};
+    std::vector<ValueId> open{input};
+    std::int64_t compared = 0;
+    bool wasCompared = truth;
+    constexpr std::size_t most = 8;
+    for (std::size_t i = 0; i < open.size() && i < most; ++i) {
+        for (const NodeId reader : graph.readers(open[i])) {
+            const Node& node = graph.node(reader);
+            if (node.is("If") && node.input(0) == open[i] && wasCompared) return {graph.value(input).name, compared, truth ? "switch" : "value", {graph.value(input).name}};
+            const ValueId other = node.is("Equal") ? node.input(node.input(0) == open[i] ? 1 : 0) : ValueId();
+            const auto constant = !wasCompared && other ? smallConstant(graph, other) : std::nullopt;
+            if (constant) compared = *constant, wasCompared = true;
+            if (constant || node.is("Squeeze") || node.is("Reshape") || node.is("Identity") || node.is("Not") || node.is("Cast")) open.push_back(node.output());
+        }
+    }
+    return {};
 }
 
 } // namespace
@@ -55,14 +115,15 @@ std::vector<SymbolicDim> symbolicDims(const Graph& graph) {
     std::unordered_map<std::string, std::size_t> places;
     for (const ValueId id : graph.inputs()) {
         const Value& input = graph.value(id);
-        if (isSwitch(graph, id)) found.push_back({input.name, 0, "switch", {input.name}});
+        const NodeId weighted = isFloating(input.declared.type) ? firstWeighted(graph, id) : NodeId();
+        if (SymbolicDim choice = choiceOf(graph, id); !choice.use.empty()) found.push_back(std::move(choice));
         for (std::size_t axis = 0; axis < input.declared.dims.size(); ++axis) {
             if (input.declared.dims[axis] >= 0) continue;
             std::string symbol = axis < input.declared.symbols.size() ? input.declared.symbols[axis] : "";
-            const std::string use = useOf(symbol, input, axis);
+            const Use use = useOf(graph, symbol, input, weighted, axis);
             if (symbol.empty()) symbol = input.name + "_dim_" + std::to_string(axis);
             const auto [known, fresh] = places.try_emplace(symbol, found.size());
-            if (fresh) found.push_back({symbol, defaultOf(use), use, {}});
+            if (fresh) found.push_back({symbol, use.size, use.name, {}});
             found[known->second].inputs.push_back(input.name + "[" + std::to_string(axis) + "]");
         }
     }

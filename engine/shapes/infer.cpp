@@ -110,7 +110,7 @@ private:
             } else if (m_graph.isInput(id) && value.declared.kind == "tensor") {
                 m_result->m_shapes[id] = {value.declared.type, value.declared.hasShape, bound(value.declared, value.name)};
                 if (!m_result->m_shapes[id].known()) m_result->m_reasons[id] = "the input declares no shape";
-                else if (value.declared.type == DataType::boolean) readSwitch(id, value);
+                else readChoice(id, value);
             } else if (!m_graph.producer(id) && (!m_graph.readers(id).empty() || m_graph.isOutput(id))) {
                 m_result->m_shapes[id] = {value.declared.type, value.declared.hasShape, bound(value.declared, value.name)};
                 if (!m_result->m_shapes[id].known()) m_result->m_reasons[id] = value.declared.kind.empty() || value.declared.kind == "tensor" ? "nothing produces it" : "it is a " + value.declared.kind;
@@ -118,13 +118,15 @@ private:
         }
     }
 
-    /// A bound switch is a constant, so that the If that asks it has one branch.
-    void readSwitch(ValueId id, const Value& value) {
+    /// A bound switch or value is a constant, so that the If that asks it has one branch.
+    void readChoice(ValueId id, const Value& value) {
         const ValueShape& shape = m_result->m_shapes[id];
         const auto found = m_result->m_bindings.find(value.name);
-        if (found == m_result->m_bindings.end() || shape.count() != 1) return;
+        if (found == m_result->m_bindings.end() || shape.count() != 1 || !isInteger(shape.type)) return;
         m_result->m_constant[id] = true;
-        m_result->m_constants[id] = std::make_shared<HostTensor>(HostTensor::ofIntegers(shape.dims, {found->second != 0}, DataType::boolean));
+        HostTensor content = HostTensor::ofIntegers(shape.dims, {found->second}, shape.type);
+        content.normalise();
+        m_result->m_constants[id] = std::make_shared<HostTensor>(std::move(content));
     }
 
     void readInitializer(ValueId id, const Tensor& tensor) {

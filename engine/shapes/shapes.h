@@ -12,12 +12,14 @@ namespace triptych {
 /// Sizes of symbolic dimensions of the inputs, by name: {"batch": 8}.
 using Bindings = std::map<std::string, std::int64_t>;
 
-/// A symbolic dimension of an input that a user can bind; or a switch: an input of one truth value that an If asks, by its
-/// name (merged decoders have one for "with past keys"), which is 0 or 1.
+/// A symbolic dimension of an input that a user can bind; or a choice: an input of one element that an If asks, by its name.
+/// A switch is 0 or 1 (merged decoders have one for "with past keys"), a value is compared with a constant (a sample rate).
 struct SymbolicDim {
     std::string name;             ///< as the file names it; unnamed ones are INPUT_dim_AXIS
-    std::int64_t defaultSize = 1; ///< by use: batch 1, sequence and past length 128, a switch 0, else 1
-    std::string use;              ///< "batch", "sequence", "past", "switch", "other"; "derived": an expression of others
+    std::int64_t defaultSize = 1; ///< by use: batch 1, sequence and past length 128, image 224, samples 16000, channels and features what the
+                                  ///< weight says, a switch 0, a value what it is compared with, else 1
+    std::string use;              ///< as above, or "other"; "derived": an expression of others
+    bool isChoice() const { return use == "switch" || use == "value"; }
     std::vector<std::string> inputs; ///< "input_ids[1]"
 };
 

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <set>
 
 namespace triptych {
 
@@ -119,18 +118,18 @@ std::optional<Fill> fillNamed(std::string_view name) {
 Result<NamedTensors> makeInputs(const Graph& graph, const Shapes& shapes, Fill fill, std::uint64_t seed) {
     NamedTensors inputs;
     Numbers numbers(seed);
-    std::set<std::string> switches;
+    std::map<std::string, std::int64_t> choices; // what turns each on
     for (const SymbolicDim& dim : symbolicDims(graph))
-        if (dim.use == "switch") switches.insert(dim.name);
+        if (dim.isChoice()) choices[dim.name] = std::max<std::int64_t>(dim.defaultSize, 1);
     for (const ValueId input : graph.inputs()) {
         const ValueShape& shape = shapes.of(input);
         const std::string& name = graph.value(input).name;
         if (!shape.known() || shape.type == DataType::undefined || shape.type == DataType::string)
             return fail("evaluate", "input " + name + " has no shape or type that values can be made for", "give it with --data");
-        if (switches.contains(name)) {
+        if (const auto choice = choices.find(name); choice != choices.end()) {
             // Random runs take both branches in turn.
             const bool on = fill == Fill::random || fill == Fill::masked ? seed % 2 == 1 : fill != Fill::zeros;
-            inputs[name] = HostTensor::ofIntegers(shape.dims, {on}, DataType::boolean);
+            inputs[name] = HostTensor::ofIntegers(shape.dims, {on ? choice->second : 0}, shape.type);
             continue;
         }
         inputs[name] = made(shape.dims, shape.type, fill, isInteger(shape.type) ? rowsSelected(graph, shapes, input) : 0, numbers);

@@ -35,7 +35,11 @@ private:
         const auto file = runGraph(m_request.file, inputs, m_fileOptions, m_job);
         if (!file) return tl::unexpected(file.error());
         const auto other = runGraph(m_request.other, positioned(inputs, m_request.file.inputs(), m_request.other, m_request.other.inputs()), m_otherOptions, m_job);
-        if (!other) return tl::unexpected(other.error());
+        if (!other) { // the file itself runs on these inputs: that the other doesn't is a difference
+            Failure failure = other.error();
+            if (failure.stage == "evaluate" && !m_job.stopped()) failure = {"verify", failure.node, "in " + m_request.otherName + ", not in the file: " + failure.cause, failure.advice};
+            return tl::unexpected(std::move(failure));
+        }
         const NamedTensors renamed = positioned(*other, m_request.other.outputs(), m_request.file, m_request.file.outputs(), &m_request.other);
         bool holds = true;
         const auto check = [&](const NamedTensors& got, const NamedTensors& wanted, const std::string& what) {

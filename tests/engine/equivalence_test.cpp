@@ -54,7 +54,7 @@ Proof decomposed(const std::string& text, std::int64_t opset, const Bindings& bi
     const Graph& graph = *proof.model.graph;
     proof.shapes = *inferShapes(proof.model, graph, *resolveBindings(graph, bindings));
     proof.attentions = findAttention(proof.model, graph, *proof.shapes);
-    const ShapesPtr varied = *inferShapes(proof.model, graph, variedBindings(graph, *proof.shapes));
+    const ShapesPtr varied = *variedShapes(proof.model, graph, *proof.shapes);
     auto made = decompose(proof.model, graph, *proof.shapes, proof.attentions, Expansion::canonical, varied.get());
     if (!made) qFatal("%s", made.error().message().c_str());
     proof.decomposition = std::move(*made);
