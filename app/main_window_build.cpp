@@ -2,6 +2,7 @@
 #include "main_window.h"
 
 #include "bindings_dialog.h"
+#include "elided_label.h"
 #include "legend.h"
 #include "settings.h"
 
@@ -132,8 +133,8 @@ QWidget* MainWindow::pane(int side, const QString& title, const QString& subtitl
     m_sides[side].figures = label({}, "dim");
     m_sides[side].figures->setMinimumWidth(1);
     row->addWidget(m_sides[side].title);
-    QLabel* below = label(subtitle, "dim");
-    below->setSizePolicy(QSizePolicy::Ignored, QSizePolicy::Preferred);
+    auto* below = new ElidedLabel(subtitle);
+    below->setObjectName("dim");
     row->addWidget(below, 1);
     row->addWidget(m_sides[side].figures);
     column->addWidget(header);
@@ -249,7 +250,14 @@ void MainWindow::buildDocks() {
     m_metrics->setObjectName("metrics");
     m_inspector = new Inspector;
     right->addWidget(m_patterns, 5);
-    right->addWidget(m_metrics);
+    // A low window scrolls the figures rather than cutting them off.
+    auto* figures = new QScrollArea;
+    figures->setWidget(m_metrics);
+    figures->setWidgetResizable(true);
+    figures->setFrameShape(QFrame::NoFrame);
+    figures->setHorizontalScrollBarPolicy(Qt::ScrollBarAlwaysOff);
+    figures->setSizePolicy(QSizePolicy::Preferred, QSizePolicy::Maximum);
+    right->addWidget(figures, 5);
     right->addWidget(label(tr("INSPECTOR"), "section"));
     right->addWidget(m_inspector, 4);
 
@@ -273,15 +281,15 @@ void MainWindow::buildStatus() {
     status->setFixedHeight(30);
     auto* row = new QHBoxLayout(status);
     row->setContentsMargins(16, 0, 16, 0);
-    m_statusText = label({}, "dim");
-    m_statusText->setSizePolicy(QSizePolicy::Ignored, QSizePolicy::Preferred);
+    m_statusText = new ElidedLabel({});
+    m_statusText->setObjectName("dim");
     m_progress = label({}, "dim");
     m_cancel = new QPushButton(tr("Cancel"));
     m_cancel->hide();
     connect(m_cancel, &QPushButton::clicked, &m_document, &Document::cancel);
     m_legend = new Legend(m_dark);
-    row->addWidget(m_statusText, 1);
-    row->addWidget(m_legend);
+    row->addWidget(m_statusText, 3);
+    row->addWidget(m_legend, 2);
     row->addWidget(m_progress);
     row->addWidget(m_cancel);
     static_cast<QVBoxLayout*>(centralWidget()->layout())->addWidget(status);

@@ -10,6 +10,7 @@
 #include <QLabel>
 #include <QMenu>
 #include <QPushButton>
+#include <QScrollArea>
 
 namespace triptych {
 
@@ -64,8 +65,12 @@ QWidget* MainWindow::emptyCard() {
         centred(button);
     }
     for (const QString& file : Settings().recent().mid(0, 4)) {
-        auto* button = new QPushButton(QFileInfo(file).fileName() + QStringLiteral("  —  ") + QFileInfo(file).absolutePath());
+        auto* button = new QPushButton;
         button->setObjectName("sample");
+        button->ensurePolished();
+        constexpr int widest = 440;
+        button->setText(button->fontMetrics().elidedText(QFileInfo(file).fileName() + QStringLiteral("  —  ") + QFileInfo(file).absolutePath(), Qt::ElideMiddle, widest));
+        button->setToolTip(file);
         connect(button, &QPushButton::clicked, this, [this, file] { openFile(file); });
         centred(button);
     }
@@ -76,7 +81,13 @@ QWidget* MainWindow::emptyCard() {
     lesson->setFixedSize(460, 36);
     centred(lesson);
     column->addStretch();
-    return card;
+    // A small window scrolls it: what isn't seen any more later must not hold the window wide.
+    auto* scroll = new QScrollArea;
+    scroll->setObjectName("cardFrame");
+    scroll->setWidget(card);
+    scroll->setWidgetResizable(true);
+    scroll->setFrameShape(QFrame::NoFrame);
+    return scroll;
 }
 
 } // namespace triptych

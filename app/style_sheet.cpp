@@ -30,7 +30,7 @@ QString styleSheet(const Theme& t) {
         "QWidget#crumbs{background:%canvas;border-bottom:1px solid %line}QWidget#crumbs QLabel{background:transparent;color:%dim}"
         "QPushButton#crumb{background:transparent;border:1px solid transparent;padding:2px 6px}QPushButton#crumb:hover{background:%hover}QPushButton#crumb:checked{background:%hover;color:%selection}"
         "QWidget#card{background:%canvas}QLabel#welcome{font-size:20px;font-weight:600;background:transparent}QWidget#card QLabel{background:transparent}"
-        "QPushButton#sample{text-align:left;padding:10px 16px;min-width:500px}"
+        "QPushButton#sample{text-align:left;padding:10px 16px;min-width:320px}"
         "QScrollBar:vertical{background:%canvas;width:10px;margin:0}QScrollBar:horizontal{background:%canvas;height:10px;margin:0}"
         "QScrollBar::handle{background:%line;border-radius:4px;min-height:24px;min-width:24px}QScrollBar::add-line,QScrollBar::sub-line{width:0;height:0}"
         "QAbstractScrollArea::corner{background:%canvas}"

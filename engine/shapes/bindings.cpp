@@ -14,17 +14,45 @@ bool contains(std::string_view text, std::string_view part) {
     return found != text.end();
 }
 
-/// The first convolution or product with a weight that reads an input, through what changes no axis but puts new ones in front.
-NodeId firstWeighted(const Graph& graph, ValueId input) {
-    std::vector<ValueId> open{input};
+/// What weighs an input first.
+struct Weighted {
+    const Node* node = nullptr; ///< Conv or MatMul; null: none was found
+    Dims weight;
+    bool plain = true; ///< nothing between changes axes
+};
+
+Dims weightDims(const Graph& graph, ValueId value) {
+    if (const TensorPtr& given = graph.value(value).initializer) return given->dims;
+    const NodeId id = graph.producer(value);
+    const TensorPtr constant = id && graph.node(id).is("Constant") ? graph.node(id).attributes.tensor("value") : nullptr;
+    return constant ? constant->dims : Dims();
+}
+
+/// The first convolution or product with a weight that reads a value, through what keeps elements apart; in bodies of an If too.
+Weighted firstWeighted(const Graph& graph, ValueId input, int level = 0) {
+    struct Place {
+        ValueId value;
+        bool plain;
+    };
+    std::vector<Place> open{{input, true}};
     constexpr std::size_t most = 16;
-    for (std::size_t i = 0; i < open.size() && i < most; ++i) {
-        for (const NodeId reader : graph.readers(open[i])) {
+    for (std::size_t i = 0; i < open.size() && i < most && input; ++i) {
+        const auto [value, plain] = open[i];
+        for (const NodeId reader : graph.readers(value)) {
             const Node& node = graph.node(reader);
-            const TensorPtr weight = node.input(1) ? graph.value(node.input(1)).initializer : nullptr;
-            if ((node.is("Conv") || node.is("MatMul")) && node.input(0) == open[i] && weight && weight->dims.size() >= 2) return reader;
-            for (const char* op : {"Identity", "Cast", "Unsqueeze", "Pad", "Add", "Sub", "Mul", "Div", "Clip", "BatchNormalization"})
-                if (node.is(op)) open.push_back(node.output());
+            const Dims weight = weightDims(graph, node.input(1));
+            if ((node.is("Conv") || node.is("MatMul")) && node.input(0) == value && weight.size() >= 2) return {&node, weight, plain};
+            for (const char* op : {"Identity", "Cast", "Pad", "Add", "Sub", "Mul", "Div", "Clip", "BatchNormalization"})
+                if (node.is(op)) open.push_back({node.output(), plain});
+            for (const char* op : {"Unsqueeze", "Squeeze", "Reshape", "Concat", "Slice"})
+                if (node.is(op)) open.push_back({node.output(), false});
+            if (!node.is("If") || level > 4) continue;
+            for (const char* branch : {"then_branch", "else_branch"}) {
+                const GraphPtr body = node.attributes.graph(branch);
+                Weighted inside = body ? firstWeighted(*body, body->findValue(graph.value(value).name), level + 1) : Weighted();
+                inside.plain = false;
+                if (inside.node) return inside;
+            }
         }
     }
     return {};
@@ -36,25 +64,23 @@ struct Use {
 };
 
 /// An axis that a weight fixes: channels of a picture, features of a place. Empty where none does.
-std::optional<Use> fixedByWeight(const Graph& graph, const Value& input, NodeId weighted, std::size_t axis) {
-    if (!weighted) return std::nullopt;
-    const Node& node = graph.node(weighted);
-    const Dims& weight = graph.value(node.input(1)).initializer->dims;
+std::optional<Use> fixedByWeight(const Value& input, const Weighted& weighted, std::size_t axis) {
+    if (!weighted.node || !weighted.plain) return std::nullopt;
     const std::size_t rank = input.declared.dims.size();
-    if (node.is("Conv") && rank == weight.size() && axis == 1) return Use{"channels", weight[1] * std::max<std::int64_t>(node.attributes.integer("group", 1), 1)};
-    if (node.is("MatMul") && rank >= 2 && axis + 1 == rank) return Use{"features", weight[weight.size() - 2]};
+    if (weighted.node->is("Conv") && rank == weighted.weight.size() && axis == 1) return Use{"channels", weighted.weight[1] * std::max<std::int64_t>(weighted.node->attributes.integer("group", 1), 1)};
+    if (weighted.node->is("MatMul") && rank >= 2 && axis + 1 == rank) return Use{"features", weighted.weight[weighted.weight.size() - 2]};
     return std::nullopt;
 }
 
 /// What weights say, then the name, then the place: axis 0 of an input is the batch, axis 1 of token ids the sequence.
-Use useOf(const Graph& graph, const std::string& symbol, const Value& input, NodeId weighted, std::size_t axis) {
+Use useOf(const std::string& symbol, const Value& input, const Weighted& weighted, std::size_t axis) {
     constexpr std::int64_t tokens = 128, pixels = 224, samples = 16000; // as most models are tried with; a second of speech
     const DeclaredType& declared = input.declared;
     const std::size_t rank = declared.dims.size();
-    const bool real = isFloating(declared.type), convolved = weighted && graph.node(weighted).is("Conv");
+    const bool real = isFloating(declared.type), convolved = weighted.node && weighted.node->is("Conv");
     if (contains(symbol, "batch")) return {"batch", 1};
     if (axis > 0)
-        if (auto fixed = fixedByWeight(graph, input, weighted, axis); fixed && fixed->size > 0) return *fixed;
+        if (auto fixed = fixedByWeight(input, weighted, axis); fixed && fixed->size > 0) return *fixed;
     if (real && rank == 4 && axis >= 2 && convolved) return {"image", pixels};
     if (real && rank == 2 && axis == 1 && convolved) return {"samples", samples};
     // Some exporters name what has no name after the input, which tells nothing.
@@ -115,12 +141,12 @@ std::vector<SymbolicDim> symbolicDims(const Graph& graph) {
     std::unordered_map<std::string, std::size_t> places;
     for (const ValueId id : graph.inputs()) {
         const Value& input = graph.value(id);
-        const NodeId weighted = isFloating(input.declared.type) ? firstWeighted(graph, id) : NodeId();
+        const Weighted weighted = isFloating(input.declared.type) ? firstWeighted(graph, id) : Weighted();
         if (SymbolicDim choice = choiceOf(graph, id); !choice.use.empty()) found.push_back(std::move(choice));
         for (std::size_t axis = 0; axis < input.declared.dims.size(); ++axis) {
             if (input.declared.dims[axis] >= 0) continue;
             std::string symbol = axis < input.declared.symbols.size() ? input.declared.symbols[axis] : "";
-            const Use use = useOf(graph, symbol, input, weighted, axis);
+            const Use use = useOf(symbol, input, weighted, axis);
             if (symbol.empty()) symbol = input.name + "_dim_" + std::to_string(axis);
             const auto [known, fresh] = places.try_emplace(symbol, found.size());
             if (fresh) found.push_back({symbol, use.size, use.name, {}});
