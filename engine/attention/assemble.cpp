@@ -137,10 +137,21 @@ void assembleRoles(const Graph& graph, const Shapes& shapes, const Roles& roles,
     place(spec.projectionK, k, qk || kv);
     place(spec.projectionV, v, qv || kv);
     const auto heads = [&](const std::optional<Projection>& projection, const RoleTrace& trace, std::int64_t size) {
+        // Where products sum over places (channel attention) a head's width is another axis of the operand.
+        const ValueShape& operand = shapes.of(trace.operand);
+        if (projection && projection->width > 0 && operand.known() && operand.dims.size() >= 4) {
+            const std::size_t rank = operand.dims.size();
+            const Dim many = operand.dims[rank - 3];
+            if (many > 0 && operand.dims[rank - 1] == size && operand.dims[rank - 2] * many == projection->width && size * many != projection->width) return many;
+        }
         if (projection && projection->width > 0 && size > 0 && projection->width % size == 0) return projection->width / size;
         return headsFromOperand(shapes, trace.operand);
     };
     if (spec.heads == 0) spec.heads = heads(spec.projectionQ, q, spec.headDim);
+    // Queries may have a part of positions beside each head's own: then V tells how many heads there are.
+    const auto joined = [&](const RoleTrace& trace) { return std::any_of(trace.path.begin(), trace.path.end(), [&](NodeId id) { return graph.node(id).is("Concat"); }); };
+    const std::int64_t byValues = heads(spec.projectionV, v, spec.vHeadDim);
+    if (!spec.opaque && joined(q) && byValues > spec.heads && q.linear != v.linear && shapes.of(q.operand).dims.size() == 3) spec.heads = spec.kvHeads = byValues;
     spec.operandKvHeads = spec.kvHeads;
     // Heads that were repeated before the operator are fewer where they are projected.
     const std::int64_t projected = heads(spec.projectionK, k, spec.headDim);

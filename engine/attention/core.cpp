@@ -39,11 +39,18 @@ public:
     /// Whether a node ends a spelled-out softmax.
     bool ends(const Node& node) const {
         if (node.is("Div")) return madeBy(node.input(0), "Exp") && sumOf(node.input(1), node.input(0));
-        if (node.is("Exp")) return madeBy(node.input(0), "LogSoftmax");
+        if (node.is("Exp")) return madeBy(node.input(0), "LogSoftmax") || lessLogarithm(node);
         if (!node.is("Mul")) return false;
         for (const std::size_t side : {0U, 1U})
             if (madeBy(node.input(side), "Exp") && madeBy(node.input(1 - side), "Reciprocal") && sumOf(m_graph.node(maker(node.input(1 - side))).input(0), node.input(side))) return true;
         return false;
+    }
+    /// Exp(x - ReduceLogSumExp(x)).
+    bool lessLogarithm(const Node& exponent) const {
+        const NodeId sub = maker(exponent.input(0));
+        if (!sub || !m_graph.node(sub).is("Sub")) return false;
+        const NodeId sum = maker(m_graph.node(sub).input(1));
+        return sum && m_graph.node(sum).is("ReduceLogSumExp") && bare(m_graph, m_shapes, m_graph.node(sum).input(0)) == bare(m_graph, m_shapes, m_graph.node(sub).input(0));
     }
     /// The division of a product with V by the sum of these exponents; none where there is none. `products`: those that read them.
     NodeId lateDivision(ValueId exponent, ValueId product) const {
@@ -57,7 +64,7 @@ public:
     }
     /// Whether a sum and a product both read exponents, as where the division comes last.
     bool sumsLate(const Node& node) const {
-        if (!node.is("Exp") || madeBy(node.input(0), "LogSoftmax")) return false;
+        if (!node.is("Exp") || madeBy(node.input(0), "LogSoftmax") || lessLogarithm(node)) return false;
         bool sum = false, division = false;
         std::vector<ValueId> open{node.output()};
         for (std::size_t i = 0; i < open.size() && i < 8; ++i) {
@@ -79,7 +86,7 @@ private:
 class CoreWalk {
 public:
     CoreWalk(const Graph& graph, const Shapes& shapes, NodeId softmax)
-        : m_graph(graph), m_shapes(shapes), m_spelled(graph, shapes), m_learned(shapes.isConstant(graph.node(softmax).input(0))) {
+        : m_graph(graph), m_shapes(shapes), m_spelled(graph, shapes), m_learned(shapes.isConstant(graph.node(softmax).input(0))), m_folded(shapes.isFixed(graph.node(softmax).input(0))) {
         m_core.softmax = softmax;
     }
 
@@ -98,7 +105,7 @@ public:
 
 private:
     /// Attention of learned queries among themselves depends on shapes alone.
-    bool constant(ValueId value) const { return !value || (m_learned ? m_shapes.isFixed(value) : m_shapes.isConstant(value)); }
+    bool constant(ValueId value) const { return !value || (m_folded ? isGiven(m_graph, m_shapes, value) : m_learned ? m_shapes.isFixed(value) : m_shapes.isConstant(value)); }
     /// The node whose operands a product of two activations multiplies: itself, or the Mul under a ReduceSum; null where it is none.
     const Node* productOf(const Node& node) const {
         if (isProduct(node)) {
@@ -220,12 +227,15 @@ private:
             return node.input(0);
         }
         if (node.is("Concat")) { // a learned logit beside those of the keys takes attention away
+            ValueId scores;
+            bool beside = false;
             for (const ValueId each : node.inputs) {
-                if (!leadsToProduct(each)) continue;
-                m_core.extras.insert("sink");
-                return each;
+                const bool leads = leadsToProduct(each);
+                if (leads && !scores) scores = each;
+                beside = beside || !leads;
             }
-            return {};
+            if (scores && beside) m_core.extras.insert("sink"); // else pieces of the scores are put together again
+            return scores;
         }
         if (node.is("Mul") || node.is("Div")) return scaled(node);
         // For the range of exponents: a softmax is the same without it.
@@ -345,7 +355,7 @@ private:
             if (condition && m_graph.node(condition).is("IsNaN")) m_core.nodes.push_back(condition);
         }
         const Node& softmax = m_graph.node(m_core.softmax);
-        if (!softmax.is("Exp") || m_spelled.madeBy(softmax.input(0), "LogSoftmax")) return true;
+        if (!softmax.is("Exp") || m_spelled.ends(softmax)) return true;
         const NodeId division = m_spelled.lateDivision(softmax.output(), m_core.result);
         if (!division) {
             m_reason = "the product with exponents is divided by no sum of them";
@@ -408,7 +418,7 @@ private:
     const Graph& m_graph;
     const Shapes& m_shapes;
     Spelled m_spelled;
-    bool m_learned;
+    bool m_learned, m_folded; ///< what the softmax is taken of depends on no input; on no size either
     Core m_core;
     std::unordered_map<ValueId, bool> m_leads;
     ValueId m_probabilities;
@@ -424,7 +434,7 @@ std::vector<NodeId> softmaxes(const Graph& graph, const Shapes& shapes) {
     const Spelled spelled(graph, shapes);
     for (std::size_t i = 0; i < graph.nodes().size(); ++i) {
         const Node& node = graph.nodes()[i];
-        const bool live = node.input(0) && !shapes.isFixed(node.input(0));
+        const bool live = node.input(0) && !isGiven(graph, shapes, node.input(0));
         if (live && (node.is("Softmax") || spelled.ends(node) || spelled.sumsLate(node))) found.emplace_back(i);
     }
     return found;

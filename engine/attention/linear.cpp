@@ -62,6 +62,11 @@ ValueId bare(const Graph& graph, const Shapes& shapes, ValueId value) {
     return value;
 }
 
+bool isGiven(const Graph& graph, const Shapes& shapes, ValueId value) {
+    const NodeId id = graph.producer(value);
+    return shapes.isFixed(value) && (!id || graph.node(id).is("Constant"));
+}
+
 std::int64_t linearColumns(const Graph& graph, const Shapes& shapes, NodeId linear) {
     const Node& node = graph.node(linear);
     const ValueShape& out = shapes.of(node.output());

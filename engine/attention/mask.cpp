@@ -19,16 +19,19 @@ const HostTensor* MaskReader::content(ValueId value, int depth) {
     m_content[value] = nullptr;
     const ValueShape& shape = m_shapes.of(value);
     if (depth > deepest || !m_shapes.isConstant(value) || !shape.known() || shape.count() > largestMask) return nullptr;
-    if (const TensorPtr& tensor = m_graph.value(value).initializer) {
+    const NodeId maker = m_graph.producer(value);
+    TensorPtr tensor = m_graph.value(value).initializer;
+    // A large Constant lies in the file, as an initializer does.
+    if (!tensor && maker && m_graph.node(maker).is("Constant")) tensor = m_graph.node(maker).attributes.tensor("value");
+    if (tensor) {
         const auto size = tensor->byteSize();
         const auto bytes = readPayload(m_model, *tensor);
         if (!bytes || !size || bytes->size() != *size) return nullptr;
         m_content[value] = std::make_shared<HostTensor>(decodeTensor(tensor->type, tensor->dims, *bytes));
         return m_content[value].get();
     }
-    const NodeId id = m_graph.producer(value);
-    if (!id || !canEvaluate(m_graph.node(id))) return nullptr;
-    const Node& node = m_graph.node(id);
+    if (!maker || !canEvaluate(m_graph.node(maker))) return nullptr;
+    const Node& node = m_graph.node(maker);
     std::vector<const HostTensor*> inputs;
     for (const ValueId input : node.inputs) {
         inputs.push_back(input ? content(input, depth + 1) : nullptr);

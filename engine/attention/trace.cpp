@@ -1,4 +1,5 @@
 #include "attention/trace.h"
+#include "attention/weights.h"
 
 #include <algorithm>
 
@@ -37,9 +38,7 @@ public:
 private:
     /// On the way to learned queries everything is constant for bound sizes: there only what the file gives counts.
     bool constant(ValueId value) const {
-        if (!value || !m_learned) return !value || m_shapes.isConstant(value);
-        const NodeId id = m_graph.producer(value);
-        return m_shapes.isFixed(value) && (!id || m_graph.node(id).is("Constant"));
+        return !value || (m_learned ? isGiven(m_graph, m_shapes, value) : m_shapes.isConstant(value));
     }
 
     /// The only input that is no constant; none where there are two.
@@ -79,7 +78,7 @@ private:
             return take(id, next);
         }
         if (pools(id)) return take(id, node.input(0));
-        if (linearWeight(m_graph, m_shapes, id)) {
+        if (linearWeight(m_graph, m_shapes, id) || projectsLearned(node)) {
             m_trace.linear = id;
             return false;
         }
@@ -124,6 +123,12 @@ private:
         return false;
     }
 
+    /// Learned queries are projected too, though the result depends on no input.
+    bool projectsLearned(const Node& node) const {
+        if (!m_learned || (!node.is("MatMul") && !node.is("Gemm")) || !weightSource(m_graph, node.input(1))) return false;
+        return m_shapes.of(node.input(1)).dims.size() == 2 && !constant(node.input(0));
+    }
+
     /// A convolution that mixes no channels, close behind a projection: it takes places together, as pooling does.
     bool pools(NodeId id) const {
         const Node& node = m_graph.node(id);
@@ -144,7 +149,10 @@ private:
     }
 
     bool multiply(NodeId id, const Node& node) {
-        const ValueId next = onlyActivation(node);
+        ValueId next = onlyActivation(node);
+        // Beside learned queries a computed scale is as constant as they are.
+        for (const std::size_t side : {0U, 1U})
+            if (!next && m_learned && m_shapes.scalar(node.input(side))) next = node.input(1 - side);
         if (!next) return join(id, node);
         const ValueId other = node.input(0) == next ? node.input(1) : node.input(0);
         if (const auto factor = m_shapes.scalar(other)) {

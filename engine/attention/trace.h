@@ -49,6 +49,8 @@ struct RoleTrace {
 std::optional<std::size_t> linearWeight(const Graph& graph, const Shapes& shapes, NodeId node);
 /// The earliest value with the same elements in the same order: back through copies, casts, and views that cancel out.
 ValueId bare(const Graph& graph, const Shapes& shapes, ValueId value);
+/// An initializer or a Constant node's value.
+bool isGiven(const Graph& graph, const Shapes& shapes, ValueId value);
 /// Columns of a projection: sizes that come from its weight; 0 where unknown.
 std::int64_t linearColumns(const Graph& graph, const Shapes& shapes, NodeId linear);
 /// The node itself where its constant mixes places of the sequence and not columns (Linformer); `next`: what it projects.
