@@ -97,6 +97,15 @@ std::int64_t headsFromOperand(const Shapes& shapes, ValueId operand) {
     return shape.known() && shape.dims.size() >= 4 ? shape.dims[shape.dims.size() - 3] : 0;
 }
 
+/// Channel attention sums over places: a head's width is another axis of its operand. 0 where this is no such attention.
+std::int64_t headsOverPlaces(const Shapes& shapes, const std::optional<Projection>& projection, const RoleTrace& trace, std::int64_t size) {
+    const ValueShape& operand = shapes.of(trace.operand);
+    if (!projection || projection->width <= 0 || !operand.known() || operand.dims.size() < 4) return 0;
+    const std::size_t rank = operand.dims.size();
+    const Dim many = operand.dims[rank - 3];
+    return many > 0 && operand.dims[rank - 1] == size && operand.dims[rank - 2] * many == projection->width && size * many != projection->width ? many : 0;
+}
+
 void addEvidence(const Graph& graph, const RoleTrace& trace, const char* role, const char* where, AttentionSpec& spec) {
     std::string way;
     for (std::size_t i = 0; i < trace.path.size() && i < 8; ++i) way += (i ? ", " : "") + graph.node(trace.path[i]).op;
@@ -137,16 +146,10 @@ void assembleRoles(const Graph& graph, const Shapes& shapes, const Roles& roles,
     place(spec.projectionK, k, qk || kv);
     place(spec.projectionV, v, qv || kv);
     const auto heads = [&](const std::optional<Projection>& projection, const RoleTrace& trace, std::int64_t size) {
-        // Where products sum over places (channel attention) a head's width is another axis of the operand.
-        const ValueShape& operand = shapes.of(trace.operand);
-        if (projection && projection->width > 0 && operand.known() && operand.dims.size() >= 4) {
-            const std::size_t rank = operand.dims.size();
-            const Dim many = operand.dims[rank - 3];
-            if (many > 0 && operand.dims[rank - 1] == size && operand.dims[rank - 2] * many == projection->width && size * many != projection->width) return many;
-        }
         if (projection && projection->width > 0 && size > 0 && projection->width % size == 0) return projection->width / size;
         return headsFromOperand(shapes, trace.operand);
     };
+    if (spec.heads == 0) spec.heads = spec.kvHeads = headsOverPlaces(shapes, spec.projectionQ, q, spec.headDim);
     if (spec.heads == 0) spec.heads = heads(spec.projectionQ, q, spec.headDim);
     // Queries may have a part of positions beside each head's own: then V tells how many heads there are.
     const auto joined = [&](const RoleTrace& trace) { return std::any_of(trace.path.begin(), trace.path.end(), [&](NodeId id) { return graph.node(id).is("Concat"); }); };

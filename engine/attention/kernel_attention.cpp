@@ -107,7 +107,13 @@ bool apart(const Graph& graph, const Shapes& shapes, const RoleTrace& k, const R
     if (k.linear != v.linear) return true;
     const std::int64_t columns = linearColumns(graph, shapes, k.linear);
     const auto one = k.columns ? columnRange(*k.columns, columns) : std::nullopt, two = v.columns ? columnRange(*v.columns, columns) : std::nullopt;
-    return one && two && one->runs != two->runs;
+    if (one && two) return one->runs != two->runs;
+    // Columns that can't be told (put together of several scales) are still cut by nodes of their own.
+    const auto cut = [&](const RoleTrace& trace) {
+        const auto found = std::find_if(trace.path.begin(), trace.path.end(), [&](NodeId id) { return graph.node(id).is("Slice") || graph.node(id).is("Gather"); });
+        return found == trace.path.end() ? NodeId() : *found;
+    };
+    return cut(k) && cut(v) && cut(k) != cut(v);
 }
 
 /// The products Q (K V), `side` being Q's in the outer and `keys` K's in the inner one.

@@ -49,7 +49,7 @@ struct NamedAttention {
 };
 
 /// One role's own product and bias out of a packed one; none where the weight can't be cut. Adds the names to `names`.
-std::optional<ValueId> ownProjection(Emitter& emit, const Graph& graph, const RoleTrace& role, const ColumnRange& range, const std::string& roleName,
+std::optional<ValueId> ownProjection(Emitter& emit, const Graph& graph, const Shapes& shapes, const RoleTrace& role, const ColumnRange& range, const std::string& roleName,
                                      const std::string& weightPrefix, std::vector<std::string>& names, ValueId input = {});
 
 class Sizes;

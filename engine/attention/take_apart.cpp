@@ -50,7 +50,7 @@ std::optional<std::vector<Decomposer::Cut>> Decomposer::cutsOf(const std::array<
             if (o != r && traces[o].linear && traces[o].linear == traces[r].linear) others.push_back(&traces[o]);
         if (others.empty()) continue;
         const ValueShape& out = m_active->shapes().of(m_graph.node(traces[r].linear).output());
-        const std::int64_t columns = out.known() && !out.dims.empty() ? out.dims.back() : 0;
+        const std::int64_t columns = out.known() && !out.dims.empty() ? linearColumns(m_graph, m_active->shapes(), traces[r].linear) : 0;
         const RoleStage* stage = ownStage(traces[r], others, columns);
         auto range = stage ? columnRange(stage->view, columns) : std::nullopt;
         if (!range || !m_active->shapes().of(stage->value).known()) return std::nullopt;
@@ -62,7 +62,7 @@ std::optional<std::vector<Decomposer::Cut>> Decomposer::cutsOf(const std::array<
 }
 
 bool Decomposer::weightIsAbsent(const RoleTrace& trace) const {
-    const auto source = weightSource(m_graph, m_graph.node(trace.linear).input(1));
+    const auto source = weightSource(m_graph, m_graph.node(trace.linear).input(1), &m_active->shapes());
     return source && source->tensor->payload.place == Payload::Place::absent;
 }
 
@@ -80,7 +80,7 @@ std::optional<std::vector<ValueId>> Decomposer::splitInstead(const std::vector<C
         lengths.push_back(cuts[at].range.width);
         end += cuts[at].range.width;
     }
-    if (end != m_active->shapes().of(product.output()).dims.back()) return std::nullopt;
+    if (product.is("Conv") || end != m_active->shapes().of(product.output()).dims.back()) return std::nullopt;
     Emitter emit = emitter(product.name, product.scope, sourcesOf({trace.linear, cuts[0].stage->selector}));
     const auto parts = emit.split("qkv", trace.bias ? m_graph.node(trace.bias).output() : product.output(), lengths);
     named.nodes.insert(named.nodes.end(), emit.names().begin(), emit.names().end());
@@ -93,6 +93,7 @@ std::optional<std::vector<ValueId>> Decomposer::splitInstead(const std::vector<C
 void Decomposer::replaceCut(const Cut& cut, const RoleTrace& trace, Emitter& emit, ValueId own, NamedAttention& named) {
     const ValueShape& out = m_active->shapes().of(m_graph.node(trace.linear).output());
     Dims ownDims = out.dims;
+    if (m_graph.node(trace.linear).is("Conv")) std::rotate(ownDims.begin() + 1, ownDims.begin() + 2, ownDims.end()); // channels last, as ownProjection() hands them on
     ownDims.back() = cut.range.width;
     for (const NodeId id : cut.pointwise) {
         const Node& node = m_graph.node(id);
@@ -159,7 +160,7 @@ void Decomposer::takeApart(const AttentionSpec& spec, NamedAttention& named, con
         const RoleTrace& trace = traces[cut.role];
         const Node& product = m_graph.node(trace.linear);
         Emitter emit = emitter(product.name, product.scope, sourcesOf({trace.linear, cut.stage->selector}));
-        const auto own = ownProjection(emit, m_graph, trace, cut.range, roleNames[cut.role], weightPrefix(m_graph, product), *names[cut.role]);
+        const auto own = ownProjection(emit, m_graph, m_active->shapes(), trace, cut.range, roleNames[cut.role], weightPrefix(m_graph, product), *names[cut.role]);
         if (!own) {
             m_result.warnings.push_back(describe(m_graph, trace.linear) + ": its packed weight is computed, so it stays packed");
             return;

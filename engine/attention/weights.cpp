@@ -4,7 +4,27 @@
 
 namespace triptych {
 
-std::optional<WeightSource> weightSource(const Graph& graph, ValueId value) {
+namespace {
+
+/// Part of a matrix or vector that one Slice takes.
+std::optional<WeightSource> sliced(const Graph& graph, const Node& slice, const Shapes& shapes) {
+    auto source = weightSource(graph, slice.input(0), &shapes);
+    const HostTensor *starts = shapes.constant(slice.input(1)), *axes = slice.input(3) ? shapes.constant(slice.input(3)) : nullptr, *steps = slice.input(4) ? shapes.constant(slice.input(4)) : nullptr;
+    const ValueShape& shape = shapes.of(slice.output());
+    if (!source || source->transposed || !starts || starts->count() != 1 || !starts->isInteger() || !shape.known() || shape.dims.size() != source->tensor->dims.size() || (steps && steps->at(0) != 1)) return std::nullopt;
+    const auto rank = static_cast<std::int64_t>(shape.dims.size());
+    std::int64_t axis = axes && axes->count() == 1 ? static_cast<std::int64_t>(axes->at(0)) : 0;
+    if (axis < 0) axis += rank;
+    if (rank > 2 || axis < 0 || axis >= rank) return std::nullopt;
+    const Dim whole = source->tensor->dims[static_cast<std::size_t>(axis)], length = shape.dims[static_cast<std::size_t>(axis)];
+    const std::int64_t begin = starts->integers()[0] < 0 ? starts->integers()[0] + whole : starts->integers()[0];
+    if (begin < 0 || begin + length > whole) return std::nullopt;
+    return WeightSource{cutTensor(*source, {{begin, length}}, static_cast<std::size_t>(axis), source->tensor->name + "." + std::to_string(begin)), false};
+}
+
+} // namespace
+
+std::optional<WeightSource> weightSource(const Graph& graph, ValueId value, const Shapes* shapes) {
     WeightSource source;
     for (int steps = 0; steps < 8 && value; ++steps) {
         if (graph.value(value).initializer) {
@@ -21,6 +41,9 @@ std::optional<WeightSource> weightSource(const Graph& graph, ValueId value) {
         } else if (node.is("Constant") && node.attributes.tensor("value")) {
             source.tensor = node.attributes.tensor("value");
             return source;
+        } else if (node.is("Slice") && shapes) {
+            const auto part = sliced(graph, node, *shapes);
+            return part ? std::optional(WeightSource{part->tensor, source.transposed}) : std::nullopt;
         } else if (!node.is("Identity")) {
             return std::nullopt;
         }
