@@ -83,7 +83,11 @@ void Document::run(Work work, const QString& file, Change change) {
         job.progress = [this](std::string_view stage, double part) {
             QMetaObject::invokeMethod(this, [this, name = QString::fromUtf8(stage.data(), qsizetype(stage.size())), part] { emit progress(name, part); });
         };
-        auto result = std::make_shared<Result<Snapshot>>(work(job));
+        auto result = std::make_shared<Result<Snapshot>>(fail("analyze", "there is not enough memory for this", "try a smaller model, or bind smaller sizes"));
+        try {
+            *result = work(job);
+        } catch (const std::bad_alloc&) { // the document that is shown stays
+        }
         if (stop.stop_requested()) return;
         QMetaObject::invokeMethod(this, [this, generation, file, change, result] {
             if (generation == m_generation) publish(std::move(*result), file, change);

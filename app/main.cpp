@@ -1,3 +1,13 @@
 #include "command_line/command_line.h"
 
-int main(int argc, char** argv) { return triptych::runCommandLine(argc, argv); }
+#include <cstdio>
+#include <new>
+
+int main(int argc, char** argv) {
+    try {
+        return triptych::runCommandLine(argc, argv);
+    } catch (const std::bad_alloc&) {
+        std::fputs("triptych: there is not enough memory for this; try a smaller model, or bind smaller sizes\n", stderr);
+        return 3;
+    }
+}

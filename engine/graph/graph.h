@@ -32,6 +32,7 @@ struct Node {
     std::string name;   ///< unique in the graph; unnamed or repeated ones are called OPTYPE_INDEX
     std::string op;     ///< "MatMul"
     std::string domain; ///< "" for ai.onnx
+    std::string overload; ///< which of several functions of that name is called
     std::string scope;  ///< module path where the exporter left one ("encoder.layer.0.attention"), else ""
     std::vector<ValueId> inputs;   ///< in order; an optional input that is left out is none
     std::vector<ValueId> outputs;  ///< likewise

@@ -9,6 +9,9 @@
 namespace triptych {
 
 /// What decoding shares: where the bytes lie, what was odd.
+/// A type as the file numbers it; undefined for a number that can be none.
+DataType typeNumbered(std::uint64_t number);
+
 class Decoder {
 public:
     /// @param file  the whole model file, so that payloads become offsets; null for messages in memory
@@ -17,6 +20,8 @@ public:
         : m_file(std::move(file)), m_job(job), m_allowed(std::move(allowed)) {}
 
     Result<TensorPtr> tensor(std::span<const std::byte> message);
+    /// Written out, where that is no more than what the file's size lets expect.
+    Result<TensorPtr> sparseTensor(std::span<const std::byte> message);
     Result<Attribute> attribute(std::span<const std::byte> message, int depth);
     /// A GraphProto. Values that nothing in it gives are left without producer.
     Result<GraphPtr> graph(std::span<const std::byte> message, int depth);
@@ -28,16 +33,15 @@ public:
     std::vector<std::string>& warnings() { return m_warnings; }
     /// Where external data lies that was refused for leaving the model's folder.
     const std::set<std::filesystem::path>& refusedFolders() const { return m_refused; }
-    std::size_t externalTensors() const { return m_external; }
 
 private:
-    struct NodeText;
     Result<Node> node(std::span<const std::byte> message, GraphBuilder& builder, int depth);
-    Result<void> finishNode(Node& node, GraphBuilder& builder);
     void externalData(Tensor& tensor, const std::vector<std::pair<std::string, std::string>>& entries);
     /// Why a file of external data is not to be had; "" where it is.
     std::string whyAbsent(const std::filesystem::path& file, const std::string& tensor);
     DeclaredType type(std::span<const std::byte> message);
+    std::span<const std::byte> bytesOf(const Tensor& tensor) const;
+    std::shared_ptr<const std::vector<std::byte>> filled(const Tensor& dense, const Tensor& values, const Tensor& indices, std::size_t written) const;
     tl::unexpected<Failure> damaged(std::string_view what) const;
 
     std::shared_ptr<const MappedFile> m_file;
@@ -46,7 +50,7 @@ private:
     std::vector<std::filesystem::path> m_allowed;
     std::set<std::filesystem::path> m_refused;
     std::map<std::string, std::string> m_external_known; ///< whyAbsent() of each location
-    std::size_t m_external = 0, m_decoded = 0;
+    std::size_t m_decoded = 0;
 };
 
 /// Any bytes as valid UTF-8: what is not becomes "\xNN".

@@ -73,7 +73,7 @@ DeclaredType Decoder::type(std::span<const std::byte> message) {
         if (field.number != 1 && field.number != 8) continue;
         WireReader tensor(field.bytes);
         for (WireField part; tensor.next(part);) {
-            if (part.number == 1) declared.type = static_cast<DataType>(part.integer);
+            if (part.number == 1) declared.type = typeNumbered(part.integer);
             if (part.number != 2 || part.kind != Kind::bytes) continue;
             declared.hasShape = true;
             WireReader shape(part.bytes);
@@ -197,6 +197,7 @@ Result<Node> Decoder::node(std::span<const std::byte> message, GraphBuilder& bui
             break;
         }
         case 7: node.domain = cleanText(field.text()); break;
+        case 8: node.overload = cleanText(field.text()); break;
         case 9: node.metadata.push_back(textPair(field.bytes)); break;
         default: break;
         }
@@ -221,7 +222,7 @@ Result<Node> Decoder::node(std::span<const std::byte> message, GraphBuilder& bui
 
 Result<GraphPtr> Decoder::graph(std::span<const std::byte> message, int depth) {
     if (depth > deepest) return fail("import", "graphs are nested more than " + std::to_string(deepest) + " deep", "flatten the control flow");
-    std::vector<std::span<const std::byte>> nodes, inputs, outputs, infos, initializers;
+    std::vector<std::span<const std::byte>> nodes, inputs, outputs, infos, initializers, sparse;
     std::string name;
     WireReader reader(message);
     for (WireField field; reader.next(field);) {
@@ -233,7 +234,7 @@ Result<GraphPtr> Decoder::graph(std::span<const std::byte> message, int depth) {
         case 11: inputs.push_back(field.bytes); break;
         case 12: outputs.push_back(field.bytes); break;
         case 13: infos.push_back(field.bytes); break;
-        case 15: warn("a sparse initializer is shown without its content"); break;
+        case 15: sparse.push_back(field.bytes); break;
         default: break;
         }
     }
@@ -247,6 +248,11 @@ Result<GraphPtr> Decoder::graph(std::span<const std::byte> message, int depth) {
             continue;
         }
         builder.addInitializer(std::move(*tensor));
+    }
+    for (const auto each : sparse) {
+        auto tensor = sparseTensor(each);
+        if (!tensor) return tl::unexpected(tensor.error());
+        if (!builder.findValue((*tensor)->name)) builder.addInitializer(std::move(*tensor));
     }
     const auto declare = [&](const DeclaredType& declared, ValueId id) {
         if (id && !builder.peek(id).initializer) builder.edit(id).declared = declared;

@@ -3,7 +3,6 @@
 #include "onnx_io/decode.h"
 
 #include <algorithm>
-#include <algorithm>
 #include <charconv>
 #include <cstring>
 
@@ -65,6 +64,8 @@ std::uint64_t number(const std::string& text) {
 
 } // namespace
 
+DataType typeNumbered(std::uint64_t number) { return number <= UINT8_MAX ? static_cast<DataType>(number) : DataType::undefined; }
+
 std::string Decoder::whyAbsent(const std::filesystem::path& file, const std::string& tensor) {
     const auto folder = m_file->path().parent_path();
     std::error_code error;
@@ -85,7 +86,6 @@ std::string Decoder::whyAbsent(const std::filesystem::path& file, const std::str
 
 void Decoder::externalData(Tensor& tensor, const std::vector<std::pair<std::string, std::string>>& entries) {
     Payload& payload = tensor.payload;
-    ++m_external;
     bool hasLength = false;
     for (const auto& [key, value] : entries) {
         if (key == "location") payload.file = value;
@@ -122,7 +122,7 @@ Result<TensorPtr> Decoder::tensor(std::span<const std::byte> message) {
                 tensor->dims.push_back(field.whole());
             }
             break;
-        case TensorField::dataType: tensor->type = static_cast<DataType>(field.integer); break;
+        case TensorField::dataType: tensor->type = typeNumbered(field.integer); break;
         case TensorField::name: tensor->name = cleanText(field.text()); break;
         case TensorField::rawData:
             if (isBytes) raw = field.bytes;
@@ -172,6 +172,74 @@ Result<TensorPtr> Decoder::tensor(std::span<const std::byte> message) {
         payload.missing = "its data doesn't fill its shape";
     }
     return tensor;
+}
+
+Result<TensorPtr> Decoder::sparseTensor(std::span<const std::byte> message) {
+    TensorPtr values, indices;
+    auto dense = std::make_shared<Tensor>();
+    WireReader reader(message);
+    for (WireField field; reader.next(field);) {
+        const bool isBytes = field.kind == WireField::Kind::bytes;
+        if (field.number <= 2 && isBytes) {
+            auto part = tensor(field.bytes);
+            if (!part) return part;
+            (field.number == 1 ? values : indices) = *part;
+        } else if (field.number == 3 && isBytes) {
+            WireReader packed(field.bytes);
+            for (std::uint64_t size = 0; !packed.atEnd() && packed.varint(size);) dense->dims.push_back(static_cast<Dim>(size));
+        } else if (field.number == 3) {
+            dense->dims.push_back(field.whole());
+        }
+    }
+    if (reader.bad() || !values || !indices) return damaged("a sparse initializer");
+    dense->name = values->name;
+    dense->type = values->type;
+    for (const Dim dim : dense->dims)
+        if (dim < 0) return fail("import", "the sparse initializer has a negative dimension", "export the model again", dense->name);
+    dense->payload.missing = "it is sparse, and too large or too damaged to be written out";
+    const auto content = filled(*dense, *values, *indices, message.size());
+    if (!content) {
+        warn("the sparse initializer " + dense->name + " is shown without its content");
+        return dense;
+    }
+    dense->payload = {};
+    dense->payload.place = Payload::Place::memory;
+    dense->payload.length = content->size();
+    dense->payload.bytes = content;
+    return dense;
+}
+
+std::span<const std::byte> Decoder::bytesOf(const Tensor& tensor) const {
+    const Payload& payload = tensor.payload;
+    if (payload.place == Payload::Place::memory && payload.bytes) return *payload.bytes;
+    if (payload.place == Payload::Place::model && m_file) return m_file->bytes().subspan(payload.offset, payload.length);
+    return {};
+}
+
+/// Zeros with the values at their places: one flat index each, or one for each axis. Null where they don't fit.
+std::shared_ptr<const std::vector<std::byte>> Decoder::filled(const Tensor& dense, const Tensor& values, const Tensor& indices, std::size_t written) const {
+    // What is in the file bounds what is made of it.
+    constexpr std::uint64_t always = 1 << 20, times = 32;
+    const auto size = dense.byteSize();
+    const auto count = elementCount(dense.dims);
+    const std::size_t width = static_cast<std::size_t>(bitsOf(dense.type)) / 8;
+    if (!size || !count || width == 0 || bitsOf(dense.type) % 8 != 0 || *size > always + times * written || indices.type != DataType::int64) return nullptr;
+    const auto numbers = bytesOf(values), places = bytesOf(indices);
+    const std::size_t filled = numbers.size() / width, each = dense.dims.size();
+    const bool flat = indices.dims.size() == 1;
+    if (numbers.size() % width != 0 || places.size() != filled * 8 * (flat ? 1 : each)) return nullptr;
+    auto made = std::make_shared<std::vector<std::byte>>(*size);
+    for (std::size_t i = 0; i < filled; ++i) {
+        std::int64_t at = 0;
+        for (std::size_t axis = 0; axis < (flat ? 1 : each); ++axis) {
+            std::int64_t index = 0;
+            std::memcpy(&index, places.data() + (i * (flat ? 1 : each) + axis) * 8, 8);
+            if (index < 0 || index >= (flat ? *count : dense.dims[axis])) return nullptr;
+            at = flat ? index : at * dense.dims[axis] + index;
+        }
+        std::memcpy(made->data() + static_cast<std::size_t>(at) * width, numbers.data() + i * width, width);
+    }
+    return made;
 }
 
 } // namespace triptych

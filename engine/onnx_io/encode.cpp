@@ -185,6 +185,7 @@ Message Encoder::node(const Graph& graph, NodeId id, const std::vector<std::stri
     made.text(4, node.op);
     for (const Attribute& each : node.attributes.items()) made.message(5, attribute(each));
     if (!node.domain.empty()) made.text(7, node.domain);
+    if (!node.overload.empty()) made.text(8, node.overload);
     for (const auto& [key, value] : node.metadata)
         if (key != sourcesKey) made.message(9, encodePair(key, value));
     if (!sourceNames.empty()) {

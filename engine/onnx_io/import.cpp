@@ -68,11 +68,19 @@ void warnAboutGraph(Model& model) {
             model.warnings.push_back("the output '" + graph.value(output).name + "' is produced by nothing");
 }
 
+/// What tells one function from all others.
+std::string calledName(const std::string& domain, const std::string& name, const std::string& overload) { return domain + '\n' + name + '\n' + overload; }
+
 } // namespace
 
 const Function* Model::function(const Node& call) const {
+    if (functions.empty()) return nullptr;
+    if (!functionPlaces.empty()) {
+        const auto found = functionPlaces.find(calledName(call.domain, call.op, call.overload));
+        return found == functionPlaces.end() ? nullptr : &functions[found->second];
+    }
     for (const Function& each : functions)
-        if (each.name == call.op && each.domain == call.domain) return &each;
+        if (each.name == call.op && each.domain == call.domain && each.overload == call.overload) return &each;
     return nullptr;
 }
 
@@ -130,6 +138,7 @@ Result<ModelPtr> importModel(const std::filesystem::path& path, const Job& job, 
     for (const auto each : functions) {
         auto function = decoder.function(each);
         if (!function) return tl::unexpected(function.error());
+        model->functionPlaces.try_emplace(calledName(function->domain, function->name, function->overload), model->functions.size());
         model->functions.push_back(std::move(*function));
     }
     auto decoded = decoder.graph(graph, 0);

@@ -16,7 +16,7 @@ using Resolve = std::function<std::optional<Attribute>(const Attribute&)>;
 class Inliner {
 public:
     Inliner(const Model& model, const Graph& graph, const std::function<bool(const Graph&, NodeId)>& keep, const Job& job)
-        : m_model(model), m_graph(graph), m_keep(keep), m_job(job) {}
+        : m_model(model), m_graph(graph), m_keep(keep), m_job(job), m_most(mostNodes(model)) {}
 
     Result<GraphPtr> run() {
         GraphBuilder builder;
@@ -31,7 +31,8 @@ public:
                 continue;
             }
             // Counted before anything is built: a function that calls another 2^30 times costs nothing.
-            if (sizeOf(node, 0) > mostInlinedNodes) return tooMuch(node.name, "more than " + std::to_string(mostInlinedNodes) + " nodes, or deeper than " + std::to_string(mostLevels) + " levels");
+            m_total += sizeOf(node, 0);
+            if (m_total > m_most) return tooMuch(node.name, "more than " + std::to_string(m_most) + " nodes, or deeper than " + std::to_string(mostLevels) + " levels");
             const auto sources = m_graph.sources(id);
             if (auto done = add(builder, node, {sources.begin(), sources.end()}, asItIs, 0); !done) return tl::unexpected(done.error());
         }
@@ -39,6 +40,14 @@ public:
     }
 
 private:
+    /// What a small file may become is bounded by what is in it: functions share nodes between layers, not between millions of calls.
+    static std::size_t mostNodes(const Model& model) {
+        constexpr std::size_t always = 200'000, times = 50;
+        std::size_t written = model.graph ? model.graph->nodes().size() : 0;
+        for (const Function& function : model.functions) written += function.body->nodes().size();
+        return std::min(std::max(always, written * times), mostInlinedNodes);
+    }
+
     tl::unexpected<Failure> tooMuch(const std::string& call, const std::string& what) const {
         return fail("import", "its model-local functions expand to " + what, "simplify the functions", call);
     }
@@ -56,7 +65,8 @@ private:
     /// Nodes that a node becomes, with those of its bodies; more than the limit where they nest too deep. Each function is counted once.
     std::size_t sizeOf(const Node& node, int level) {
         const Function* function = m_model.function(node);
-        std::size_t size = function ? sizeOf(*function, level + 1) : 1;
+        // A call of what does nothing still costs a step, and outputs that are inputs become copies.
+        std::size_t size = 1 + (function ? sizeOf(*function, level + 1) + node.outputs.size() : 0);
         for (const Attribute& attribute : node.attributes.items())
             for (const GraphPtr& body : bodiesOf(attribute)) size = std::min(size + sizeOf(*body, level + 1), mostInlinedNodes + 1);
         return size;
@@ -155,6 +165,7 @@ private:
     const Graph& m_graph;
     const std::function<bool(const Graph&, NodeId)>& m_keep;
     const Job& m_job;
+    std::size_t m_most, m_total = 0;
     std::unordered_map<const Function*, std::size_t> m_sizes;
     std::optional<Failure> m_failure;
 };

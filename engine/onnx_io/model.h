@@ -6,6 +6,7 @@
 #include "support/job.h"
 
 #include <map>
+#include <unordered_map>
 
 namespace triptych {
 
@@ -34,6 +35,7 @@ struct Model {
     /// The file's own graph: calls of model-local functions are single nodes. Every node is its own source.
     GraphPtr graph;
     std::vector<Function> functions; ///< in the file's order
+    std::unordered_map<std::string, std::size_t> functionPlaces; ///< by what a call names; empty: they are searched
     std::vector<std::string> warnings;
     std::vector<std::filesystem::path> refusedFolders; ///< external data lies there and was refused: outside of the model's folder
 

@@ -122,7 +122,7 @@ private:
     void readChoice(ValueId id, const Value& value) {
         const ValueShape& shape = m_result->m_shapes[id];
         const auto found = m_result->m_bindings.find(value.name);
-        if (found == m_result->m_bindings.end() || shape.count() != 1 || !isInteger(shape.type)) return;
+        if (found == m_result->m_bindings.end() || shape.count() != 1 || (!isInteger(shape.type) && shape.type != DataType::boolean)) return;
         m_result->m_constant[id] = true;
         HostTensor content = HostTensor::ofIntegers(shape.dims, {found->second}, shape.type);
         content.normalise();

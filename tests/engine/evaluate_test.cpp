@@ -124,7 +124,7 @@ void EvaluateTest::loopAndIf() {
     const ValueId step = builder.addInitializer(makeTensor("step", {}, std::vector<float>{3}));
     const ValueId count = builder.addInitializer(makeTensor("count", {}, std::vector<std::int64_t>{4})), begin = builder.addInitializer(makeTensor("begin", {}, std::vector<float>{0}));
     const auto node = [&](const char* op, std::vector<ValueId> inputs, std::vector<ValueId> outputs, std::vector<Attribute> attributes) {
-        builder.addNode({op, op, {}, {}, std::move(inputs), std::move(outputs), {step}, Attributes(std::move(attributes)), {}});
+        builder.addNode({op, op, {}, {}, {}, std::move(inputs), std::move(outputs), {step}, Attributes(std::move(attributes)), {}});
     };
     node("Loop", {count, ValueId(), begin}, {builder.value("last"), builder.value("all")}, {{"body", *body, {}}});
     node("If", {builder.value("last")}, {builder.value("chosen")}, {{"then_branch", *same, {}}, {"else_branch", *other, {}}});
