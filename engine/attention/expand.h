@@ -82,6 +82,7 @@ private:
     ValueId padded(ValueId floats, ValueId mask, ValueId scores);
     ValueId classic(ValueId scores, ValueId past);
     ValueId filtered(ValueId scores, ValueId shown);
+    ValueId ranged(ValueId scores, ValueId list, Dim length);
     ValueId groupedQuery(ValueId scores, ValueId before);
     ValueId rows(ValueId scores, ValueId offset);
     ValueId columns(ValueId scores);

@@ -54,7 +54,11 @@ std::string MaskExpansion::unknown(const OpaqueCall& call) {
     const ValueShape& shape = call.sizes.shapes().of(index);
     const ValueShape& input = call.sizes.shapes().of(call.node.input(0));
     if (!shape.known() || !input.known() || input.dims.empty()) return "mask of unknown shape";
-    if (shape.dims.size() == 1 && shape.dims[0] != input.dims[0] && shape.dims[0] != 2 * input.dims[0]) return "packed list of sequence lengths";
+    const Dim batch = input.dims[0];
+    // Under the bound sizes too: a free length can be 3B+2 by chance.
+    const Dims &boundMask = call.shapes.of(index).dims, &boundInput = call.shapes.of(call.node.input(0)).dims;
+    const bool cumulated = shape.dims.size() == 1 && shape.dims[0] == 3 * batch + 2 && boundMask.size() == 1 && !boundInput.empty() && boundMask[0] == 3 * boundInput[0] + 2;
+    if (shape.dims.size() == 1 && shape.dims[0] != batch && shape.dims[0] != 2 * batch && !cumulated) return "packed list of sequence lengths";
     return {};
 }
 
@@ -104,7 +108,7 @@ ValueId MaskExpansion::windows(ValueId scores, ValueId offset) {
     return scores;
 }
 
-/// Whether a mask covers fewer keys than there are: it hides the rest.
+/// Whether a mask covers fewer keys than there are: it hides the rest. Before opset 24 one column stands for all keys.
 bool MaskExpansion::shorterThanKeys(ValueId mask) const {
     const Shapes& shapes = m_call.sizes.shapes();
     const Dims& dims = shapes.of(mask).dims;
@@ -112,7 +116,8 @@ bool MaskExpansion::shorterThanKeys(ValueId mask) const {
         const Dims& axes = value ? shapes.of(value).dims : Dims{0, 0, 0};
         return axes.size() == 4 ? axes[2] : axes.size() == 3 ? axes[1] : unknownDim;
     };
-    return !dims.empty() && dims.back() != 1 && dims.back() != length(m_call.node.input(1)) + length(m_call.node.input(4));
+    const bool stretched = m_emit.base().opset() < 24 && !dims.empty() && dims.back() == 1;
+    return !dims.empty() && !stretched && dims.back() != length(m_call.node.input(1)) + length(m_call.node.input(4));
 }
 
 ValueId MaskExpansion::padded(ValueId floats, ValueId mask, ValueId scores) {
@@ -135,7 +140,8 @@ ValueId MaskExpansion::standard(ValueId scores, ValueId past) {
     if (mask) {
         m_mayHideAll = true;
         const bool boolean = m_call.shapes.of(mask).type == DataType::boolean, shorter = shorterThanKeys(mask);
-        ValueId added = mask;
+        const bool otherType = !boolean && m_call.shapes.of(mask).type != m_type;
+        ValueId added = otherType ? m_emit.cast("mask", mask, m_type) : mask;
         if (boolean && shorter) added = m_emit.op("mask", "Where", {mask, m_emit.number("zero", m_type, 0), m_emit.number("minus_infinity", m_type, -std::numeric_limits<double>::infinity())});
         if (shorter) added = padded(added, mask, scores);
         scores = boolean && !shorter ? hide(scores, mask, "mask") : m_emit.op("mask", "Add", {scores, added});
@@ -156,27 +162,33 @@ ValueId MaskExpansion::filtered(ValueId scores, ValueId shown) {
     return m_emit.op("mask", "Add", {scores, bias});
 }
 
+/// Keys between the begins and ends that a list holds: [B] ends; [2B] ends, then begins; [3B+2] ends, then sums of lengths.
+ValueId MaskExpansion::ranged(ValueId scores, ValueId list, Dim length) {
+    const ValueId input = m_call.node.input(0);
+    const Dim batch = m_call.sizes.shapes().of(input).dims[0];
+    const auto below = [&](ValueId limits) { return m_emit.op("mask", "Less", {columns(scores), m_emit.base().reshape("mask", limits, {-1, 1, 1, 1})}); };
+    if (length == batch) return below(list);
+    if (length != 2 * batch) return below(m_emit.op("mask", "Slice", {list, m_emit.list("mask/begin", {0}), m_emit.sizeOf("mask", input, 0), m_emit.list("mask/axis", {0})}));
+    const ValueId halves = m_emit.base().reshape("mask", list, {2, -1});
+    // One condition for both: a key that is hidden twice is filtered once.
+    const ValueId begun = m_emit.op("mask", "Not", {below(m_emit.gather("mask", halves, 0, 1))});
+    return m_emit.op("mask", "And", {below(m_emit.gather("mask", halves, 0, 0)), begun});
+}
+
 ValueId MaskExpansion::classic(ValueId scores, ValueId past) {
     const Node& node = m_call.node;
     const bool packed = node.op == "Attention";
     const ValueId index = node.input(packed ? 3 : 4), bias = node.input(5);
     if (bias) scores = m_emit.op("bias", "Add", {scores, bias});
-    if (index) {
-        const Dims& dims = m_call.sizes.shapes().of(index).dims;
+    const Dims dims = index ? m_call.sizes.shapes().of(index).dims : Dims();
+    const bool dummy = packed && dims.size() == 2 && dims[1] == 1; // the operator takes it for no mask
+    if (index && !dummy) {
         const auto positive = [&](ValueId value) {
             const DataType type = m_call.shapes.of(index).type;
             return type == DataType::boolean ? value : m_emit.op("mask", "Greater", {value, m_emit.number("none", type, 0)});
         };
         if (dims.size() == 1) {
-            const Dim batch = m_call.sizes.shapes().of(node.input(0)).dims[0];
-            const ValueId counts = m_emit.cast("mask", index, DataType::int64);
-            // [B] ends, or ends and begins one after another.
-            const ValueId ends = m_emit.base().reshape("mask", dims[0] == batch ? counts : m_emit.gather("mask", m_emit.base().reshape("mask", counts, {2, -1}), 0, 0), {-1, 1, 1, 1});
-            scores = filtered(scores, m_emit.op("mask", "Less", {columns(scores), ends}));
-            if (dims[0] != batch) {
-                const ValueId begins = m_emit.base().reshape("mask", m_emit.gather("mask", m_emit.base().reshape("mask", counts, {2, -1}), 0, 1), {-1, 1, 1, 1});
-                scores = filtered(scores, m_emit.op("mask", "Not", {m_emit.op("mask", "Less", {columns(scores), begins})}));
-            }
+            scores = filtered(scores, ranged(scores, m_emit.cast("mask", index, DataType::int64), dims[0]));
         } else if (dims.size() == 2) {
             scores = filtered(scores, m_emit.unsqueeze("mask", m_emit.unsqueeze("mask", positive(index), 1), 1));
         } else if (dims.size() == 3) {

@@ -37,12 +37,13 @@ public:
 private:
     std::string unknownOption() const {
         const Attributes& a = m_node.attributes;
+        const bool known = m_call.standard() || (m_call.microsoft() && (m_node.op == "Attention" || m_node.op == "MultiHeadAttention" || m_call.grouped()));
+        if (!known) return "kind of operator";
         if (m_spec.heads <= 0 || m_kvHeads <= 0 || m_spec.headDim <= 0 || m_spec.vHeadDim <= 0) return "number of heads";
         if (!isFloating(m_call.shapes.of(m_node.input(0)).type)) return "type";
         if (m_opset < 11) return "opset, older than 11,";
         if (const std::string mask = MaskExpansion::unknown(m_call); !mask.empty()) return mask;
         if (m_call.standard()) return {};
-        if (!m_call.microsoft()) return "kind of operator";
         if (m_node.op == "Attention") {
             if (m_node.input(6)) return "shared buffer of past keys";
             if (a.integer("do_rotary", 0) != 0) return "rotary embedding inside the operator";
@@ -53,10 +54,10 @@ private:
             if (m_call.rankOf(m_node.input(0)) == 5 && m_node.input(3)) return "bias on packed input";
             return {};
         }
-        if (!m_call.grouped()) return "kind of operator";
         if (m_node.input(11) || a.integer("smooth_softmax", 0) > 0) return "attention sink";
         if (a.integer("do_rotary", 0) != 0 && (!m_node.input(7) || !m_node.input(8))) return "rotary embedding without caches";
         if (!m_node.input(5) || !m_node.input(6)) return "missing sequence lengths";
+        if (m_call.wanted(3)) return "output of its scores";
         return {};
     }
     /// [B,S,N*D] to [B,N,S,D], or as it is where it has four axes already.
@@ -201,7 +202,9 @@ private:
 
     /// Element j of a cache: the past where j < before, then what is new, then zeros.
     ValueId cached(const std::string& role, ValueId past, ValueId value, ValueId now, ValueId total, ValueId present) {
-        const ValueId size = m_emit.sizeOf(role, past, 2), key = m_emit.base().reshape(role, m_emit.upTo(role, m_emit.op(role, "Max", {size, total})), {1, 1, -1, 1});
+        // The larger of both without Max, which takes no integers before opset 12.
+        const ValueId size = m_emit.sizeOf(role, past, 2), longest = m_emit.op(role, "Where", {m_emit.op(role, "Less", {size, total}), total, size});
+        const ValueId key = m_emit.base().reshape(role, m_emit.upTo(role, longest), {1, 1, -1, 1});
         const ValueId moved = m_emit.op(role, "Add", {m_emit.op(role, "Sub", {key, m_before}), size});
         const ValueId end = m_emit.op(role, "Add", {m_before, now});
         const ValueId behind = m_emit.op(role, "Where", {m_emit.op(role, "Less", {key, end}), moved, m_emit.op(role, "Add", {size, now})});
@@ -272,9 +275,9 @@ private:
         m_emit.base().reshape("merge", turned, {0, -1, m_spec.heads * m_spec.vHeadDim}, m_node.output());
     }
 
-    /// ai.onnx and MultiHeadAttention can give out the scores of one of their steps.
+    /// ai.onnx can give out the scores of one of its steps, MultiHeadAttention those before the softmax.
     void show(std::int64_t step, ValueId value) {
-        const std::int64_t asked = m_call.standard() ? m_node.attributes.integer("qk_matmul_output_mode", 0) : 3;
+        const std::int64_t asked = m_call.standard() ? m_node.attributes.integer("qk_matmul_output_mode", 0) : 2;
         if (m_call.microsoft() && m_node.op != "MultiHeadAttention") return;
         if (const ValueId output = m_call.wanted(3); output && asked == step) m_emit.op("qk_output", "Identity", {value}, {}, output);
     }

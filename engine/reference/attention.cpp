@@ -15,7 +15,8 @@ namespace {
 constexpr double lowest = -std::numeric_limits<double>::infinity();
 
 /// One number as it would be after a step in that type.
-float rounded(double number, DataType type) {
+double rounded(double number, DataType type) {
+    if (type == DataType::float64) return number;
     HostTensor one = HostTensor::ofFloats({}, {static_cast<float>(number)}, type);
     one.normalise();
     return one.floats()[0];
@@ -33,45 +34,53 @@ void softmaxRow(std::vector<double>& row, bool emptyIsZero) {
     for (double& each : row) each = empty ? (emptyIsZero ? 0 : std::numeric_limits<double>::quiet_NaN()) : each / sum;
 }
 
+/// Elements of a tensor of any floating type, for loops that must not ask for the storage each time.
+std::vector<double> numbers(const HostTensor& from) {
+    std::vector<double> all;
+    all.reserve(static_cast<std::size_t>(from.count()));
+    std::visit([&](const auto& values) { for (const auto each : values) all.push_back(static_cast<double>(each)); }, from.values);
+    return all;
+}
+
 } // namespace
 
 CoreOutput attentionCore(const KernelCall& call, const CoreCall& core) {
     if (core.q.dims.size() != 4 || core.k.dims.size() != 4 || core.v.dims.size() != 4) refuse("its inputs can't be split into heads");
-    if (!core.q.isFloat() || !core.k.isFloat() || !core.v.isFloat()) refuse("its inputs are not of floats");
+    if (core.q.isInteger() || core.k.isInteger() || core.v.isInteger()) refuse("its inputs are not of floats");
     const std::int64_t batch = core.q.dims[0], heads = core.q.dims[1], queries = core.q.dims[2], size = core.q.dims[3];
     const std::int64_t kvHeads = core.k.dims[1], keys = core.k.dims[2], width = core.v.dims[3];
     if (kvHeads < 1 || heads % kvHeads != 0 || core.k.dims != Dims{batch, kvHeads, keys, size} || core.v.dims != Dims{batch, kvHeads, keys, width})
         refuse("its query, key and value don't fit together");
-    const DataType type = core.q.type;
+    const DataType type = core.q.type, softmaxType = core.softmaxType == DataType::undefined ? type : core.softmaxType;
+    const std::vector<double> allQ = numbers(core.q), allK = numbers(core.k), allV = numbers(core.v);
     CoreOutput out{make(call, type, {batch, heads, queries, width}), make(call, type, {batch, heads, queries, keys})};
     std::vector<double> row(static_cast<std::size_t>(keys));
     for (std::int64_t line = 0; line < batch * heads * queries; ++line) {
         const std::int64_t i = line % queries, n = line / queries % heads, b = line / queries / heads;
         const std::int64_t group = b * kvHeads + n / (heads / kvHeads);
-        const float* q = core.q.floats().data() + line * size;
+        const double* q = allQ.data() + line * size;
         for (std::int64_t j = 0; j < keys; ++j) {
-            const float* k = core.k.floats().data() + (group * keys + j) * size;
+            const double* k = allK.data() + (group * keys + j) * size;
             double sum = 0;
-            for (std::int64_t d = 0; d < size; ++d) sum += static_cast<double>(q[d]) * static_cast<double>(k[d]);
+            for (std::int64_t d = 0; d < size; ++d) sum += q[d] * k[d];
             sum *= core.scale;
-            auto& kept = out.kept.floats()[static_cast<std::size_t>(line * keys + j)];
-            kept = static_cast<float>(sum);
+            double kept = sum;
             if (core.softcap != 0) sum = core.softcap * std::tanh(sum / core.softcap);
-            if (core.keep == 1) kept = static_cast<float>(sum);
+            if (core.keep == 1) kept = sum;
             if (core.bias) sum += core.bias(b, n, i, j);
-            if (core.keep == 2) kept = static_cast<float>(sum);
-            row[static_cast<std::size_t>(j)] = rounded(sum, type);
+            if (core.keep == 2) kept = sum;
+            setElement(out.kept, static_cast<std::size_t>(line * keys + j), kept);
+            row[static_cast<std::size_t>(j)] = rounded(rounded(sum, type), softmaxType);
         }
         softmaxRow(row, core.emptyRowIsZero);
-        float* to = out.context.floats().data() + line * width;
         std::vector<double> sums(static_cast<std::size_t>(width));
         for (std::int64_t j = 0; j < keys; ++j) {
-            const float weight = rounded(row[static_cast<std::size_t>(j)], type);
-            if (core.keep == 3) out.kept.floats()[static_cast<std::size_t>(line * keys + j)] = weight;
-            const float* v = core.v.floats().data() + (group * keys + j) * width;
-            for (std::int64_t d = 0; d < width; ++d) sums[static_cast<std::size_t>(d)] += static_cast<double>(weight) * static_cast<double>(v[d]);
+            const double weight = rounded(rounded(row[static_cast<std::size_t>(j)], softmaxType), type);
+            if (core.keep == 3) setElement(out.kept, static_cast<std::size_t>(line * keys + j), weight);
+            const double* v = allV.data() + (group * keys + j) * width;
+            for (std::int64_t d = 0; d < width; ++d) sums[static_cast<std::size_t>(d)] += weight * v[d];
         }
-        for (std::int64_t d = 0; d < width; ++d) to[d] = static_cast<float>(sums[static_cast<std::size_t>(d)]);
+        for (std::int64_t d = 0; d < width; ++d) setElement(out.context, static_cast<std::size_t>(line * width + d), sums[static_cast<std::size_t>(d)]);
     }
     return out;
 }
@@ -121,6 +130,9 @@ struct StandardMask {
     const HostTensor* lengths = nullptr; ///< nonpad_kv_seqlen, one for each batch
     bool causal = false;
     std::int64_t left = -1, right = -1, past = 0, queries = 0;
+    /// Opset 24 and later: a mask that is shorter than the keys hides the rest, even one of a single column.
+    bool padded = false;
+    DataType type = DataType::float32; ///< of the query: a mask of another type is cast to it
 
     double operator()(std::int64_t b, std::int64_t n, std::int64_t i, std::int64_t j) const {
         const std::int64_t position = i + (lengths ? lengths->integers().at(static_cast<std::size_t>(b)) - queries : past);
@@ -129,10 +141,9 @@ struct StandardMask {
         if (right >= 0 && j - position > right) return lowest;
         if (lengths && j >= lengths->integers().at(static_cast<std::size_t>(b))) return lowest;
         if (!mask) return 0;
-        // A mask that is shorter than the keys hides the rest.
-        if (mask->dims.empty() || (mask->dims.back() != 1 && j >= mask->dims.back())) return lowest;
+        if (mask->dims.empty() || ((padded || mask->dims.back() != 1) && j >= mask->dims.back())) return lowest;
         const double value = broadcastAt(*mask, b, n, i, j);
-        return mask->type == DataType::boolean ? (value != 0 ? 0 : lowest) : value;
+        return mask->type == DataType::boolean ? (value != 0 ? 0 : lowest) : rounded(value, type);
     }
     bool any() const { return mask || lengths || causal || left >= 0 || right >= 0; }
 };
@@ -144,11 +155,12 @@ Outputs standardAttention(const KernelCall& call) {
     const HostTensor k = appended(call.input(4), splitHeads(keyIn, a.integer("kv_num_heads", 0)));
     const HostTensor v = appended(call.input(5), splitHeads(valueIn, a.integer("kv_num_heads", 0)));
     StandardMask mask{call.input(3), call.input(6), a.integer("is_causal", 0) != 0, a.integer("left_window_size", -1), a.integer("right_window_size", -1),
-                      call.input(4) ? call.input(4)->dims[2] : 0, q.dims[2]};
+                      call.input(4) ? call.input(4)->dims[2] : 0, q.dims[2], call.opset >= 24, q.type};
     CoreCall core{q, k, v};
     core.scale = a.has("scale") ? a.real("scale", 1) : 1 / std::sqrt(static_cast<double>(std::max<std::int64_t>(q.dims[3], 1)));
     core.softcap = a.real("softcap", 0);
     if (mask.any()) core.bias = mask;
+    core.softmaxType = static_cast<DataType>(a.integer("softmax_precision", 0));
     core.emptyRowIsZero = true;
     core.keep = static_cast<int>(a.integer("qk_matmul_output_mode", 0));
     CoreOutput made = attentionCore(call, core);

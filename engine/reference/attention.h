@@ -15,7 +15,7 @@ struct CoreCall {
     double scale = 1;
     double softcap = 0;  ///< 0: none
     ScoreBias bias = {}; ///< null: none
-    DataType softmaxType = DataType::float32;
+    DataType softmaxType = DataType::undefined; ///< undefined: the query's
     /// A row whose keys are all hidden gives 0, as ai.onnx Attention says; else NaN.
     bool emptyRowIsZero = false;
     /// Which scores are kept: 0 the product, 1 after the soft cap, 2 after the bias, 3 after the softmax.

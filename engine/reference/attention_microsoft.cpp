@@ -36,7 +36,7 @@ HostTensor biased(HostTensor to, const HostTensor* bias, std::int64_t begin) {
 
 /// What hides keys in Attention and MultiHeadAttention.
 struct ClassicMask {
-    const HostTensor* index = nullptr; ///< [B], [2B], [B,T], [B,S,T] or [B,1,M,M]
+    const HostTensor* index = nullptr; ///< [B], [2B], [3B+2], [B,T], [B,S,T] or [B,1,M,M]
     const HostTensor* bias = nullptr;
     double filter = -10000;
     bool causal = false;
@@ -49,8 +49,8 @@ struct ClassicMask {
         const auto at = [&](std::int64_t position) { return index->integers().at(static_cast<std::size_t>(position)); };
         bool shown = true;
         switch (index->dims.size()) {
-        case 1: // ends of the keys, then perhaps their begins
-            shown = j < at(b) && (index->dims[0] < 2 * batch || j >= at(batch + b));
+        case 1: // ends of the keys, then perhaps their begins; what follows them in a list of 3B+2 says nothing new
+            shown = j < at(b) && (index->dims[0] != 2 * batch || j >= at(batch + b));
             break;
         case 2: shown = at(b * index->dims[1] + j) > 0; break;
         case 3: shown = at((b * index->dims[1] + i) * index->dims[2] + j) > 0; break;
@@ -59,7 +59,22 @@ struct ClassicMask {
         return shown ? sum : sum + filter;
     }
     bool any() const { return index || bias || causal; }
+    /// Whether the mask has a place for each query and key.
+    bool fits(std::int64_t queries, std::int64_t keys) const {
+        if (!index) return true;
+        const Dims& d = index->dims;
+        switch (d.size()) {
+        case 1: return d[0] == batch || d[0] == 2 * batch || d[0] == 3 * batch + 2;
+        case 2: return d[0] >= batch && d[1] >= keys;
+        case 3: return d[0] >= batch && d[1] >= queries && d[2] >= keys;
+        case 4: return d[0] >= batch && d[1] == 1 && d[2] >= past + queries && d[3] >= keys;
+        default: return false;
+        }
+    }
 };
+
+/// com.microsoft.Attention takes a mask of one column for no mask, whatever it holds.
+const HostTensor* unlessDummy(const HostTensor* mask) { return mask && mask->dims.size() == 2 && mask->dims[1] == 1 ? nullptr : mask; }
 
 double scaleOf(const KernelCall& call, const HostTensor& q) {
     const double given = call.node.attributes.real("scale", 0);
@@ -87,7 +102,8 @@ Outputs packedAttention(const KernelCall& call) {
         k = appended(&pastK, k);
         v = appended(&pastV, v);
     }
-    ClassicMask mask{call.input(3), call.input(5), a.real("mask_filter_value", -10000), a.integer("unidirectional", 0) != 0, x.dims[0], before};
+    ClassicMask mask{unlessDummy(call.input(3)), call.input(5), a.real("mask_filter_value", -10000), a.integer("unidirectional", 0) != 0, x.dims[0], before};
+    if (!mask.fits(q.dims[2], k.dims[2])) refuse("its mask doesn't fit its scores");
     CoreCall core{q, k, v};
     core.scale = scaleOf(call, q);
     if (mask.any()) core.bias = mask;
@@ -140,9 +156,10 @@ Outputs multiHead(const KernelCall& call) {
     k = appended(call.input(6), k);
     v = appended(call.input(7), v);
     ClassicMask mask{call.input(4), call.input(5), a.real("mask_filter_value", -10000), a.integer("unidirectional", 0) != 0, q.dims[0], past};
+    if (!mask.fits(q.dims[2], k.dims[2])) refuse("its mask doesn't fit its scores");
     CoreCall core{q, k, v};
     core.scale = scaleOf(call, q);
-    core.keep = 3;
+    core.keep = 2; // as ONNX Runtime gives them out: before the softmax
     if (mask.any()) core.bias = mask;
     CoreOutput made = attentionCore(call, core);
     Outputs outputs{mergeHeads(made.context)};

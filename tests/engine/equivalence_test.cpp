@@ -86,6 +86,9 @@ class EquivalenceTest : public QObject {
 private slots:
     void opaque_data();
     void opaque();
+    void shortMaskAtAnySize();
+    void scoresOfGroupedQueriesStay();
+    void noMaxBeforeOpset12();
     void packed_data();
     void packed();
     void form_data();
@@ -105,6 +108,9 @@ void EquivalenceTest::opaque_data() {
     standard("causal, soft cap, scale", four + "y = Attention(q, k, v, is_causal=1, softcap=1.5, scale=0.3)\nreturn y");
     standard("negative scale", four + "y = Attention(q, k, v, scale=-0.3)\nreturn y");
     standard("float mask", four + "m: f32[3,5]\ny = Attention(q, k, v, m)\nreturn y");
+    standard("integer mask", four + "m: i64[3,5]\ny = Attention(q, k, v, m)\nreturn y");
+    standard("softmax in half precision", four + "y = Attention(q, k, v, softmax_precision=10)\nreturn y");
+    standard("double", "q: f64[2,4,3,8]\nk: f64[2,2,5,8]\nv: f64[2,2,5,6]\nm: f32[3,5]\ny, _, _, s = Attention(q, k, v, m, softcap=2.0)\nreturn y, s");
     standard("short float mask", four + "m: f32[2,1,3,4]\ny = Attention(q, k, v, m)\nreturn y");
     standard("bool mask", four + "m: bool[2,1,3,5]\ny = Attention(q, k, v, m)\nreturn y");
     standard("short bool mask", four + "m: bool[3,4]\ny = Attention(q, k, v, m)\nreturn y");
@@ -121,6 +127,8 @@ void EquivalenceTest::opaque_data() {
     microsoft("packed, no bias", x + "y = com.microsoft::Attention(x, w, _" + heads + ")\nreturn y");
     microsoft("packed, lengths", x + "n: i32[2] = {4, 6}\ny = com.microsoft::Attention(x, w, b, n" + heads + ")\nreturn y");
     microsoft("packed, ends and begins", x + "n: i32[4] = {4, 6, 1, 0}\ny = com.microsoft::Attention(x, w, b, n" + heads + ")\nreturn y");
+    microsoft("packed, a range that is empty", x + "n: i32[4] = {2, 6, 4, 0}\ny = com.microsoft::Attention(x, w, b, n" + heads + ")\nreturn y");
+    microsoft("packed, mask of one column", x + "n: i32[2,1]\ny = com.microsoft::Attention(x, w, b, n" + heads + ")\nreturn y");
     microsoft("packed, mask of two axes", x + "n: i32[2,6]\ny = com.microsoft::Attention(x, w, b, n, mask_filter_value=-100.0" + heads + ")\nreturn y");
     microsoft("packed, mask of three axes, causal", x + "n: i32[2,6,6]\ny = com.microsoft::Attention(x, w, b, n, unidirectional=1" + heads + ")\nreturn y");
     microsoft("packed, large mask, past", x + "n: i32[2,1,12,12]\np: f32[2,2,4,3,8]\ny, z = com.microsoft::Attention(x, w, b, n, p" + heads + ")\nreturn y, z");
@@ -128,6 +136,7 @@ void EquivalenceTest::opaque_data() {
     const QString qkv = "q: f32[2,6,32]\nk: f32[2,7,32]\nv: f32[2,7,16]\nb: f32[80]\n";
     microsoft("heads, bias, padding", qkv + "n: i32[2,7]\ny = com.microsoft::MultiHeadAttention(q, k, v, b, n" + heads + ")\nreturn y");
     microsoft("heads, past, attention bias", qkv + "a: f32[2,4,6,10]\npk: f32[2,4,3,8]\npv: f32[2,4,3,4]\ny, k2, v2 = com.microsoft::MultiHeadAttention(q, k, v, b, _, a, pk, pv, unidirectional=1, scale=0.2" + heads + ")\nreturn y, k2, v2");
+    microsoft("heads, lengths and their sums", qkv + "n: i32[8] = {4, 6, 0, 6, 12, 0, 4, 10}\ny = com.microsoft::MultiHeadAttention(q, k, v, b, n" + heads + ")\nreturn y");
     microsoft("packed in five axes", "q: f32[2,6,4,3,8]\ny = com.microsoft::MultiHeadAttention(q" + heads + ")\nreturn y");
     microsoft("keys and values in five axes", "q: f32[2,6,32]\nk: f32[2,7,4,2,8]\ny = com.microsoft::MultiHeadAttention(q, k" + heads + ")\nreturn y");
 
@@ -147,6 +156,25 @@ void EquivalenceTest::opaque() {
     const Proof proof = decomposed(text.toStdString(), opset);
     QCOMPARE(proof.attentions.found.size(), std::size_t(1));
     QVERIFY2(!hasOpaque(*proof.decomposition.graph), proof.decomposition.warnings.empty() ? "" : proof.decomposition.warnings[0].c_str());
+    QCOMPARE(difference(proof), QString());
+}
+
+void EquivalenceTest::shortMaskAtAnySize() {
+    const Proof proof = decomposed("q: f32[2,4,S,8]\nk: f32[2,2,T,8]\nm: f32[S,M]\ny = Attention(q, k, k, m)\nreturn y", 24, {{"S", 3}, {"T", 5}, {"M", 1}});
+    QVERIFY(!hasOpaque(*proof.decomposition.graph));
+    for (const std::int64_t columns : {1, 4, 5}) QCOMPARE(difference(proof, {{"S", 3}, {"T", 5}, {"M", columns}}), QString());
+}
+
+void EquivalenceTest::scoresOfGroupedQueriesStay() {
+    const Proof proof = decomposed("q: f32[2,3,64]\nn: i32[2] = {2, 1}\nt: i32[] = {3}\ny, _, _, s = com.microsoft::GroupQueryAttention(q, _, _, _, _, n, t, num_heads=4, kv_num_heads=2, qk_output=1)\nreturn y, s", 17);
+    QVERIFY(hasOpaque(*proof.decomposition.graph));
+    QVERIFY(!proof.decomposition.warnings.empty());
+}
+
+void EquivalenceTest::noMaxBeforeOpset12() {
+    const Proof proof = decomposed("q: f32[2,3,64]\np: f32[2,2,4,8]\nn: i32[2] = {6, 5}\nt: i32[] = {7}\ny = com.microsoft::GroupQueryAttention(q, _, _, p, p, n, t, num_heads=4, kv_num_heads=2)\nreturn y", 11);
+    QVERIFY(!hasOpaque(*proof.decomposition.graph));
+    for (const Node& node : proof.decomposition.graph->nodes()) QVERIFY(!node.is("Max"));
     QCOMPARE(difference(proof), QString());
 }
 

@@ -36,6 +36,7 @@ class EvaluateTest : public QObject {
 private slots:
     void operators_data();
     void operators();
+    void maskOfOneColumn();
     void againstPyTorch_data();
     void againstPyTorch();
     void halfIsRounded();
@@ -66,6 +67,9 @@ void EvaluateTest::operators_data() {
     QTest::newRow("MatMulInteger") << QStringLiteral("x: i64[1,2] = {3, 5}\nq = Cast(x, to=2)\nw: i64[2,1] = {1, 2}\nv = Cast(w, to=2)\nz: i64[] = {1}\nzi = Cast(z, to=2)\ny = MatMulInteger(q, v, zi)\nreturn y") << QList<double>{10};
     QTest::newRow("RotaryEmbedding") << QStringLiteral("x: f32[1,1,1,2] = {1.0, 2.0}\nc: f32[1,1] = {0.0}\ns: f32[1,1] = {1.0}\np: i64[1,1] = {0}\ny = RotaryEmbedding(x, c, s, p)\nreturn y") << QList<double>{-2, 1};
     QTest::newRow("Attention of one key") << QStringLiteral("q: f32[1,1,1,2] = {1.0, 2.0}\nv: f32[1,1,1,2] = {5.0, 7.0}\ny = Attention(q, q, v)\nreturn y") << QList<double>{5, 7};
+    // Keys of one number: scores 2 and 4, given out before the softmax, the second key hidden.
+    QTest::newRow("MultiHeadAttention, scores") << QStringLiteral("q: f32[1,1,1] = {2.0}\nk: f32[1,2,1] = {1.0, 2.0}\nn: i64[1] = {1}\nm = Cast(n, to=6)\ny, _, _, s = com.microsoft::MultiHeadAttention(q, k, k, _, m, num_heads=1, scale=1.0, mask_filter_value=-100.0)\nreturn y, s") << QList<double>{1, 2, -96};
+    QTest::newRow("MultiHeadAttention, lengths and their sums") << QStringLiteral("q: f32[2,1,1] = {2.0, 2.0}\nk: f32[2,2,1] = {1.0, 2.0, 3.0, 4.0}\nn: i64[8] = {1, 1, 0, 1, 2, 0, 1, 2}\nm = Cast(n, to=6)\ny = com.microsoft::MultiHeadAttention(q, k, k, _, m, num_heads=1, scale=1.0)\nreturn y") << QList<double>{1, 3};
     QTest::newRow("Attention, nothing seen") << QStringLiteral("q: f32[1,1,1,2] = {1.0, 2.0}\nm: i64[1,1] = {0}\nb = Cast(m, to=9)\ny = Attention(q, q, q, b)\nreturn y") << QList<double>{0, 0};
 }
 
@@ -75,6 +79,12 @@ void EvaluateTest::operators() {
     const auto got = evaluated(text);
     QCOMPARE(static_cast<qsizetype>(got.size()), expected.size());
     for (qsizetype i = 0; i < expected.size(); ++i) QVERIFY2(std::fabs(got[static_cast<std::size_t>(i)] - expected[i]) < 1e-5, qPrintable(QString::number(got[static_cast<std::size_t>(i)])));
+}
+
+void EvaluateTest::maskOfOneColumn() {
+    const QString text = "q: f32[1,1,1,1] = {0.0}\nk: f32[1,1,2,1] = {1.0, 3.0}\nm: f32[1,1] = {0.0}\ny = Attention(q, k, k, m)\nreturn y";
+    QCOMPARE(evaluated(text, 23), (std::vector<double>{2})); // stretched over the keys
+    QCOMPARE(evaluated(text, 24), (std::vector<double>{1})); // hides the keys that it leaves out
 }
 
 void EvaluateTest::againstPyTorch_data() {
