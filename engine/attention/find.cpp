@@ -111,8 +111,11 @@ Attentions findAttention(const Model& model, const Graph& graph, const Shapes& s
     Attentions result;
     MaskReader masks(model, graph, shapes);
     const Calls calls(model, graph);
-    for (std::size_t i = 0; i < graph.nodes().size(); ++i)
+    for (std::size_t i = 0; i < graph.nodes().size(); ++i) {
+        const Node& node = graph.nodes()[i];
         if (auto spec = opaqueAttention(graph, shapes, NodeId(i), masks)) result.found.push_back(std::move(*spec));
+        else if (isUnknownAttention(node)) result.unrecognised.push_back({node.name, "attention operator", "what com.microsoft." + node.op + " computes is not written out", "it stays one operator"});
+    }
     for (const NodeId softmax : softmaxes(graph, shapes)) {
         if (job.stopped()) break;
         CoreResult found = findCore(graph, shapes, softmax);

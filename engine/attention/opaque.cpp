@@ -1,6 +1,7 @@
 // Attention as one operator:
 //   ai.onnx Attention (opset 23 to 25), com.microsoft Attention, MultiHeadAttention, GroupQueryAttention,
-//   DecoderMaskedMultiHeadAttention, PackedAttention, PackedMultiHeadAttention.
+//   DecoderMaskedMultiHeadAttention, DecoderMaskedSelfAttention, QAttention, PackedAttention, PackedMultiHeadAttention.
+// Others of com.microsoft are named, not described.
 // Sources: the ONNX operator specification; ONNX Runtime's ContribOperators.md.
 
 #include "attention/assemble.h"
@@ -30,6 +31,13 @@ void traceInputs(const Graph& graph, const Shapes& shapes, const std::array<Valu
     assembleRoles(graph, shapes, roles, spec);
 }
 
+std::vector<ValueId> givenOf(const Node& node, const std::vector<std::size_t>& inputs) {
+    std::vector<ValueId> given;
+    for (const std::size_t index : inputs)
+        if (node.input(index)) given.push_back(node.input(index));
+    return given;
+}
+
 /// ai.onnx Attention: Q, K, V as B x S x H*D or B x H x S x D, mask, past key and value.
 void standardAttention(const Graph& graph, const Shapes& shapes, const Node& node, MaskReader& masks, AttentionSpec& spec) {
     const Attributes& attributes = node.attributes;
@@ -44,9 +52,8 @@ void standardAttention(const Graph& graph, const Shapes& shapes, const Node& nod
     spec.scaleAt = ScalePlace::inside;
     if (attributes.real("softcap", 0) != 0) spec.extras.insert("softcap");
     if (node.input(4)) spec.extras.insert("kv_cache");
-    std::vector<ValueId> given;
-    if (node.input(3)) given.push_back(node.input(3));
-    describeMasks(given, masks, spec);
+    describeMasks(givenOf(node, {3}), masks, spec);
+    if (attributes.integer("left_window_size", -1) >= 0 || attributes.integer("right_window_size", -1) >= 0) spec.masks.insert("window");
     if (attributes.integer("is_causal", 0) != 0) {
         spec.causal = true;
         spec.masks.insert("causal");
@@ -54,7 +61,25 @@ void standardAttention(const Graph& graph, const Shapes& shapes, const Node& nod
     if (spec.kvHeads > 0 && spec.kvHeads < spec.heads) spec.extras.insert("kv_repeat");
 }
 
-/// com.microsoft Attention: input, packed weight E x (Dq + Dk + Dv), bias, mask index, past, attention bias.
+/// Where operators of com.microsoft have their masks and their past. Source: ContribOperators.md.
+struct Places {
+    std::vector<std::size_t> masks;
+    std::size_t past; ///< its key; an input that no operator has where it takes none
+};
+constexpr std::size_t none = 99;
+
+Places placesOf(const std::string& op) {
+    if (op == "GroupQueryAttention") return {{10}, 3};
+    if (op == "DecoderMaskedMultiHeadAttention") return {{3, 4}, 5};
+    // What is packed has no padding: its lists of tokens and lengths hide nothing.
+    if (op == "PackedMultiHeadAttention") return {{6}, none};
+    if (op == "PackedAttention") return {{5}, none};
+    if (op == "QAttention") return {{5}, 8};
+    if (op == "MultiHeadAttention") return {{4, 5}, 6};
+    return {{3, 5}, 4}; // Attention and DecoderMaskedSelfAttention
+}
+
+/// com.microsoft Attention and what has its form: input, packed weight E x (Dq + Dk + Dv), bias, then masks and past.
 void packedAttention(const Shapes& shapes, NodeId id, const Node& node, MaskReader& masks, AttentionSpec& spec) {
     spec.heads = spec.kvHeads = node.attributes.integer("num_heads", 0);
     const std::int64_t columns = lastDim(shapes, node.input(1));
@@ -75,16 +100,14 @@ void packedAttention(const Shapes& shapes, NodeId id, const Node& node, MaskRead
         offset += width;
     }
     for (const char* role : {"q", "k", "v"}) spec.evidence.push_back({role, node.name, "columns of the operator's packed weight, in the documented order"});
-    std::vector<ValueId> given;
-    for (const std::size_t index : {3U, 5U})
-        if (node.input(index)) given.push_back(node.input(index));
-    describeMasks(given, masks, spec);
+    const Places places = placesOf(node.op);
+    describeMasks(givenOf(node, places.masks), masks, spec);
     if (node.attributes.integer("unidirectional", 0) != 0) {
         spec.causal = true;
         spec.masks.insert("causal");
     }
     if (node.attributes.integer("do_rotary", 0) != 0) spec.extras.insert("rope");
-    if (node.input(4)) spec.extras.insert("kv_cache");
+    if (node.input(places.past)) spec.extras.insert("kv_cache");
 }
 
 /// com.microsoft MultiHeadAttention and its relatives: Q, K, V (or packed), heads as an attribute.
@@ -100,11 +123,8 @@ void multiHeadAttention(const Graph& graph, const Shapes& shapes, const Node& no
         spec.vHeadDim = rank(shapes, v) == 3 && spec.kvHeads > 0 && !packedInput && node.input(2) ? lastDim(shapes, v) / spec.kvHeads : spec.headDim;
     }
     traceInputs(graph, shapes, {q, k, v}, spec);
-    std::vector<ValueId> given;
-    const std::array<std::size_t, 2> maskInputs = grouped ? std::array<std::size_t, 2>{10, 99} : std::array<std::size_t, 2>{4, 5};
-    for (const std::size_t index : maskInputs)
-        if (node.input(index)) given.push_back(node.input(index));
-    describeMasks(given, masks, spec);
+    const Places places = placesOf(node.op);
+    describeMasks(givenOf(node, places.masks), masks, spec);
     if (grouped || node.attributes.integer("unidirectional", 0) != 0) {
         spec.causal = true;
         spec.masks.insert("causal");
@@ -112,16 +132,25 @@ void multiHeadAttention(const Graph& graph, const Shapes& shapes, const Node& no
     if (node.attributes.integer("do_rotary", 0) != 0) spec.extras.insert("rope");
     if (grouped && node.attributes.integer("local_window_size", -1) > 0) spec.masks.insert("window");
     if (node.attributes.real("softcap", 0) != 0) spec.extras.insert("softcap");
-    if (node.input(grouped ? 3 : 6)) spec.extras.insert("kv_cache");
+    if (node.input(places.past)) spec.extras.insert("kv_cache");
     if (spec.kvHeads > 0 && spec.kvHeads < spec.heads) spec.extras.insert("kv_repeat");
+}
+
+bool hasPackedWeight(const std::string& op) { return op == "Attention" || op == "QAttention" || op == "DecoderMaskedSelfAttention" || op == "PackedAttention"; }
+bool hasProjectedInputs(const std::string& op) {
+    return op == "MultiHeadAttention" || op == "GroupQueryAttention" || op == "DecoderMaskedMultiHeadAttention" || op == "PackedMultiHeadAttention";
 }
 
 } // namespace
 
+bool isUnknownAttention(const Node& node) {
+    return node.domain == "com.microsoft" && node.op.ends_with("Attention") && !hasPackedWeight(node.op) && !hasProjectedInputs(node.op);
+}
+
 std::optional<AttentionSpec> opaqueAttention(const Graph& graph, const Shapes& shapes, NodeId id, MaskReader& masks) {
     const Node& node = graph.node(id);
     const bool microsoft = node.domain == "com.microsoft";
-    const std::size_t needed = node.is("Attention") ? 3 : microsoft && node.op == "Attention" ? 2 : 1;
+    const std::size_t needed = node.is("Attention") ? 3 : microsoft && hasPackedWeight(node.op) ? 2 : 1;
     for (std::size_t i = 0; i < needed; ++i)
         if (!node.input(i)) return std::nullopt; // damaged: what it attends to is left out
     AttentionSpec spec;
@@ -132,9 +161,8 @@ std::optional<AttentionSpec> opaqueAttention(const Graph& graph, const Shapes& s
     if (node.attributes.has("scale")) spec.scale = node.attributes.real("scale", 1);
     spec.form = (microsoft ? "com.microsoft." : "ai.onnx.") + node.op;
     if (node.is("Attention")) standardAttention(graph, shapes, node, masks, spec);
-    else if (microsoft && (node.op == "Attention" || node.op == "PackedAttention")) packedAttention(shapes, id, node, masks, spec);
-    else if (microsoft && (node.op == "MultiHeadAttention" || node.op == "GroupQueryAttention" || node.op == "DecoderMaskedMultiHeadAttention" || node.op == "PackedMultiHeadAttention"))
-        multiHeadAttention(graph, shapes, node, masks, spec);
+    else if (microsoft && hasPackedWeight(node.op)) packedAttention(shapes, id, node, masks, spec);
+    else if (microsoft && hasProjectedInputs(node.op)) multiHeadAttention(graph, shapes, node, masks, spec);
     else return std::nullopt;
     return spec;
 }

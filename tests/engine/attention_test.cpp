@@ -58,6 +58,9 @@ class AttentionTest : public QObject {
 private slots:
     void forms_data();
     void forms();
+    void masks_data();
+    void masks();
+    void unknownOperatorsAreNamed();
     void packedIsTakenApart();
     void opaqueIsWrittenOut();
     void longMasksAreRead();
@@ -115,6 +118,41 @@ void AttentionTest::forms() {
     const Found found = find(text.toStdString());
     QCOMPARE(summary(found), expected);
     for (const AttentionSpec& spec : found.attentions.found) QVERIFY(spec.evidence.size() >= 3);
+}
+
+void AttentionTest::masks_data() {
+    QTest::addColumn<QString>("text");
+    QTest::addColumn<QString>("expected"); // form: masks | extras
+    const auto row = [](const char* name, const std::string& text, const QString& expected) { QTest::newRow(name) << QString::fromStdString(text) << expected; };
+    const std::string qkv = "q: f32[2,1,16]\nm: i32[2,7]\np: f32[2,2,6,8]\nl: i32[1]\n", weights = "x: f32[2,7,16]\nm: i32[2,7]\np: f32[2,2,2,6,8]\nl: i32[1]\nw: f32[16,48]\nb: f32[48]\n";
+    row("windowOfOpset25", "q: f32[2,4,3,8]\ny = Attention(q, q, q, left_window_size=2, right_window_size=1)\nreturn y", "ai.onnx.Attention: window |");
+    row("decoderMaskedHeads", qkv + "y = com.microsoft::DecoderMaskedMultiHeadAttention(q, q, q, m, _, p, p, l, num_heads=2)\nreturn y", "com.microsoft.DecoderMaskedMultiHeadAttention: additive padding | kv_cache");
+    row("decoderMaskedSelf", weights + "y, z = com.microsoft::DecoderMaskedSelfAttention(x, w, b, m, p, _, l, num_heads=2)\nreturn y", "com.microsoft.DecoderMaskedSelfAttention: additive padding | kv_cache");
+    row("packedTokens", "x: f32[9,16]\no: i32[2,7]\nc: i32[3]\ny = com.microsoft::PackedAttention(x, w: f32[16,48], b: f32[48], o, c, num_heads=2)\nreturn y", "com.microsoft.PackedAttention:  |");
+    row("packedTokensOfHeads", "x: f32[9,16]\no: i32[2,7]\nc: i32[3]\na: f32[2,2,7,7]\ny = com.microsoft::PackedMultiHeadAttention(x, x, x, _, o, c, a, num_heads=2)\nreturn y", "com.microsoft.PackedMultiHeadAttention: additive padding |");
+    row("quantised", "x: i8[2,7,16]\nm: i32[2,7]\ny = com.microsoft::QAttention(x, w: i8[16,48], b: f32[48], s: f32[], t: f32[], m, num_heads=2)\nreturn y", "com.microsoft.QAttention: additive padding |");
+}
+
+void AttentionTest::masks() {
+    QFETCH(QString, text);
+    QFETCH(QString, expected);
+    const Found found = find(text.toStdString());
+    QCOMPARE(found.attentions.found.size(), std::size_t(1));
+    const AttentionSpec& spec = found.attentions.found[0];
+    QString got = QString::fromStdString(spec.form) + ": ";
+    QStringList masks, extras;
+    for (const std::string& each : spec.masks) masks << QString::fromStdString(each);
+    for (const std::string& each : spec.extras) extras << QString::fromStdString(each);
+    QCOMPARE((got + masks.join(' ') + " | " + extras.join(' ')).trimmed(), expected);
+}
+
+void AttentionTest::unknownOperatorsAreNamed() {
+    for (const char* op : {"DecoderAttention", "LongformerAttention", "SparseAttention", "PagedAttention", "QOrderedAttention"}) {
+        const Found found = find(std::string("x: f32[2,7,16]\ny = com.microsoft::") + op + "(x, x, x, num_heads=2)\nreturn y");
+        QCOMPARE(found.attentions.found.size(), std::size_t(0));
+        QCOMPARE(found.attentions.unrecognised.size(), std::size_t(1));
+        QVERIFY(found.attentions.unrecognised[0].reason.find(op) != std::string::npos);
+    }
 }
 
 void AttentionTest::packedIsTakenApart() {
