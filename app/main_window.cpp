@@ -82,10 +82,8 @@ void MainWindow::selectNode(int side, int node) {
         std::set<NodeId> found;
         for (const NodeId each : own) {
             if (inside(0) || inside(1)) break; // counterparts are known between whole graphs
-            if (side == 0) found.insert(analysis.counterparts[each].begin(), analysis.counterparts[each].end());
-            else
-                for (std::size_t i = 0; i < analysis.counterparts.size(); ++i)
-                    if (std::binary_search(analysis.counterparts[NodeId(i)].begin(), analysis.counterparts[NodeId(i)].end(), each)) found.insert(NodeId(i));
+            const auto others = side == 0 ? analysis.counterparts.inEnhanced(each) : analysis.counterparts.inBaseline(each);
+            found.insert(others.begin(), others.end());
         }
         for (const NodeId each : found) lit.push_back(drawnAs(*projected(other).classes, each).position());
         m_inspector->showNode(analysis, projected(side), own.back());

@@ -1,6 +1,5 @@
 #include "branches.h"
 
-#include "attention/decompose.h"
 #include "support/stopwatch.h"
 
 namespace triptych {
@@ -11,27 +10,16 @@ namespace {
 constexpr int mostRounds = 24;
 
 /// Which branch each If takes under given shapes; those whose condition isn't constant are left out.
-std::map<NodeId, bool> branchesUnder(const Graph& graph, const Shapes& shapes) {
+std::map<NodeId, bool> branchesUnder(const Graph& graph, const Shapes& shapes, bool forAllSizes) {
     std::map<NodeId, bool> taken;
     for (std::size_t i = 0; i < graph.nodes().size(); ++i) {
         const Node& node = graph.nodes()[i];
-        if (!node.is("If")) continue;
+        // One that asks a size takes the other branch for some size, whichever is bound.
+        if (!node.is("If") || (forAllSizes && !shapes.isFixed(node.input(0)))) continue;
         const HostTensor* condition = node.input(0) ? shapes.constant(node.input(0)) : nullptr;
         if (condition && condition->count() == 1) taken[NodeId(i)] = condition->at(0) != 0;
     }
     return taken;
-}
-
-/// Those that are the same under other bindings.
-Result<void> dropWhatVaries(const Model& model, const Graph& graph, const Shapes& shapes, std::map<NodeId, bool>& taken, const Job& job) {
-    const auto varied = variedShapes(model, graph, shapes, job);
-    if (!varied) return tl::unexpected(varied.error());
-    const auto other = branchesUnder(graph, **varied);
-    std::erase_if(taken, [&](const auto& each) {
-        const auto found = other.find(each.first);
-        return found == other.end() || found->second != each.second;
-    });
-    return {};
 }
 
 } // namespace
@@ -50,9 +38,7 @@ Result<FlatGraph> flatten(const Model& model, const Bindings& bindings, bool for
         auto shapes = inferShapes(model, *flat.graph, bindings, job);
         if (!shapes) return tl::unexpected(shapes.error());
         flat.shapes = *shapes;
-        auto taken = branchesUnder(*flat.graph, *flat.shapes);
-        if (forAllSizes && !taken.empty())
-            if (auto done = dropWhatVaries(model, *flat.graph, *flat.shapes, taken, job); !done) return tl::unexpected(done.error());
+        const auto taken = branchesUnder(*flat.graph, *flat.shapes, forAllSizes);
         if (taken.empty() || round == mostRounds) return flat;
         TakenBranches& named = flat.taken.emplace_back();
         for (const auto& [node, which] : taken) named[flat.graph->node(node).name] = which;

@@ -133,22 +133,6 @@ Result<void> shapeAndClassify(const Analysis& analysis, Projected& projected, co
     return {};
 }
 
-/// For each node of the baseline the nodes of the enhanced graph that share a source with it.
-IndexVector<NodeId, std::vector<NodeId>> counterpartsOf(const Graph& baseline, const Graph& enhanced) {
-    std::unordered_map<SourceId, std::vector<NodeId>> bySource;
-    for (std::size_t i = 0; i < enhanced.nodes().size(); ++i)
-        for (const SourceId source : enhanced.sources(NodeId(i))) bySource[source].push_back(NodeId(i));
-    IndexVector<NodeId, std::vector<NodeId>> counterparts(baseline.nodes().size());
-    for (std::size_t i = 0; i < baseline.nodes().size(); ++i) {
-        auto& mine = counterparts[NodeId(i)];
-        for (const SourceId source : baseline.sources(NodeId(i)))
-            if (const auto found = bySource.find(source); found != bySource.end()) mine.insert(mine.end(), found->second.begin(), found->second.end());
-        std::sort(mine.begin(), mine.end());
-        mine.erase(std::unique(mine.begin(), mine.end()), mine.end());
-    }
-    return counterparts;
-}
-
 /// The research's definition: operators that can be seen, views among them.
 std::int64_t visible(const NodeClasses& classes) {
     return std::count_if(classes.of.begin(), classes.of.end(), [](NodeClass c) { return c == NodeClass::compute || c == NodeClass::view; });
@@ -287,7 +271,7 @@ Result<AnalysisPtr> run(std::shared_ptr<Analysis> analysis, const Job& job) {
     }
     analysis->enhanced = analysis->decomposed;
     analysis->enhanced.key = "enhanced";
-    analysis->counterparts = counterpartsOf(*analysis->baseline.graph, *analysis->enhanced.graph);
+    analysis->counterparts = Counterparts(analysis->baseline.graph, analysis->enhanced.graph);
 
     analysis->warnings = analysis->model->warnings;
     for (const auto* more : {&analysis->inlinedShapes->warnings(), &analysis->decomposition->warnings})
@@ -305,6 +289,24 @@ void StageTimes::add(const StageTimes& more) {
     fusion += more.fusion;
     cost += more.cost;
 }
+
+Counterparts::Counterparts(GraphPtr baseline, GraphPtr enhanced) : m_baseline(std::move(baseline)), m_enhanced(std::move(enhanced)) {
+    for (const auto& [graph, places] : {std::pair(m_baseline.get(), &m_inBaseline), std::pair(m_enhanced.get(), &m_inEnhanced)})
+        for (std::size_t i = 0; i < graph->nodes().size(); ++i)
+            for (const SourceId source : graph->sources(NodeId(i))) (*places)[source].push_back(NodeId(i));
+}
+
+std::vector<NodeId> Counterparts::sharing(const Graph& from, NodeId node, const Places& places) {
+    std::vector<NodeId> found;
+    for (const SourceId source : from.sources(node))
+        if (const auto at = places.find(source); at != places.end()) found.insert(found.end(), at->second.begin(), at->second.end());
+    std::sort(found.begin(), found.end());
+    found.erase(std::unique(found.begin(), found.end()), found.end());
+    return found;
+}
+
+std::vector<NodeId> Counterparts::inEnhanced(NodeId baseline) const { return sharing(*m_baseline, baseline, m_inEnhanced); }
+std::vector<NodeId> Counterparts::inBaseline(NodeId enhanced) const { return sharing(*m_enhanced, enhanced, m_inBaseline); }
 
 std::size_t attentionCount(const Analysis& analysis) {
     std::size_t count = analysis.attentions.found.size();

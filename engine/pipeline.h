@@ -32,6 +32,23 @@ struct Projected {
     MetricsPtr metrics;
 };
 
+/// Which nodes of two graphs stand for the same of the file. Many to many, so it is worked out when it is asked for: all nodes of
+/// one call have that call as their source.
+class Counterparts {
+public:
+    Counterparts() = default;
+    Counterparts(GraphPtr baseline, GraphPtr enhanced);
+    /// Nodes of the enhanced graph that share a source with a node of the baseline, in order.
+    std::vector<NodeId> inEnhanced(NodeId baseline) const;
+    std::vector<NodeId> inBaseline(NodeId enhanced) const;
+
+private:
+    using Places = std::unordered_map<SourceId, std::vector<NodeId>>;
+    static std::vector<NodeId> sharing(const Graph& from, NodeId node, const Places& places);
+    GraphPtr m_baseline, m_enhanced;
+    Places m_inBaseline, m_inEnhanced;
+};
+
 /// What switching one pattern off would lose (positive: it helps).
 struct Marginal {
     std::int64_t launches = 0, bytes = 0;
@@ -60,8 +77,7 @@ struct Analysis {
     std::vector<NestedAttention> nested; ///< in bodies that stay: neither fused nor measured
     std::shared_ptr<const Decomposition> unfusedForm, decomposition;
     Projected unfused, baseline, decomposed, enhanced;
-    /// For each node of the baseline: nodes of the enhanced graph that stand for it. Many to many.
-    IndexVector<NodeId, std::vector<NodeId>> counterparts;
+    Counterparts counterparts;
     std::vector<Marginal> marginals; ///< for each pattern of the library; zero where off
     double visibility = 0;           ///< operators visible in decomposed / in the file
     std::vector<std::string> warnings;

@@ -39,6 +39,12 @@ private:
     void externalData(Tensor& tensor, const std::vector<std::pair<std::string, std::string>>& entries);
     /// Why a file of external data is not to be had; "" where it is.
     std::string whyAbsent(const std::filesystem::path& file, const std::string& tensor);
+    /// A file of external data: why it is not to be had, else its size.
+    struct Location {
+        std::string missing;
+        std::uint64_t size = 0;
+    };
+    Location lookAt(const std::filesystem::path& file, const std::string& tensor);
     DeclaredType type(std::span<const std::byte> message);
     std::span<const std::byte> bytesOf(const Tensor& tensor) const;
     std::shared_ptr<const std::vector<std::byte>> filled(const Tensor& dense, const Tensor& values, const Tensor& indices, std::size_t written) const;
@@ -49,8 +55,8 @@ private:
     std::vector<std::string> m_warnings;
     std::vector<std::filesystem::path> m_allowed;
     std::set<std::filesystem::path> m_refused;
-    std::map<std::string, std::string> m_external_known; ///< whyAbsent() of each location
-    std::size_t m_decoded = 0;
+    std::map<std::string, Location> m_locations;
+    std::size_t m_decoded = 0, m_messages = 0;
 };
 
 /// Any bytes as valid UTF-8: what is not becomes "\xNN".

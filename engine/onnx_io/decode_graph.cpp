@@ -8,6 +8,8 @@ namespace {
 
 /// Nested graphs deeper than this are refused: decoding recurses.
 constexpr int deepest = 64;
+constexpr std::size_t mostMessages = 3'000'000; ///< of all graphs and functions together
+constexpr std::size_t highestRank = 256;
 using Kind = WireField::Kind;
 
 void visitGraphs(const Node& node, const std::function<void(const Graph&)>& visit) {
@@ -78,7 +80,7 @@ DeclaredType Decoder::type(std::span<const std::byte> message) {
             declared.hasShape = true;
             WireReader shape(part.bytes);
             for (WireField dim; shape.next(dim);) {
-                if (dim.number != 1 || dim.kind != Kind::bytes) continue;
+                if (dim.number != 1 || dim.kind != Kind::bytes || declared.dims.size() > highestRank) continue;
                 Dim size = unknownDim;
                 std::string symbol;
                 WireReader inner(dim.bytes);
@@ -88,6 +90,11 @@ DeclaredType Decoder::type(std::span<const std::byte> message) {
                 }
                 declared.dims.push_back(size);
                 declared.symbols.push_back(std::move(symbol));
+            }
+            if (declared.dims.size() > highestRank) { // no tensor has as many axes
+                declared.hasShape = false;
+                declared.dims.clear();
+                declared.symbols.clear();
             }
         }
     }
@@ -239,6 +246,9 @@ Result<GraphPtr> Decoder::graph(std::span<const std::byte> message, int depth) {
         }
     }
     if (reader.bad()) return damaged("its graph " + name);
+    // A node costs a thousand times what an empty message takes in the file.
+    m_messages += nodes.size() + initializers.size() + sparse.size() + inputs.size() + outputs.size() + infos.size() + 1;
+    if (m_messages > mostMessages) return fail("import", "its graphs have more than " + std::to_string(mostMessages) + " nodes and values", "export a smaller model", name);
     GraphBuilder builder(name);
     for (const auto each : initializers) {
         auto tensor = this->tensor(each);
@@ -323,6 +333,8 @@ Result<Function> Decoder::function(std::span<const std::byte> message) {
         }
     }
     if (reader.bad()) return damaged("the function " + function.name);
+    m_messages += nodes.size() + inputs.size() + outputs.size() + 20;
+    if (m_messages > mostMessages) return fail("import", "its functions have more than " + std::to_string(mostMessages) + " nodes and values", "export a smaller model", function.name);
     std::set<std::string> given;
     for (const std::string& input : inputs)
         if (given.insert(input).second) builder.addInput(builder.value(input));

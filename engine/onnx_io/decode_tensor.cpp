@@ -56,10 +56,11 @@ std::pair<std::string, std::string> entry(std::span<const std::byte> message) {
     return found;
 }
 
-std::uint64_t number(const std::string& text) {
+/// Digits and nothing else.
+std::optional<std::uint64_t> number(const std::string& text) {
     std::uint64_t value = 0;
-    std::from_chars(text.data(), text.data() + text.size(), value);
-    return value;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    return error == std::errc() && end == text.data() + text.size() ? std::optional(value) : std::nullopt;
 }
 
 } // namespace
@@ -86,21 +87,35 @@ std::string Decoder::whyAbsent(const std::filesystem::path& file, const std::str
 
 void Decoder::externalData(Tensor& tensor, const std::vector<std::pair<std::string, std::string>>& entries) {
     Payload& payload = tensor.payload;
-    bool hasLength = false;
+    std::optional<std::uint64_t> offset = 0, length = tensor.byteSize().value_or(0);
     for (const auto& [key, value] : entries) {
         if (key == "location") payload.file = value;
-        if (key == "offset") payload.offset = number(value);
-        if (key == "length") {
-            payload.length = number(value);
-            hasLength = true;
-        }
+        if (key == "offset") offset = number(value);
+        if (key == "length") length = number(value);
     }
-    if (!hasLength) payload.length = tensor.byteSize().value_or(0);
+    payload.offset = offset.value_or(0);
+    payload.length = length.value_or(0);
     if (!m_file) return void(payload.missing = "the model was not read from a file");
-    const auto [known, fresh] = m_external_known.try_emplace(payload.file.string());
-    if (fresh) known->second = whyAbsent(payload.file, tensor.name);
-    if (!known->second.empty()) return void(payload.missing = known->second);
+    const auto [known, fresh] = m_locations.try_emplace(payload.file.string());
+    if (fresh) known->second = lookAt(payload.file, tensor.name);
+    const auto refuse = [&](const std::string& why) {
+        warn("the external data of " + tensor.name + " can't be used: " + why);
+        payload.missing = why;
+    };
+    if (!known->second.missing.empty()) return void(payload.missing = known->second.missing);
+    if (!offset || !length) return refuse("its offset or length is no number");
+    if (*offset > known->second.size || *length > known->second.size - *offset)
+        return refuse("it ends " + std::to_string(*offset + *length) + " bytes into " + cleanText(payload.file.string()) + ", which has " + std::to_string(known->second.size));
+    if (tensor.byteSize() && *length != *tensor.byteSize() && tensor.type != DataType::string)
+        return refuse("it has " + std::to_string(*length) + " bytes, its shape needs " + std::to_string(*tensor.byteSize()));
     payload.place = Payload::Place::external;
+}
+
+Decoder::Location Decoder::lookAt(const std::filesystem::path& file, const std::string& tensor) {
+    Location found{whyAbsent(file, tensor), 0};
+    std::error_code error;
+    if (found.missing.empty()) found.size = std::filesystem::file_size(m_file->path().parent_path() / file, error);
+    return found;
 }
 
 Result<TensorPtr> Decoder::tensor(std::span<const std::byte> message) {

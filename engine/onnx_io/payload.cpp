@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <fstream>
 
 namespace triptych {
 
@@ -29,10 +30,23 @@ struct View {
     std::span<const std::byte> bytes;
 };
 
+/// A few bytes of a file, without mapping the rest: thousands of small tensors may lie in one.
+Result<View> piece(const std::filesystem::path& path, const Tensor& tensor) {
+    std::ifstream file(path, std::ios::binary);
+    auto bytes = std::make_shared<std::vector<std::byte>>(tensor.payload.length);
+    if (!file) return absent(tensor);
+    file.seekg(static_cast<std::streamoff>(tensor.payload.offset));
+    if (!file.read(reinterpret_cast<char*>(bytes->data()), static_cast<std::streamsize>(bytes->size())))
+        return fail("weights", "the weights of " + tensor.name + " lie beyond the end of " + path.filename().string(), "copy or export the file again", tensor.name);
+    return View{bytes, *bytes};
+}
+
 Result<View> view(const Model& model, const Tensor& tensor) {
+    constexpr std::uint64_t fewBytes = 64 << 10;
     const Payload& payload = tensor.payload;
     if (payload.place == Payload::Place::memory) return View{payload.bytes, *payload.bytes};
     std::shared_ptr<const MappedFile> file = model.file;
+    if (payload.place == Payload::Place::external && payload.length <= fewBytes) return piece(model.path.parent_path() / payload.file, tensor);
     if (payload.place == Payload::Place::external) {
         auto opened = MappedFile::open(model.path.parent_path() / payload.file);
         if (!opened) return absent(tensor);

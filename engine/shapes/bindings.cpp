@@ -153,10 +153,11 @@ std::vector<SymbolicDim> symbolicDims(const Graph& graph) {
             found[known->second].inputs.push_back(input.name + "[" + std::to_string(axis) + "]");
         }
     }
-    // One that follows from others is no choice.
+    // One that follows from others is no choice. Large, so that "s - 2" is a size.
+    constexpr std::int64_t trial = 720720;
     const auto plain = [&](std::string_view name) -> std::optional<std::int64_t> {
         const bool known = !isDimExpression(name) && places.contains(std::string(name));
-        return known ? std::optional<std::int64_t>(1) : std::nullopt;
+        return known ? std::optional<std::int64_t>(trial) : std::nullopt;
     };
     for (SymbolicDim& dim : found)
         if (isDimExpression(dim.name) && evaluateDim(dim.name, plain)) dim.use = "derived";

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <vector>
 
 namespace triptych {
 
@@ -55,17 +56,36 @@ private:
     Size product(int depth) {
         Size left = one(depth);
         while (left) {
-            const bool times = take("*");
-            if (!times && !take("//") && !take("/")) return left;
+            skip();
+            if (m_text.substr(m_at).starts_with("**")) return {};
+            const bool times = take("*"), rest = !times && take("%");
+            if (!times && !rest && !take("//") && !take("/")) return left;
             const Size right = one(depth);
             if (!right || (!times && *right <= 0)) return {};
-            if (times) left = *right != 0 && std::abs(*left) > largest / std::abs(*right) ? Size() : Size(*left * *right);
-            else left = *left >= 0 ? *left / *right : -((-*left + *right - 1) / *right);
+            left = times ? multiplied(*left, *right) : rest ? Size((*left % *right + *right) % *right) : Size(divided(*left, *right));
         }
         return left;
     }
 
+    static Size multiplied(std::int64_t a, std::int64_t b) { return b != 0 && std::abs(a) > largest / std::abs(b) ? Size() : Size(a * b); }
+    /// Rounded down, or up inside of ceiling().
+    std::int64_t divided(std::int64_t a, std::int64_t b) const {
+        const std::int64_t down = a >= 0 ? a / b : -((-a + b - 1) / b);
+        return m_up && down * b != a ? down + 1 : down;
+    }
+
+    /// One factor, raised to a power perhaps.
     Size one(int depth) {
+        const Size base = factor(depth);
+        if (!base || !take("**")) return base;
+        const Size exponent = factor(depth);
+        if (!exponent || *exponent < 0 || *exponent > 40) return {};
+        Size power = 1;
+        for (std::int64_t i = 0; i < *exponent && power; ++i) power = multiplied(*power, *base);
+        return power;
+    }
+
+    Size factor(int depth) {
         if (depth > deepest) return {};
         if (take("(")) {
             const Size inner = sum(depth + 1);
@@ -87,24 +107,34 @@ private:
     }
 
     Size call(std::string_view name, int depth) {
-        const bool most = name == "Max" || name == "max", least = name == "Min" || name == "min";
-        Size result = sum(depth + 1);
-        while (result && (most || least) && take(",")) {
-            const Size other = sum(depth + 1);
-            if (!other) return {};
-            result = most ? std::max(*result, *other) : std::min(*result, *other);
-        }
-        return (most || least || name == "floor") && take(")") ? result : Size();
+        const bool up = name == "ceiling" || name == "ceil", was = m_up;
+        m_up = up || (m_up && name != "floor");
+        std::vector<std::int64_t> all;
+        do {
+            const Size next = sum(depth + 1);
+            if (!next) return {};
+            all.push_back(*next);
+        } while (take(","));
+        m_up = was;
+        if (!take(")")) return {};
+        if (name == "Max" || name == "max") return *std::max_element(all.begin(), all.end());
+        if (name == "Min" || name == "min") return *std::min_element(all.begin(), all.end());
+        if (all.size() == 1 && (up || name == "floor")) return all[0];
+        if (all.size() != 2 || all[1] <= 0) return {};
+        const std::int64_t down = all[0] >= 0 ? all[0] / all[1] : -((-all[0] + all[1] - 1) / all[1]);
+        if (name == "Mod") return all[0] - down * all[1];
+        return name == "FloorDiv" ? Size(down) : Size();
     }
 
     std::string_view m_text;
     const std::function<Size(std::string_view)>& m_sizeOf;
     std::size_t m_at = 0;
+    bool m_up = false;
 };
 
 } // namespace
 
-bool isDimExpression(std::string_view text) { return text.size() <= longestText && text.find_first_of("+-*/(") != std::string_view::npos; }
+bool isDimExpression(std::string_view text) { return text.size() <= longestText && text.find_first_of("+-*/%(") != std::string_view::npos; }
 
 std::optional<std::int64_t> evaluateDim(std::string_view text, const std::function<std::optional<std::int64_t>(std::string_view)>& sizeOf) {
     return text.size() > longestText ? std::nullopt : Reader(text, sizeOf).run();

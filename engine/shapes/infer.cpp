@@ -1,6 +1,7 @@
 // Shapes and constants, one node after another in topological order.
 
 #include "reference/evaluate.h"
+#include "shapes/dim_expression.h"
 #include "shapes/infer.h"
 #include "shapes/rules.h"
 
@@ -88,13 +89,20 @@ public:
     }
 
 private:
+    std::optional<std::int64_t> sizeOf(const std::string& symbol) const {
+        const auto found = m_result->m_bindings.find(symbol);
+        return found == m_result->m_bindings.end() ? std::nullopt : std::optional(found->second);
+    }
+
     Dims bound(const DeclaredType& declared, const std::string& name) const {
         Dims dims = declared.dims;
         for (std::size_t i = 0; i < dims.size(); ++i) {
             if (dims[i] >= 0) continue;
             std::string symbol = i < declared.symbols.size() ? declared.symbols[i] : "";
             if (symbol.empty()) symbol = name + "_dim_" + std::to_string(i);
-            if (const auto found = m_result->m_bindings.find(symbol); found != m_result->m_bindings.end()) dims[i] = found->second;
+            const auto size = sizeOf(symbol);
+            if (size) dims[i] = *size;
+            else if (isDimExpression(symbol)) dims[i] = evaluateDim(symbol, [this](std::string_view name) { return sizeOf(std::string(name)); }).value_or(unknownDim);
         }
         return dims;
     }

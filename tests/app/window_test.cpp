@@ -145,7 +145,7 @@ void WindowTest::selectionLightsTheOtherSide() {
     for (std::size_t i = 0; i < analysis.baseline.graph->nodes().size() && !call; ++i)
         if (analysis.model->function(analysis.baseline.graph->nodes()[i])) call = NodeId(i);
     QVERIFY(call.valid());
-    QVERIFY2(analysis.counterparts[call].size() >= 12, "an opaque attention stands for all that it was written out as");
+    QVERIFY2(analysis.counterparts.inEnhanced(call).size() >= 12, "an opaque attention stands for all that it was written out as");
     QVERIFY(m_window->selectNamed(QString::fromStdString(analysis.baseline.graph->node(call).name)));
     QCOMPARE(m_window->findChild<Canvas*>("baselineCanvas")->selected(), int(call.position()));
     QVERIFY(m_window->findChild<Inspector*>()->toPlainText().contains("12 heads of 64"));

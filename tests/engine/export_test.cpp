@@ -73,7 +73,7 @@ void ExportTest::largeWeightsGoBeside() {
     const ValueId x = builder.value("x"), w = builder.addInitializer(makeTensor("w", {1000}, numbers)), y = builder.value("y");
     builder.edit(x).declared = {DataType::float32, true, {1000}, {""}, "tensor"};
     builder.addInput(x);
-    builder.addNode({"add", "Add", {}, {}, {x, w}, {y}, {}, {}, {}});
+    builder.addNode({"add", "Add", {}, {}, {}, {x, w}, {y}, {}, {}, {}});
     builder.addOutput(y);
     Model model = modelOf("x: f32[1]\ny = Identity(x)\nreturn y");
     model.graph = *builder.finish();

@@ -91,7 +91,7 @@ ValueId padded(GraphBuilder& builder, const Shapes& shapes, ValueId value, int k
     const ValueShape& shape = shapes.of(value);
     const auto add = [&](const char* op, std::vector<ValueId> inputs, std::vector<Attribute> attributes) {
         const ValueId out = builder.newValue(std::string("made_") + op);
-        builder.addNode({std::string("made_") + op, op, {}, {}, std::move(inputs), {out}, {}, Attributes(std::move(attributes)), {}});
+        builder.addNode({std::string("made_") + op, op, {}, {}, {}, std::move(inputs), {out}, {}, Attributes(std::move(attributes)), {}});
         return out;
     };
     const auto sizes = [&](Dims dims) { return builder.addInitializer(makeTensor("sizes", {static_cast<Dim>(dims.size())}, dims)); };
