@@ -68,20 +68,27 @@ void MaskReader::judge(const HostTensor& mask, MaskFacts& facts) const {
     if (mask.dims.size() < 2) return;
     const auto [rows, columns] = areaOf(mask.dims);
     if (rows < 2 || columns < rows || mask.count() == 0) return;
-    const std::int64_t shift = columns - rows;
+    // The last query stands at the last key, or the first at the first.
+    if (judgeFrom(mask, columns - rows, facts) || columns == rows) return;
+    judgeFrom(mask, 0, facts);
+}
+
+bool MaskReader::judgeFrom(const HostTensor& mask, std::int64_t shift, MaskFacts& facts) {
+    const auto [rows, columns] = areaOf(mask.dims);
     const double cut = mask.at(static_cast<std::size_t>(columns - 1)); // the first query must not see the last key
-    if (shift == 0 && rows > 1 && cut == mask.at(0)) return;
+    if (shift == 0 && cut == mask.at(0)) return false;
     bool window = false;
     for (std::int64_t row = 0; row < rows; ++row) {
         for (std::int64_t column = 0; column < columns; ++column) {
             const bool isCut = mask.at(static_cast<std::size_t>(row * columns + column)) == cut;
-            if (column > row + shift && !isCut) return;
-            if (column == row + shift && isCut) return;
+            if (column > row + shift && !isCut) return false;
+            if (column == row + shift && isCut) return false;
             if (column < row + shift && isCut) window = true;
         }
     }
     facts.causal = true;
     facts.window = facts.window || window;
+    return true;
 }
 
 /// A product with a geometric row of numbers between 0 and 1, one for each head. Source: Press, Smith, Lewis: Train short, test long (2022).
@@ -128,7 +135,7 @@ void MaskReader::visit(ValueId value, int depth, Area area, std::set<ValueId>& s
     }
     const NodeId id = m_graph.producer(value);
     if (!id) {
-        facts.fromInput = facts.fromInput || m_graph.isInput(value);
+        facts.fromInput = facts.fromInput || m_graph.isInput(value) || !m_graph.value(value).initializer;
         return;
     }
     const Node& node = m_graph.node(id);

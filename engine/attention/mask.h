@@ -34,6 +34,7 @@ private:
     /// Content of a constant value of any size up to a million elements; null where a payload is absent.
     const HostTensor* content(ValueId value, int depth);
     void judge(const HostTensor& mask, MaskFacts& facts) const;
+    static bool judgeFrom(const HostTensor& mask, std::int64_t shift, MaskFacts& facts);
     void grade(const HostTensor& mask, MaskFacts& facts) const;
 
     const Model& m_model;

@@ -253,8 +253,10 @@ private:
             const ValueId source = bare(m_graph, m_shapes, value);
             const NodeId producer = m_graph.producer(source);
             if (!producer) {
-                past = past || m_graph.isInput(source);
-                if (m_graph.isInput(source) && node.inputs.size() > 1) continue;
+                // In a body the past comes from outside of it.
+                const bool fed = m_graph.isInput(source) || !m_graph.value(source).initializer;
+                past = past || fed;
+                if (fed && node.inputs.size() > 1) continue;
             }
             negated = negated || (producer && (m_graph.node(producer).is("Neg") || m_graph.node(producer).is("Sub") || m_graph.node(producer).is("Add")));
             if (!next) next = value;

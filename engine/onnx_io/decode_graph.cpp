@@ -247,7 +247,7 @@ Result<GraphPtr> Decoder::graph(std::span<const std::byte> message, int depth) {
     }
     if (reader.bad()) return damaged("its graph " + name);
     // A node costs a thousand times what an empty message takes in the file.
-    m_messages += nodes.size() + initializers.size() + sparse.size() + inputs.size() + outputs.size() + infos.size() + 1;
+    m_messages += nodes.size() + initializers.size() + sparse.size() + inputs.size() + outputs.size() + infos.size() + 20;
     if (m_messages > mostMessages) return fail("import", "its graphs have more than " + std::to_string(mostMessages) + " nodes and values", "export a smaller model", name);
     GraphBuilder builder(name);
     for (const auto each : initializers) {

@@ -79,6 +79,8 @@ private slots:
     void files_data();
     void files();
     void functionBomb();
+    void bombOfNothing();
+    void overloadsAreTold();
     void deepNesting();
     void externalPaths_data();
     void externalPaths();
@@ -157,6 +159,32 @@ void HostileTest::functionBomb() {
     QVERIFY2(result.error().message().find("bomb") != std::string::npos, result.error().message().c_str());
     QVERIFY(timer.elapsed() < 20'000);
     QVERIFY(anonymousKilobytes() - before < 4'000'000);
+}
+
+void HostileTest::bombOfNothing() {
+    // As before, but the last function is empty: a call must cost something, or 2^40 of them cost nothing.
+    std::vector<Wire> functions;
+    for (int i = 0; i < 40; ++i) {
+        const std::string next = "F" + std::to_string(i + 1);
+        Wire function = Wire().text(1, "F" + std::to_string(i)).text(4, "a").text(5, "a").text(10, "f");
+        if (i < 39) function.message(7, node("l", next, {"a"}, {"t"}, "f")).message(7, node("r", next, {"a"}, {"u"}, "f"));
+        functions.push_back(std::move(function));
+    }
+    QElapsedTimer timer;
+    timer.start();
+    QVERIFY(!analysed(model(Wire().message(1, node("bomb", "F0", {"x"}, {"y"}, "f")).text(2, "g").message(11, valueInfo("x", {2})).message(12, Wire().text(1, "y")), functions)));
+    QVERIFY(timer.elapsed() < 5'000);
+}
+
+void HostileTest::overloadsAreTold() {
+    std::vector<Wire> functions;
+    for (const auto& [overload, op] : {std::pair("one", "Relu"), std::pair("two", "Neg")})
+        functions.push_back(Wire().text(1, "F").text(4, "a").text(5, "b").message(7, node("inner", op, {"a"}, {"b"}, "")).text(10, "f").text(13, overload));
+    Wire call = node("call", "F", {"x"}, {"y"}, "f");
+    call.text(8, "two");
+    const auto result = analysed(model(Wire().message(1, call).text(2, "g").message(11, valueInfo("x", {2})).message(12, Wire().text(1, "y")), functions));
+    QVERIFY2(result, result ? "" : result.error().message().c_str());
+    QCOMPARE((*result)->inlined->nodes().back().op, std::string("Neg"));
 }
 
 void HostileTest::deepNesting() {

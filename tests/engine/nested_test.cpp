@@ -1,6 +1,7 @@
 // Graphs inside nodes, and what is known inside of what surrounds them.
 
 #include "nested.h"
+#include "verify/verify.h"
 
 #include <QFile>
 #include <QTemporaryDir>
@@ -16,7 +17,10 @@ private slots:
     void capturedValuesKeepTheirShapes();
     void bodiesWithinBodies();
     void aFunctionIsSeenWithTheCallsArguments();
-    void whatOnlyRunningTellsStaysUnknown();
+    void whatATurnLeavesAsItIsIsKnown();
+    void aSwitchChoosesABranch();
+    void bothBranchesAreWrittenOut();
+    void attentionInALoopIsFoundAndWrittenOut();
     void dataOutsideOfTheFolderIsRefusedUnlessAllowed();
 
 private:
@@ -91,10 +95,76 @@ void NestedTest::aFunctionIsSeenWithTheCallsArguments() {
     QVERIFY(gate.graph->findNode("gate_mul").valid());
 }
 
-void NestedTest::whatOnlyRunningTellsStaysUnknown() {
+void NestedTest::whatATurnLeavesAsItIsIsKnown() {
     const Projected body = enter(whole(), "loop");
-    QCOMPARE(shapeOf(body, "state"), std::string("unknown")); // it may change from one turn to the next
-    QCOMPARE(shapeOf(body, "h0"), std::string("unknown"));
+    QCOMPARE(shapeOf(body, "state"), std::string("10x64"));
+    QCOMPARE(shapeOf(body, "h0"), std::string("10x64"));
+}
+
+namespace {
+
+AnalysisPtr analysed(const char* name, const Bindings& bindings, bool forFile = false) {
+    AnalysisOptions options;
+    options.bindings = bindings;
+    options.forFile = forFile;
+    const auto analysis = analyze(std::filesystem::path(TEST_DATA) / name, options);
+    if (!analysis) qFatal("%s", analysis.error().message().c_str());
+    return *analysis;
+}
+
+/// Empty where the written-out form computes what the file does, on inputs that turn switches on and off.
+QString difference(const Analysis& analysis) {
+    const Model& model = *analysis.model;
+    const GraphPtr file = *inlineFunctions(model, *model.graph, {});
+    const ShapesPtr shapes = *inferShapes(model, *file, analysis.bindings);
+    const VerifyRequest request{model, *file, *shapes, model, *analysis.decomposition->graph, "decomposed", nullptr, nullptr, {Fill::random, Fill::random, Fill::ramp}, 1, std::nullopt, std::nullopt};
+    const auto comparison = verify(request);
+    if (!comparison) return QString::fromStdString(comparison.error().message());
+    return comparison->holds() ? QString() : QStringLiteral("different");
+}
+
+std::size_t count(const Graph& graph, const char* op) {
+    return static_cast<std::size_t>(std::count_if(graph.nodes().begin(), graph.nodes().end(), [&](const Node& node) { return node.is(op); }));
+}
+
+} // namespace
+
+void NestedTest::aSwitchChoosesABranch() {
+    const AnalysisPtr off = analysed("merged_decoder.onnx", {}), on = analysed("merged_decoder.onnx", {{"use_cache", 1}});
+    for (const AnalysisPtr& each : {off, on}) {
+        QCOMPARE(each->attentions.found.size(), std::size_t(1));
+        QCOMPARE(each->attentions.found[0].heads, std::int64_t(4));
+        QCOMPARE(count(*each->baseline.graph, "If"), std::size_t(0));
+        QVERIFY(each->nested.empty());
+    }
+    QVERIFY(!off->attentions.found[0].extras.contains("kv_cache"));
+    QVERIFY(on->attentions.found[0].extras.contains("kv_cache"));
+    AnalysisOptions options;
+    options.bindings["use_cache"] = 2;
+    QVERIFY(!analyze(std::filesystem::path(TEST_DATA "/merged_decoder.onnx"), options));
+}
+
+void NestedTest::bothBranchesAreWrittenOut() {
+    const AnalysisPtr analysis = analysed("merged_decoder.onnx", {}, true);
+    QCOMPARE(analysis->nested.size(), std::size_t(2)); // a switch may be thrown later: both stay
+    const Graph& graph = *analysis->decomposition->graph;
+    QCOMPARE(count(graph, "If"), std::size_t(1));
+    for (const NestedGraph& branch : nestedGraphs(*analysis->model, graph.node(graph.findNode("choose")))) QCOMPARE(count(*branch.graph, "Split"), std::size_t(0));
+    QCOMPARE(difference(*analysis), QString());
+}
+
+void NestedTest::attentionInALoopIsFoundAndWrittenOut() {
+    const AnalysisPtr seen = analysed("looped_attention.onnx", {});
+    QCOMPARE(attentionCount(*seen), std::size_t(2)); // the If asks a size that is fixed: its branch is put in place
+    QCOMPARE(seen->nested.size(), std::size_t(1));
+    QCOMPARE(seen->nested[0].place, std::string("loop/body"));
+    QCOMPARE(seen->nested[0].attentions.found[0].heads, std::int64_t(4));
+    const AnalysisPtr written = analysed("looped_attention.onnx", {}, true);
+    QCOMPARE(difference(*written), QString());
+    const Graph& graph = *written->decomposition->graph;
+    const GraphPtr body = graph.node(graph.findNode("loop")).attributes.graph("body");
+    QCOMPARE(count(*body, "Split"), std::size_t(0));
+    QVERIFY2(!written->model->function(body->nodes().back()), "a body of a written file calls no function");
 }
 
 void NestedTest::dataOutsideOfTheFolderIsRefusedUnlessAllowed() {

@@ -1,6 +1,7 @@
 // Shape rules against shapes that came out when the operators ran, and against shapes worked out from the specification.
 
 #include "graph/text.h"
+#include "shapes/dim_expression.h"
 #include "shapes/shapes.h"
 
 #include <QFile>
@@ -59,6 +60,10 @@ bool fits(const QString& open, const QString& whole) {
 class ShapesTest : public QObject {
     Q_OBJECT
 private slots:
+    void expressionsOfSizes_data();
+    void expressionsOfSizes();
+    void defaultsByUse();
+    void derivedSizesFollow();
     void operators_data();
     void operators();
     void wrongShapesAndAttributesAreSurvived_data() { operators_data(); }
@@ -143,6 +148,89 @@ void ShapesTest::whatDataDecideIsSaid() {
     QFETCH(QString, reason);
     const auto told = inferred(statement, 17);
     for (const Told& each : told) QVERIFY2(each.reason.contains(reason), qPrintable(each.reason));
+}
+
+namespace {
+
+ValueId inputOf(GraphBuilder& builder, const char* name, DataType type, Dims dims, std::vector<std::string> symbols) {
+    const ValueId id = builder.value(name);
+    builder.edit(id).declared = {type, true, std::move(dims), std::move(symbols), "tensor"};
+    builder.addInput(id);
+    return id;
+}
+
+Node nodeOf(const char* op, std::vector<ValueId> inputs, ValueId output) {
+    Node node;
+    node.name = node.op = op;
+    node.inputs = std::move(inputs);
+    node.outputs = {output};
+    return node;
+}
+
+} // namespace
+
+void ShapesTest::expressionsOfSizes_data() {
+    QTest::addColumn<QString>("text");
+    QTest::addColumn<int>("size"); ///< with s = 13 and past_len = 4; -1: can't be told
+    const auto row = [](const char* text, int size) { QTest::newRow(text) << QString(text) << size; };
+    row("past_len + s", 17);
+    row("2*s + 1", 27);
+    row("(s + 3)//4", 4);
+    row("s // 2 - 1", 5);
+    row("s/2", 6);
+    row("Max(s, past_len, 20)", 20);
+    row("Min(s, 5)", 5);
+    row("Mod(s, 4)", 1);
+    row("s % 4", 1);
+    row("FloorDiv(s, 4)", 3);
+    row("ceiling(s/4)", 4);
+    row("s**2", 169);
+    row("s - 20", -1);
+    row("t + 1", -1);
+    row("s / 0", -1);
+    row("s + ", -1);
+    row("((((s", -1);
+    row("99999999999999999999", -1);
+}
+
+void ShapesTest::expressionsOfSizes() {
+    QFETCH(QString, text);
+    QFETCH(int, size);
+    const auto known = [](std::string_view name) -> std::optional<std::int64_t> { return name == "s" ? std::optional<std::int64_t>(13) : name == "past_len" ? std::optional<std::int64_t>(4) : std::nullopt; };
+    QCOMPARE(int(evaluateDim(text.toStdString(), known).value_or(-1)), size);
+}
+
+void ShapesTest::defaultsByUse() {
+    GraphBuilder builder;
+    const ValueId picture = inputOf(builder, "pixels", DataType::float32, {-1, -1, -1, -1}, {"batch_size", "num_channels", "height", "width"});
+    const ValueId sound = inputOf(builder, "sound", DataType::float32, {-1, -1}, {"batch_size", "sequence_length"}), ids = inputOf(builder, "ids", DataType::int64, {-1, -1}, {"a", "b"});
+    const ValueId state = inputOf(builder, "state", DataType::float32, {2, -1, 64}, {"", "", ""});
+    const ValueId weight = builder.addInitializer(makeTensor("w", {4, 3, 2, 2}, std::vector<float>(48))), line = builder.addInitializer(makeTensor("l", {1, 1, 4}, std::vector<float>(4)));
+    const ValueId axis = builder.addInitializer(makeTensor("axis", {1}, std::vector<std::int64_t>{1})), apart = builder.value("apart");
+    builder.addNode(nodeOf("Conv", {picture, weight}, builder.value("y")));
+    builder.addNode(nodeOf("Unsqueeze", {sound, axis}, apart));
+    Node second = nodeOf("Conv", {apart, line}, builder.value("z"));
+    second.name = "second";
+    builder.addNode(std::move(second));
+    builder.addNode(nodeOf("Neg", {ids}, builder.value("n")));
+    builder.addNode(nodeOf("Abs", {state}, builder.value("m")));
+    const Bindings found = *resolveBindings(**builder.finish(), {});
+    const Bindings expected{{"batch_size", 1}, {"num_channels", 3}, {"height", 224}, {"width", 224}, {"sequence_length", 16000}, {"a", 1}, {"b", 128}, {"state_dim_1", 1}};
+    QVERIFY(found == expected);
+}
+
+void ShapesTest::derivedSizesFollow() {
+    GraphBuilder builder;
+    const ValueId ids = inputOf(builder, "ids", DataType::int64, {-1, -1}, {"batch", "seq"}), past = inputOf(builder, "past", DataType::float32, {-1, 4, -1, 8}, {"batch", "", "past_len", ""});
+    const ValueId mask = inputOf(builder, "mask", DataType::int64, {-1, -1}, {"batch", "past_len + seq"});
+    for (const auto& [value, op] : {std::pair(ids, "Neg"), std::pair(past, "Abs"), std::pair(mask, "Sign")}) builder.addNode(nodeOf(op, {value}, builder.value(op)));
+    const GraphPtr graph = *builder.finish();
+    QCOMPARE(resolveBindings(*graph, {})->at("past_len + seq"), std::int64_t(256));
+    QCOMPARE(resolveBindings(*graph, {{"seq", 5}})->at("past_len + seq"), std::int64_t(133));
+    QCOMPARE(resolveBindings(*graph, {{"past_len + seq", 7}})->at("past_len + seq"), std::int64_t(7));
+    Bindings varied{{"batch", 1}, {"seq", 3}, {"past_len", 5}};
+    deriveSizes(symbolicDims(*graph), varied);
+    QCOMPARE(varied.at("past_len + seq"), std::int64_t(8));
 }
 
 QTEST_APPLESS_MAIN(ShapesTest)
