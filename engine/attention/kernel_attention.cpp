@@ -73,7 +73,7 @@ bool sumsAlong(const Graph& graph, ValueId value, int depth = 0) {
 /// Whether a value is cut out of a product: V had a column of ones, so that the product's last column is the sum of the keys.
 bool cutFrom(const Graph& graph, const Shapes& shapes, ValueId value, ValueId product) {
     bool cut = false;
-    for (int steps = 0; steps < 8 && value; ++steps) {
+    for (int steps = 0; steps < 16 && value; ++steps) {
         if (value == product) return cut;
         const NodeId id = graph.producer(value);
         if (!id) return false;
@@ -93,7 +93,7 @@ ValueId normalisedResult(const Graph& graph, const Shapes& shapes, ValueId produ
         if (node.is("Div") && node.input(0) == from && cutFrom(graph, shapes, node.input(1), product)) return node.output();
         if ((node.is("Div") || node.is("Mul")) && sumsAlong(graph, node.input(0) == from ? node.input(1) : node.input(0))) return node.output();
         const bool passes = node.is("Identity") || node.is("Cast") || node.is("Transpose") || node.is("Reshape") || node.is("Slice") || node.is("Split");
-        if (const ValueId found = passes && depth < 6 ? normalisedResult(graph, shapes, product, node.output(), depth + 1) : ValueId()) return found;
+        if (const ValueId found = passes && depth < 12 ? normalisedResult(graph, shapes, product, node.output(), depth + 1) : ValueId()) return found;
     }
     return {};
 }

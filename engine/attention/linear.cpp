@@ -95,7 +95,7 @@ NodeId sequenceProjection(const Graph& graph, const Shapes& shapes, NodeId produ
     }
     // A constant on the right does so where the places were turned to the end before: (K^T E)^T.
     if (!linearWeight(graph, shapes, product)) return {};
-    const NodeId before = graph.producer(node.input(0));
+    const NodeId before = graph.producer(bare(graph, shapes, node.input(0)));
     const auto* perm = before && graph.node(before).is("Transpose") ? graph.node(before).attributes.integers("perm") : nullptr;
     if (!perm || perm->size() < 3 || perm->back() == static_cast<std::int64_t>(perm->size()) - 1) return {};
     // Only behind another projection: turned images are projected like anything else.
