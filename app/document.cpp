@@ -87,6 +87,8 @@ void Document::run(Work work, const QString& file, Change change) {
         try {
             *result = work(job);
         } catch (const std::bad_alloc&) { // the document that is shown stays
+        } catch (const std::exception& error) {
+            *result = fail("analyze", std::string("the file can't be analysed: ") + error.what(), "please report it");
         }
         if (stop.stop_requested()) return;
         QMetaObject::invokeMethod(this, [this, generation, file, change, result] {

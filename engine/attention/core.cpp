@@ -33,7 +33,8 @@ public:
     /// The sum of these exponents along the last axis; none where `sum` is something else.
     NodeId sumOf(ValueId sum, ValueId exponent) const {
         NodeId id = maker(sum);
-        while (id && m_graph.node(id).is("Expand")) id = maker(m_graph.node(id).input(0));
+        const auto passes = [&](const Node& node) { return node.is("Expand") || ((node.is("Add") || node.is("Max") || node.is("Clip")) && (node.is("Clip") || m_shapes.isConstant(node.input(1)))); };
+        while (id && passes(m_graph.node(id))) id = maker(m_graph.node(id).input(0)); // a small number keeps it above 0
         return id && m_graph.node(id).is("ReduceSum") && bare(m_graph, m_shapes, m_graph.node(id).input(0)) == bare(m_graph, m_shapes, exponent) ? id : NodeId();
     }
     /// Whether a node ends a spelled-out softmax.
@@ -49,16 +50,23 @@ public:
     bool lessLogarithm(const Node& exponent) const {
         const NodeId sub = maker(exponent.input(0));
         if (!sub || !m_graph.node(sub).is("Sub")) return false;
-        const NodeId sum = maker(m_graph.node(sub).input(1));
+        NodeId sum = maker(m_graph.node(sub).input(1));
+        if (sum && m_graph.node(sum).is("Log")) { // of the sum of the exponents
+            sum = maker(m_graph.node(sum).input(0));
+            const NodeId exponents = sum && m_graph.node(sum).is("ReduceSum") ? maker(m_graph.node(sum).input(0)) : NodeId();
+            return exponents && m_graph.node(exponents).is("Exp") && bare(m_graph, m_shapes, m_graph.node(exponents).input(0)) == bare(m_graph, m_shapes, m_graph.node(sub).input(0));
+        }
         return sum && m_graph.node(sum).is("ReduceLogSumExp") && bare(m_graph, m_shapes, m_graph.node(sum).input(0)) == bare(m_graph, m_shapes, m_graph.node(sub).input(0));
     }
     /// The division of a product with V by the sum of these exponents; none where there is none. `products`: those that read them.
-    NodeId lateDivision(ValueId exponent, ValueId product) const {
+    NodeId lateDivision(ValueId exponent, ValueId product, int depth = 0) const {
+        constexpr int deepest = 12;
+        if (depth > deepest) return {};
         for (const NodeId division : m_graph.readers(product)) {
             const Node& node = m_graph.node(division);
             if (node.is("Div") && node.input(0) == product && sumOf(node.input(1), exponent)) return division;
             const bool passes = node.is("Identity") || node.is("Cast") || node.is("Transpose") || node.is("Reshape");
-            if (const NodeId found = passes ? lateDivision(exponent, node.output()) : NodeId()) return found;
+            if (const NodeId found = passes ? lateDivision(exponent, node.output(), depth + 1) : NodeId()) return found;
         }
         return {};
     }
@@ -238,6 +246,11 @@ private:
             return scores;
         }
         if (node.is("Mul") || node.is("Div")) return scaled(node);
+        if (node.is("Neg")) {
+            m_core.scale = -m_core.scale;
+            m_core.scaled = true;
+            return node.input(0);
+        }
         // For the range of exponents: a softmax is the same without it.
         if (const NodeId most = node.is("Sub") ? largestBehind(node.input(1)) : NodeId(); most && m_graph.node(most).is("ReduceMax") && bare(m_graph, m_shapes, m_graph.node(most).input(0)) == bare(m_graph, m_shapes, node.input(0))) {
             m_core.nodes.push_back(most);

@@ -86,9 +86,11 @@ bool applyGather(const Shapes& shapes, ColumnView& view, const Node& node, Value
 bool applySlice(const Shapes& shapes, ColumnView& view, const Node& node, ValueId to) {
     const ValueShape& shape = shapes.of(to);
     if (!shape.known() || shape.dims.size() != view.axes.size()) return false;
-    const HostTensor* starts = shapes.constant(node.input(1));
-    const HostTensor* axes = node.input(3) ? shapes.constant(node.input(3)) : nullptr;
-    const HostTensor* steps = node.input(4) ? shapes.constant(node.input(4)) : nullptr;
+    const auto integers = [&](std::size_t index) {
+        const HostTensor* given = node.input(index) ? shapes.constant(node.input(index)) : nullptr;
+        return given && given->isInteger() ? given : nullptr;
+    };
+    const HostTensor *starts = integers(1), *axes = integers(3), *steps = integers(4);
     std::vector<std::int64_t> first, along;
     if (starts) first = starts->integers();
     else if (const auto* given = node.attributes.integers("starts")) first = *given;

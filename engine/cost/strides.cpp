@@ -274,8 +274,12 @@ private:
     bool cut(const Node& node, const Storage& from, Storage& to) {
         if (to.sizes.size() == from.sizes.size()) {
             to.strides = from.strides;
-            if (const HostTensor* steps = node.is("Slice") && node.input(4) ? m_shapes.constant(node.input(4)) : nullptr) {
-                const HostTensor* axes = node.input(3) ? m_shapes.constant(node.input(3)) : nullptr;
+            const auto integers = [&](std::size_t index) {
+                const HostTensor* given = node.input(index) ? m_shapes.constant(node.input(index)) : nullptr;
+                return given && given->isInteger() ? given : nullptr;
+            };
+            if (const HostTensor* steps = node.is("Slice") ? integers(4) : nullptr) {
+                const HostTensor* axes = integers(3);
                 for (std::size_t i = 0; i < steps->integers().size(); ++i) {
                     const std::int64_t axis = axes && i < axes->integers().size() ? axes->integers()[i] : static_cast<std::int64_t>(i);
                     const auto at = static_cast<std::size_t>(axis < 0 ? axis + static_cast<std::int64_t>(to.strides.size()) : axis);

@@ -46,8 +46,8 @@ private:
     };
     Location lookAt(const std::filesystem::path& file, const std::string& tensor);
     DeclaredType type(std::span<const std::byte> message);
-    std::span<const std::byte> bytesOf(const Tensor& tensor) const;
-    std::shared_ptr<const std::vector<std::byte>> filled(const Tensor& dense, const Tensor& values, const Tensor& indices, std::size_t written) const;
+    std::optional<std::span<const std::byte>> bytesOf(const Tensor& tensor) const;
+    std::shared_ptr<const std::vector<std::byte>> filled(const Tensor& dense, const Tensor& values, const Tensor& indices);
     tl::unexpected<Failure> damaged(std::string_view what) const;
 
     std::shared_ptr<const MappedFile> m_file;
@@ -56,7 +56,7 @@ private:
     std::vector<std::filesystem::path> m_allowed;
     std::set<std::filesystem::path> m_refused;
     std::map<std::string, Location> m_locations;
-    std::size_t m_decoded = 0, m_messages = 0;
+    std::size_t m_decoded = 0, m_messages = 0, m_writtenOut = 0, m_sparseLeft = 0;
 };
 
 /// Any bytes as valid UTF-8: what is not becomes "\xNN".

@@ -162,6 +162,14 @@ Result<TensorPtr> Decoder::tensor(std::span<const std::byte> message) {
         return tensor;
     }
     Payload& payload = tensor->payload;
+    // Packed numbers of a fixed width lie in the file as raw bytes do.
+    const bool fixedWidth = typed.size() == 1 && typed[0].kind == WireField::Kind::bytes &&
+                            ((typed[0].number == TensorField::floatData && tensor->type == DataType::float32) || (typed[0].number == TensorField::doubleData && tensor->type == DataType::float64));
+    if (!hasRaw && fixedWidth) {
+        raw = typed[0].bytes;
+        hasRaw = true;
+        typed.clear();
+    }
     if (hasRaw && raw.size() > keptBytes && m_file) {
         payload.place = Payload::Place::model;
         payload.offset = static_cast<std::uint64_t>(raw.data() - m_file->bytes().data());
@@ -212,9 +220,9 @@ Result<TensorPtr> Decoder::sparseTensor(std::span<const std::byte> message) {
     for (const Dim dim : dense->dims)
         if (dim < 0) return fail("import", "the sparse initializer has a negative dimension", "export the model again", dense->name);
     dense->payload.missing = "it is sparse, and too large or too damaged to be written out";
-    const auto content = filled(*dense, *values, *indices, message.size());
+    const auto content = filled(*dense, *values, *indices);
     if (!content) {
-        warn("the sparse initializer " + dense->name + " is shown without its content");
+        if (++m_sparseLeft <= 10) warn("the sparse initializer " + dense->name + " is shown without its content");
         return dense;
     }
     dense->payload = {};
@@ -224,25 +232,30 @@ Result<TensorPtr> Decoder::sparseTensor(std::span<const std::byte> message) {
     return dense;
 }
 
-std::span<const std::byte> Decoder::bytesOf(const Tensor& tensor) const {
+/// None where they lie in another file, or don't fill the shape.
+std::optional<std::span<const std::byte>> Decoder::bytesOf(const Tensor& tensor) const {
     const Payload& payload = tensor.payload;
     if (payload.place == Payload::Place::memory && payload.bytes) return *payload.bytes;
     if (payload.place == Payload::Place::model && m_file) return m_file->bytes().subspan(payload.offset, payload.length);
-    return {};
+    return std::nullopt;
 }
 
 /// Zeros with the values at their places: one flat index each, or one for each axis. Null where they don't fit.
-std::shared_ptr<const std::vector<std::byte>> Decoder::filled(const Tensor& dense, const Tensor& values, const Tensor& indices, std::size_t written) const {
+std::shared_ptr<const std::vector<std::byte>> Decoder::filled(const Tensor& dense, const Tensor& values, const Tensor& indices) {
     // What is in the file bounds what is made of it.
     constexpr std::uint64_t always = 1 << 20, times = 32;
+    const std::uint64_t most = always + times * (m_file ? m_file->bytes().size() : 0);
     const auto size = dense.byteSize();
     const auto count = elementCount(dense.dims);
     const std::size_t width = static_cast<std::size_t>(bitsOf(dense.type)) / 8;
-    if (!size || !count || width == 0 || bitsOf(dense.type) % 8 != 0 || *size > always + times * written || indices.type != DataType::int64) return nullptr;
-    const auto numbers = bytesOf(values), places = bytesOf(indices);
+    if (!size || !count || width == 0 || bitsOf(dense.type) % 8 != 0 || *size > most || m_writtenOut > most - *size || indices.type != DataType::int64) return nullptr;
+    const auto given = bytesOf(values), where = bytesOf(indices);
+    if (!given || !where) return nullptr;
+    const auto numbers = *given, places = *where;
     const std::size_t filled = numbers.size() / width, each = dense.dims.size();
     const bool flat = indices.dims.size() == 1;
     if (numbers.size() % width != 0 || places.size() != filled * 8 * (flat ? 1 : each)) return nullptr;
+    m_writtenOut += *size;
     auto made = std::make_shared<std::vector<std::byte>>(*size);
     for (std::size_t i = 0; i < filled; ++i) {
         std::int64_t at = 0;

@@ -24,7 +24,12 @@ std::string otherFormat(std::span<const std::byte> bytes) {
     if (head.size() > 8 && head.substr(4, 4) == "TFL3") return "this is a TensorFlow Lite model; convert it to ONNX";
     if (starts("version https://git-lfs")) return "this is a Git LFS pointer, not the model; fetch it with git lfs pull";
     if (head.size() > 9 && head[8] == '{' && head.substr(0, 8).find('\0') != std::string_view::npos) return "this is a safetensors file: weights without a graph; export the model to ONNX";
-    if (head.find("saved_model") != std::string_view::npos && !starts("\x08")) return "this looks like a TensorFlow model; convert it to ONNX";
+    if (head.size() > 8 && head.substr(4, 4) == "ORTM") return "this is a model in ONNX Runtime's own format; open the ONNX file that it was made from";
+    if (starts("\xfd" "7zXZ") || starts("BZh") || starts("7z\xbc\xaf") || starts("\x28\xb5\x2f\xfd") || head.substr(std::min<std::size_t>(257, head.size())).starts_with("ustar")) return "this is an archive; unpack it first";
+    if (starts("\x93NUMPY")) return "this is a NumPy array; name the model that it belongs to";
+    if (starts("\x7f" "ELF")) return "this is a program; name an .onnx file";
+    const bool tensorFlow = head.find("saved_model") != std::string_view::npos || head.find("serve") != std::string_view::npos || head.find("Placeholder") != std::string_view::npos || head.find("NoOp") != std::string_view::npos;
+    if (tensorFlow && (starts("\x08\x01\x12") || starts("\x0a"))) return "this looks like a TensorFlow model; convert it to ONNX with tf2onnx";
     if (starts("<")) return "this is an HTML or XML page; was the download complete?";
     if (starts("{") || starts("[")) return "this is JSON text; name the .onnx file";
     const auto printable = std::count_if(head.begin(), head.end(), [](char c) { return c == '\n' || c == '\t' || c == '\r' || (c >= 0x20 && c < 0x7f); });

@@ -1,6 +1,7 @@
 #include "reference/kernels.h"
 
 #include <exception>
+#include <new>
 
 namespace triptych {
 
@@ -154,8 +155,10 @@ Result<std::vector<HostTensor>> evaluateNode(const Node& node, std::span<const H
         return outputs;
     } catch (const KernelError& error) {
         return fail("evaluate", error.what, {}, who);
-    } catch (const std::exception& error) { // allocation, a variant of another type
-        return fail("evaluate", std::string("its inputs don't fit it: ") + error.what(), {}, who);
+    } catch (const std::bad_alloc&) {
+        return fail("evaluate", "there is not enough memory for it", "verify a smaller model, or bind smaller sizes", who);
+    } catch (const std::exception&) { // a variant of another type, an element that isn't there
+        return fail("evaluate", "its inputs don't fit it in type or size", "export the model again", who);
     }
 }
 

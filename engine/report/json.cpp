@@ -33,6 +33,10 @@ Json modelJson(const Analysis& analysis) {
         ++initializers;
         weights += value.initializer->byteSize().value_or(0);
     }
+    Json unknown = Json::array();
+    constexpr std::size_t most = 1000;
+    for (const auto& [value, reason] : analysis.inlinedShapes->unknown())
+        if (unknown.size() < most) unknown.push_back({{"value", analysis.inlined->value(value).name}, {"reason", reason}});
     return {{"file", model.path.filename().string()},
             {"ir_version", model.irVersion},
             {"opsets", model.opsets},
@@ -43,7 +47,8 @@ Json modelJson(const Analysis& analysis) {
             {"weight_bytes", weights},
             {"bindings", analysis.bindings},
             {"values", analysis.inlined->values().size()},
-            {"values_with_unknown_shape", analysis.inlinedShapes->unknownCount()}};
+            {"values_with_unknown_shape", analysis.inlinedShapes->unknownCount()},
+            {"unknown_shapes", unknown}};
 }
 
 /// Where an attention was found, and what its nodes are called from the file's own graph on.

@@ -147,6 +147,12 @@ std::string analysisTable(const Analysis& analysis) {
     for (const Unrecognised& each : analysis.attentions.unrecognised) text += "unrecognised: " + each.at + " looks like " + each.looksLike + ": " + each.reason + "\n";
     text += "\n" + graphTable(analysis).plain() + "\n" + visibilityText(analysis);
     text += "\nparallel projections\n" + parallelText(analysis);
+    const auto& unknown = analysis.inlinedShapes->unknown();
+    constexpr std::size_t most = 10;
+    std::size_t shown = 0;
+    for (const auto& [value, reason] : unknown)
+        if (shown++ < most) text += "unknown shape: " + analysis.inlined->value(value).name + ": " + reason + "\n";
+    if (unknown.size() > most) text += "unknown shape: " + std::to_string(unknown.size() - most) + " more values (--json lists them)\n";
     for (const std::string& warning : analysis.warnings) text += "warning: " + warning + "\n";
     return text;
 }

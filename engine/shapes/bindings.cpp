@@ -153,6 +153,12 @@ std::vector<SymbolicDim> symbolicDims(const Graph& graph) {
             found[known->second].inputs.push_back(input.name + "[" + std::to_string(axis) + "]");
         }
     }
+    // All keys are those that came before and those that are new.
+    const auto total = [](const SymbolicDim& dim) { return dim.use == "sequence" && (contains(dim.name, "total") || contains(dim.name, "attention_mask")); };
+    const auto past = std::find_if(found.begin(), found.end(), [](const SymbolicDim& dim) { return dim.use == "past"; });
+    const auto fresh = std::find_if(found.begin(), found.end(), [&](const SymbolicDim& dim) { return dim.use == "sequence" && !total(dim); });
+    for (SymbolicDim& dim : found)
+        if (total(dim) && past != found.end() && fresh != found.end()) dim.defaultSize = past->defaultSize + fresh->defaultSize;
     // One that follows from others is no choice. Large, so that "s - 2" is a size.
     constexpr std::int64_t trial = 720720;
     const auto plain = [&](std::string_view name) -> std::optional<std::int64_t> {

@@ -202,7 +202,12 @@ private:
             return;
         }
         RuleCall call(node, opset(node), {m_shapeOf, m_constantOf, m_sequenceOf});
-        rule(call);
+        try {
+            rule(call);
+        } catch (const std::exception&) { // a constant of a type that the operator can't have
+            reason = "its inputs don't fit it";
+            return;
+        }
         shapes = std::move(call.outputs());
         reason = call.dataDependent;
         for (auto& [index, sequence] : call.sequences()) {

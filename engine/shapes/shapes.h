@@ -62,6 +62,8 @@ public:
     const Bindings& bindings() const { return m_bindings; }
     const std::vector<std::string>& warnings() const { return m_warnings; }
     std::size_t unknownCount() const;
+    /// Values whose shape isn't known, and why.
+    const std::map<ValueId, std::string>& unknown() const { return m_reasons; }
 
     static constexpr std::int64_t foldLimit = 4096;
 

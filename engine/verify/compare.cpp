@@ -43,6 +43,12 @@ Difference compare(const std::string& output, const HostTensor& got, const HostT
     Difference made;
     made.output = output;
     const double infinity = std::numeric_limits<double>::infinity();
+    if (got.type != expected.type) {
+        made.absolute = made.relative = infinity;
+        made.at = fmt::format("type {} instead of {}", shortName(got.type), shortName(expected.type));
+        made.holds = false;
+        return made;
+    }
     if (got.dims != expected.dims) {
         made.absolute = made.relative = infinity;
         made.at = fmt::format("shape [{}] instead of [{}]", fmt::join(got.dims, ","), fmt::join(expected.dims, ","));

@@ -1,5 +1,7 @@
 #include "verify/verify.h"
 
+#include <limits>
+
 namespace triptych {
 
 namespace {
@@ -46,8 +48,8 @@ private:
             for (const ValueId output : m_request.file.outputs()) {
                 const std::string& name = m_request.file.value(output).name;
                 const auto is = got.find(name), should = wanted.find(name);
-                if (is == got.end() || should == wanted.end()) continue;
-                Difference difference = compare(name, is->second, should->second, m_request.relative, m_request.absolute);
+                if (should == wanted.end()) continue;
+                Difference difference = is == got.end() ? lacking(name) : compare(name, is->second, should->second, m_request.relative, m_request.absolute);
                 difference.comparison = what;
                 difference.inputs = label;
                 holds = holds && difference.holds;
@@ -64,6 +66,15 @@ private:
         if (!first) return tl::unexpected(first.error());
         m_result.firstAttention = std::move(*first);
         return {};
+    }
+
+    static Difference lacking(const std::string& name) {
+        Difference made;
+        made.output = name;
+        made.absolute = made.relative = std::numeric_limits<double>::infinity();
+        made.at = "no such output";
+        made.holds = false;
+        return made;
     }
 
     /// Tensors under the names of another graph: the same name where it has it, else the name at the same place.
