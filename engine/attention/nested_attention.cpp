@@ -126,13 +126,27 @@ private:
         if (hasBodies(*graph)) {
             auto inner = inferShapes(m_model, *graph, entered->shapes->bindings(), m_job);
             if (!inner) return tl::unexpected(inner.error());
-            auto innerVaried = inferShapes(m_model, *graph, other->shapes->bindings(), m_job);
+            const auto elsewhere = inSurroundings(*graph, *other->graph, body);
+            if (!elsewhere) return elsewhere;
+            auto innerVaried = inferShapes(m_model, **elsewhere, other->shapes->bindings(), m_job);
             if (!innerVaried) return tl::unexpected(innerVaried.error());
             auto deeper = run(graph, **inner, **innerVaried, names, level + 1);
             if (!deeper) return deeper;
             graph = *deeper;
         }
         return asBody(*graph, body, names);
+    }
+
+    /// A rewritten body with what another entering wrote into its outer values: the same graph where other sizes are bound.
+    static Result<GraphPtr> inSurroundings(const Graph& graph, const Graph& entered, const Graph& body) {
+        GraphBuilder builder;
+        builder.adoptValues(graph);
+        for (std::size_t i = 0; i < body.values().size(); ++i) {
+            builder.edit(ValueId(i)).declared = entered.value(ValueId(i)).declared;
+            builder.edit(ValueId(i)).initializer = entered.value(ValueId(i)).initializer;
+        }
+        for (std::size_t i = 0; i < graph.nodes().size(); ++i) builder.adoptNode(graph, NodeId(i));
+        return builder.finish("decompose");
     }
 
     /// Without what entering wrote into it: outer values are outer again. Values of the body have the same places in both.

@@ -1,6 +1,7 @@
 #include "attention/sizes.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 namespace triptych {
@@ -20,16 +21,22 @@ namespace {
 constexpr std::int64_t strides = 320;
 
 /// What other sizes are made of.
-enum class Variation { small, divisible };
+enum class Variation { small, divisible, smallUnited, divisibleUnited };
 
 /// Each symbolic dimension a prime that divides no size of the graph, so that what follows from it can be told. Small ones fit
 /// tables of positions, which have an end; multiples of many powers of two survive the strides of a picture's or a sound's convolutions.
+/// Exporters name one size for each input: united, those of one use that are bound alike stay alike.
 Bindings variedBindings(const std::vector<SymbolicDim>& dims, const Shapes& shapes, const std::set<Dim>& sizes, Variation variation) {
     std::set<std::string> choices, places;
     for (const SymbolicDim& dim : dims) {
         if (dim.isChoice()) choices.insert(dim.name);
         if (dim.use == "other" || dim.use == "image" || dim.use == "samples") places.insert(dim.name);
     }
+    const bool divisible = variation == Variation::divisible || variation == Variation::divisibleUnited;
+    const bool united = variation == Variation::smallUnited || variation == Variation::divisibleUnited;
+    std::map<std::string, std::string> uses;
+    for (const SymbolicDim& dim : dims) uses[dim.name] = dim.use;
+    std::map<std::pair<std::string, std::int64_t>, std::int64_t> alike;
     Bindings varied = shapes.bindings();
     std::int64_t prime = 3;
     for (auto& [name, size] : varied) {
@@ -37,9 +44,15 @@ Bindings variedBindings(const std::vector<SymbolicDim>& dims, const Shapes& shap
             size = size == 0;
             continue;
         }
+        const auto [known, fresh] = alike.try_emplace({uses[name], size}, 0);
+        if (united && !fresh) {
+            size = known->second;
+            continue;
+        }
         const auto fits = [&] { return isPrime(prime) && std::none_of(sizes.begin(), sizes.end(), [&](Dim dim) { return dim % prime == 0; }); };
         while (!fits()) prime += 2;
-        size = prime * (variation == Variation::divisible || places.contains(name) ? strides : 1);
+        size = prime * (divisible || places.contains(name) ? strides : 1);
+        known->second = size;
         prime += 2;
     }
     deriveSizes(dims, varied);
@@ -66,11 +79,18 @@ Result<ShapesPtr> variedShapes(const Model& model, const Graph& graph, const Sha
         for (const Dim dim : shapes.of(ValueId(i)).dims)
             if (dim > 1) sizes.insert(dim);
     const std::vector<SymbolicDim> dims = symbolicDims(graph);
-    auto small = inferShapes(model, graph, variedBindings(dims, shapes, sizes, Variation::small), job);
-    const std::size_t lostBySmall = small ? lost(graph, shapes, **small) : 0;
-    if (lostBySmall == 0) return small;
-    auto divisible = inferShapes(model, graph, variedBindings(dims, shapes, sizes, Variation::divisible), job);
-    return divisible && lost(graph, shapes, **divisible) < lostBySmall ? divisible : small;
+    Result<ShapesPtr> best = fail("shapes", "stopped");
+    std::size_t least = SIZE_MAX;
+    for (const Variation variation : {Variation::small, Variation::divisible, Variation::smallUnited, Variation::divisibleUnited}) {
+        auto varied = inferShapes(model, graph, variedBindings(dims, shapes, sizes, variation), job);
+        if (!varied) return varied;
+        const std::size_t lostNow = lost(graph, shapes, **varied);
+        if (lostNow >= least) continue;
+        best = std::move(varied);
+        least = lostNow;
+        if (least == 0) break;
+    }
+    return best;
 }
 
 Sizes::Sizes(const Graph& graph, const Shapes& bound, const Shapes* varied) : m_graph(graph), m_bound(bound), m_varied(varied) {

@@ -91,7 +91,8 @@ private:
         if (m_in.precision != Precision::file && isFloating(type)) return m_in.precision == Precision::fp32 ? 4 : 2;
         return bitsOf(type) / 8.0;
     }
-    std::int64_t bytesOf(ValueId value, std::int64_t elements) const { return static_cast<std::int64_t>(static_cast<double>(elements) * elementBytes(m_in.shapes.of(value).type)); }
+    /// Of 2^44 at most: sums over a graph of absurd sizes still fit.
+    std::int64_t bytesOf(ValueId value, std::int64_t elements) const { return static_cast<std::int64_t>(std::min(static_cast<double>(elements) * elementBytes(m_in.shapes.of(value).type), 0x1p44)); }
 
     /// A Cast between float types that the chosen precision makes one.
     bool isVoidCast(const Node& node) const {

@@ -43,7 +43,8 @@ public:
         if (a.has("clip") && a.real("clip", 0) > 0) refuse("its clip can't be evaluated");
         const std::size_t each = functions.size();
         if (const auto* given = a.texts("activations")) functions = *given;
-        else if (m_sizes.directions == 2) functions.insert(functions.end(), functions.begin(), functions.begin() + static_cast<std::ptrdiff_t>(each));
+        else if (m_sizes.directions == 2)
+            for (std::size_t i = 0; i < each; ++i) functions.push_back(std::string(functions[i]));
         if (functions.size() != each * static_cast<std::size_t>(m_sizes.directions)) refuse("its activations don't fit its directions");
         for (const std::string& name : functions) m_functions.push_back(activation(name));
     }

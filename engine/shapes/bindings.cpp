@@ -16,41 +16,60 @@ bool contains(std::string_view text, std::string_view part) {
 
 /// What weighs an input first.
 struct Weighted {
-    const Node* node = nullptr; ///< Conv or MatMul; null: none was found
+    const Node* node = nullptr; ///< Conv, MatMul, Gemm or a norm; null: none was found
     Dims weight;
-    bool plain = true; ///< nothing between changes axes
+    std::vector<std::size_t> axes; ///< where each axis of the input lies in what is weighed; empty: that can't be told
+    bool is(const char* op) const { return node && node->is(op); }
 };
 
 Dims weightDims(const Graph& graph, ValueId value) {
     if (const TensorPtr& given = graph.value(value).initializer) return given->dims;
     const NodeId id = graph.producer(value);
+    if (id && graph.node(id).is("DequantizeLinear")) return weightDims(graph, graph.node(id).input(0));
     const TensorPtr constant = id && graph.node(id).is("Constant") ? graph.node(id).attributes.tensor("value") : nullptr;
     return constant ? constant->dims : Dims();
 }
 
-/// The first convolution or product with a weight that reads a value, through what keeps elements apart; in bodies of an If too.
-Weighted firstWeighted(const Graph& graph, ValueId input, int level = 0) {
-    struct Place {
-        ValueId value;
-        bool plain;
-    };
-    std::vector<Place> open{{input, true}};
+/// An input on its way to what weighs it.
+struct Place {
+    ValueId value;
+    std::vector<std::size_t> axes;
+};
+
+/// What a node hands on of it; no value where it ends there.
+Place handedOn(const Node& node, const Place& place) {
+    for (const char* op : {"Identity", "Cast", "Pad", "Add", "Sub", "Mul", "Div", "Clip", "Relu", "BatchNormalization", "QuantizeLinear", "DequantizeLinear"})
+        if (node.is(op)) return {node.output(), place.axes};
+    for (const char* op : {"Unsqueeze", "Squeeze", "Reshape", "Concat", "Slice"})
+        if (node.is(op)) return {node.output(), {}};
+    const auto* perm = node.is("Transpose") ? node.attributes.integers("perm") : nullptr;
+    if (!perm) return {};
+    std::vector<std::size_t> turned;
+    for (const std::size_t axis : place.axes) {
+        const auto found = std::find(perm->begin(), perm->end(), static_cast<std::int64_t>(axis));
+        if (found == perm->end()) return {};
+        turned.push_back(static_cast<std::size_t>(found - perm->begin()));
+    }
+    return {node.output(), std::move(turned)};
+}
+
+/// The first convolution, product or norm with a weight that reads a value, through what keeps elements apart; in bodies of an If too.
+Weighted firstWeighted(const Graph& graph, ValueId input, std::size_t rank, int level = 0) {
+    std::vector<Place> open{{input, {}}};
+    for (std::size_t i = 0; i < rank; ++i) open[0].axes.push_back(i);
     constexpr std::size_t most = 16;
     for (std::size_t i = 0; i < open.size() && i < most && input; ++i) {
-        const auto [value, plain] = open[i];
-        for (const NodeId reader : graph.readers(value)) {
+        const Place here = open[i];
+        for (const NodeId reader : graph.readers(here.value)) {
             const Node& node = graph.node(reader);
-            const Dims weight = weightDims(graph, node.input(1));
-            if ((node.is("Conv") || node.is("MatMul")) && node.input(0) == value && weight.size() >= 2) return {&node, weight, plain};
-            for (const char* op : {"Identity", "Cast", "Pad", "Add", "Sub", "Mul", "Div", "Clip", "BatchNormalization"})
-                if (node.is(op)) open.push_back({node.output(), plain});
-            for (const char* op : {"Unsqueeze", "Squeeze", "Reshape", "Concat", "Slice"})
-                if (node.is(op)) open.push_back({node.output(), false});
+            const bool weighs = node.is("Conv") || node.is("MatMul") || node.is("Gemm") || node.is("LayerNormalization") || node.is("RMSNormalization");
+            const Dims weight = weighs && node.input(0) == here.value ? weightDims(graph, node.input(1)) : Dims();
+            if (!weight.empty()) return {&node, weight, here.axes};
+            if (Place next = handedOn(node, here); next.value) open.push_back(std::move(next));
             if (!node.is("If") || level > 4) continue;
             for (const char* branch : {"then_branch", "else_branch"}) {
                 const GraphPtr body = node.attributes.graph(branch);
-                Weighted inside = body ? firstWeighted(*body, body->findValue(graph.value(value).name), level + 1) : Weighted();
-                inside.plain = false;
+                Weighted inside = body ? firstWeighted(*body, body->findValue(graph.value(here.value).name), 0, level + 1) : Weighted();
                 if (inside.node) return inside;
             }
         }
@@ -64,12 +83,16 @@ struct Use {
 };
 
 /// An axis that a weight fixes: channels of a picture, features of a place. Empty where none does.
-std::optional<Use> fixedByWeight(const Value& input, const Weighted& weighted, std::size_t axis) {
-    if (!weighted.node || !weighted.plain) return std::nullopt;
-    const std::size_t rank = input.declared.dims.size();
-    if (weighted.node->is("Conv") && rank == weighted.weight.size() && axis == 1) return Use{"channels", weighted.weight[1] * std::max<std::int64_t>(weighted.node->attributes.integer("group", 1), 1)};
-    if (weighted.node->is("MatMul") && rank >= 2 && axis + 1 == rank) return Use{"features", weighted.weight[weighted.weight.size() - 2]};
-    return std::nullopt;
+std::optional<Use> fixedByWeight(const Weighted& weighted, std::size_t axis) {
+    if (!weighted.node || axis >= weighted.axes.size()) return std::nullopt;
+    const std::size_t at = weighted.axes[axis], rank = weighted.axes.size();
+    const Dims& weight = weighted.weight;
+    const Attributes& attributes = weighted.node->attributes;
+    if (weighted.is("Conv")) return at == 1 && rank == weight.size() ? std::optional(Use{"channels", weight[1] * std::max<std::int64_t>(attributes.integer("group", 1), 1)}) : std::nullopt;
+    if (at + 1 != rank || rank < 2) return std::nullopt;
+    if (weighted.is("MatMul")) return weight.size() >= 2 ? std::optional(Use{"features", weight[weight.size() - 2]}) : std::nullopt;
+    if (weighted.is("Gemm")) return weight.size() == 2 && attributes.integer("transA", 0) == 0 ? std::optional(Use{"features", weight[attributes.integer("transB", 0) != 0 ? 1 : 0]}) : std::nullopt;
+    return weight.size() == 1 && attributes.integer("axis", -1) == -1 ? std::optional(Use{"features", weight[0]}) : std::nullopt;
 }
 
 /// What weights say, then the name, then the place: axis 0 of an input is the batch, axis 1 of token ids the sequence.
@@ -77,11 +100,12 @@ Use useOf(const std::string& symbol, const Value& input, const Weighted& weighte
     constexpr std::int64_t tokens = 128, pixels = 224, samples = 16000; // as most models are tried with; a second of speech
     const DeclaredType& declared = input.declared;
     const std::size_t rank = declared.dims.size();
-    const bool real = isFloating(declared.type), convolved = weighted.node && weighted.node->is("Conv");
+    const bool real = isFloating(declared.type), convolved = weighted.is("Conv");
+    const bool place = convolved && axis < weighted.axes.size() && weighted.axes[axis] >= 2;
     if (contains(symbol, "batch")) return {"batch", 1};
     if (axis > 0)
-        if (auto fixed = fixedByWeight(input, weighted, axis); fixed && fixed->size > 0) return *fixed;
-    if (real && rank == 4 && axis >= 2 && convolved) return {"image", pixels};
+        if (auto fixed = fixedByWeight(weighted, axis); fixed && fixed->size > 0) return *fixed;
+    if (real && rank >= 4 && place) return {"image", pixels};
     if (real && rank == 2 && axis == 1 && convolved) return {"samples", samples};
     // Some exporters name what has no name after the input, which tells nothing.
     if (!symbol.starts_with(input.name + "_dynamic_axes")) {
@@ -93,6 +117,7 @@ Use useOf(const std::string& symbol, const Value& input, const Weighted& weighte
     // States of a recurrent layer: layers and directions stand before the batch.
     if (real && rank == 3 && axis == 1 && declared.dims[0] > 1 && declared.dims[2] > 0) return {"batch", 1};
     if (contains(input.name, "past")) return axis == 2 ? Use{"past", tokens} : Use{"other", 1};
+    if (real && rank == 3 && place) return {"sequence", tokens};
     const bool integers = isInteger(declared.type) || declared.type == DataType::boolean;
     if ((integers && rank <= 4) || (axis == 1 && rank == 3)) return {"sequence", tokens};
     return {"other", 1};
@@ -141,7 +166,7 @@ std::vector<SymbolicDim> symbolicDims(const Graph& graph) {
     std::unordered_map<std::string, std::size_t> places;
     for (const ValueId id : graph.inputs()) {
         const Value& input = graph.value(id);
-        const Weighted weighted = isFloating(input.declared.type) ? firstWeighted(graph, id) : Weighted();
+        const Weighted weighted = isFloating(input.declared.type) ? firstWeighted(graph, id, input.declared.dims.size()) : Weighted();
         if (SymbolicDim choice = choiceOf(graph, id); !choice.use.empty()) found.push_back(std::move(choice));
         for (std::size_t axis = 0; axis < input.declared.dims.size(); ++axis) {
             if (input.declared.dims[axis] >= 0) continue;
@@ -150,6 +175,9 @@ std::vector<SymbolicDim> symbolicDims(const Graph& graph) {
             if (symbol.empty()) symbol = input.name + "_dim_" + std::to_string(axis);
             const auto [known, fresh] = places.try_emplace(symbol, found.size());
             if (fresh) found.push_back({symbol, use.size, use.name, {}});
+            // What a weight says counts more than the first place where a name is met.
+            SymbolicDim& dim = found[known->second];
+            if ((dim.use == "other" || dim.use == "batch") && (use.name == "channels" || use.name == "features")) dim.use = use.name, dim.defaultSize = use.size;
             found[known->second].inputs.push_back(input.name + "[" + std::to_string(axis) + "]");
         }
     }
