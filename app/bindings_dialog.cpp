@@ -22,6 +22,12 @@ QString useOf(const SymbolicDim& dim) {
     return found == words.end() ? QString() : found->second;
 }
 
+QString nameOf(const SymbolicDim& dim) {
+    constexpr int most = 60;
+    const QString name = QString::fromStdString(dim.name.substr(0, 4 * most));
+    return name.size() > most ? name.left(most) + QStringLiteral("…") : name;
+}
+
 } // namespace
 
 QString describeSizes(const std::vector<SymbolicDim>& dims, const Bindings& present) {
@@ -35,7 +41,7 @@ QString describeSizes(const std::vector<SymbolicDim>& dims, const Bindings& pres
         }
         const auto found = present.find(dim.name);
         const bool named = QString::fromStdString(dim.name).contains(QString::fromStdString(dim.use), Qt::CaseInsensitive) || useOf(dim).isEmpty();
-        all << QStringLiteral("%1 %2").arg(QString::fromStdString(dim.name)).arg(found == present.end() ? dim.defaultSize : found->second) + (named ? QString() : QStringLiteral(" (%1)").arg(useOf(dim)));
+        all << QStringLiteral("%1 %2").arg(nameOf(dim)).arg(found == present.end() ? dim.defaultSize : found->second) + (named ? QString() : QStringLiteral(" (%1)").arg(useOf(dim)));
     }
     return all.join(QStringLiteral("  ·  "));
 }
@@ -58,9 +64,9 @@ void editBindings(QWidget* parent, const std::vector<SymbolicDim>& dims, const B
         const auto found = present.find(dim.name);
         box->setValue(static_cast<int>(std::min<std::int64_t>(found == present.end() ? dim.defaultSize : found->second, 1 << 24)));
         QStringList inputs;
-        for (const std::string& input : dim.inputs) inputs << QString::fromStdString(input);
+        for (const std::string& input : dim.inputs) inputs << QString::fromStdString(input.substr(0, 200));
         const QString use = useOf(dim);
-        auto* name = new QLabel(QString::fromStdString(dim.name) + (use.isEmpty() ? QString() : QStringLiteral("  –  ") + use));
+        auto* name = new QLabel(nameOf(dim) + (use.isEmpty() ? QString() : QStringLiteral("  –  ") + use));
         for (QWidget* widget : {static_cast<QWidget*>(name), static_cast<QWidget*>(box)}) widget->setToolTip(inputs.mid(0, 12).join(QStringLiteral(", ")));
         form->addRow(name, box);
         boxes.emplace_back(dim.name, box);

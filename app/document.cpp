@@ -5,6 +5,18 @@
 
 namespace triptych {
 
+namespace {
+
+/// Sizes that were chosen for dimensions which the file doesn't have any more.
+void dropUnknown(const Model& model, Bindings& bindings) {
+    std::set<std::string> known;
+    for (const SymbolicDim& dim : symbolicDims(*model.graph)) known.insert(dim.name);
+    std::erase_if(bindings, [&](const auto& binding) { return !known.contains(binding.first); });
+}
+
+} // namespace
+
+
 /// One change of what the user chose, undoable.
 class OptionsCommand : public QUndoCommand {
 public:
@@ -108,6 +120,7 @@ void Document::publish(Result<Snapshot> result, const QString& file, Change chan
         if (loaded()) measureEffects(); // they were stopped for this run
         return;
     }
+    if (change == Change::opened) m_layout = {}; // what was unfolded before stays so where opening fails
     if (file != m_file) m_undo.clear();
     m_file = file;
     m_snapshot = std::move(*result);
@@ -119,11 +132,13 @@ void Document::publish(Result<Snapshot> result, const QString& file, Change chan
 
 void Document::open(const QString& file, const AnalysisOptions& options) {
     m_worker.request_stop();
-    m_layout = {};
-    run([path = file.toStdString(), options, layout = m_layout](const Job& job) -> Result<Snapshot> {
-        auto analysis = analyze(std::filesystem::path(path), options, job);
+    run([path = file.toStdString(), options = AnalysisOptions(options)](const Job& job) mutable -> Result<Snapshot> {
+        auto model = importModel(path, job, options.allowedFolders);
+        if (!model) return tl::unexpected(model.error());
+        dropUnknown(**model, options.bindings);
+        auto analysis = analyze(*model, options, job);
         if (!analysis) return tl::unexpected(analysis.error());
-        return layOutBoth(*analysis, layout, job);
+        return layOutBoth(*analysis, {}, job);
     }, file, Change::opened);
 }
 
@@ -133,9 +148,7 @@ void Document::reload() {
     run([path = m_file.toStdString(), options = m_options, layout = m_layout, entered = m_snapshot.entered](const Job& job) mutable -> Result<Snapshot> {
         auto model = importModel(path, job, options.allowedFolders);
         if (!model) return tl::unexpected(model.error());
-        std::set<std::string> known;
-        for (const SymbolicDim& dim : symbolicDims(*(*model)->graph)) known.insert(dim.name);
-        std::erase_if(options.bindings, [&](const auto& binding) { return !known.contains(binding.first); });
+        dropUnknown(**model, options.bindings);
         auto analysis = analyze(*model, options, job);
         if (!analysis) return tl::unexpected(analysis.error());
         auto snapshot = layOutBoth(*analysis, layout, job);

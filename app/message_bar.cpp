@@ -28,7 +28,8 @@ MessageBar::MessageBar(const char* name, const char* textName, const QString& ac
 }
 
 void MessageBar::say(const QString& text) {
-    m_text->setText(text);
+    constexpr int most = 1000; // a name may be a million characters long
+    m_text->setText(text.size() > most ? text.left(most) + QStringLiteral(" …") : text);
     show();
 }
 

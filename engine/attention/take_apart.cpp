@@ -102,12 +102,11 @@ void Decomposer::replaceCut(const Cut& cut, const RoleTrace& trace, Emitter& emi
             if (input && !m_active->shapes().isConstant(input)) input = own;
         own = emit.copy(std::string(roleNames[cut.role]) + "_proj", node, std::move(inputs));
     }
-    const std::size_t before = emit.nodes().size();
     if (!viewOfOwn(emit, *m_active, std::string(roleNames[cut.role]) + "_proj", own, ownDims, cut.stage->view, m_active->shapes().of(cut.stage->value).dims)) {
         m_result.warnings.push_back(describe(m_graph, trace.linear) + ": a size behind its packed projection can't be told for other bindings, so it stays packed");
         return;
     }
-    if (emit.nodes().size() == before) {
+    if (emit.nodes().empty()) {
         // The columns are what the cut handed on: only the name is missing.
         emit.op(std::string(roleNames[cut.role]) + "_proj", "Identity", {own}, {}, cut.stage->value);
     } else {

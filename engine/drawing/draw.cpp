@@ -17,8 +17,10 @@ namespace {
 
 /// Text that fits a width, with an ellipsis in front: the end of a name tells more than its beginning.
 std::string fitted(const std::string& text, float width, float size, Font font) {
-    if (textWidth(text, size, font) <= width) return text;
-    std::size_t begin = 0;
+    constexpr std::size_t most = 400; // more never fits, and a name may be a million characters long
+    if (text.size() <= most && textWidth(text, size, font) <= width) return text;
+    std::size_t begin = text.size() > most ? text.size() - most : 0;
+    while (begin < text.size() && (static_cast<unsigned char>(text[begin]) & 0xc0) == 0x80) ++begin;
     const auto rest = [&] { return std::string_view(text).substr(begin); };
     while (begin < text.size() && textWidth(rest(), size, font) > width - size * 0.7F) {
         do ++begin;

@@ -13,6 +13,9 @@ namespace triptych {
 
 namespace {
 
+constexpr float widestTitle = 600;
+
+
 constexpr float margin = 16, heading = 36, gap = 26, nodeHeight = 30, shapedHeight = 38, viewHeight = 22, standInHeight = 22, entrySize = 6;
 constexpr std::size_t collapseAbove = 300;
 
@@ -89,9 +92,9 @@ private:
     LayeredGraph::Size sizeOf(NodeId id) const {
         const Node& node = m_graph.node(id);
         const std::string& op = drawnOperator(*m_projected.classes, m_graph, id);
-        if (m_projected.classes->of[id] == NodeClass::view) return {textWidth(op, 11, Font::words) + 24, viewHeight};
+        if (m_projected.classes->of[id] == NodeClass::view) return {std::min(textWidth(op, 11, Font::words), widestTitle) + 24, viewHeight};
         const ValueShape& shape = m_projected.shapes->of(node.output());
-        const float title = textWidth(op, 13, Font::words, true), detail = shape.known() ? textWidth(formatDims(shape.dims), 10.5F, Font::figures) : 0;
+        const float title = std::min(textWidth(op, 13, Font::words, true), widestTitle), detail = shape.known() ? textWidth(formatDims(shape.dims), 10.5F, Font::figures) : 0;
         return {std::max(title, detail) + 28, shape.known() ? shapedHeight : nodeHeight};
     }
 
@@ -125,7 +128,7 @@ private:
         PlacedBlock placed;
         placed.block = b;
         placed.collapsed = true;
-        placed.box = {0, 0, std::max(220.0F, textWidth(block.title, 13, Font::words, true) + 90), 40};
+        placed.box = {0, 0, std::max(220.0F, std::min(textWidth(block.title, 13, Font::words, true), widestTitle) + 90), 40};
         return placed;
     }
 
@@ -205,7 +208,7 @@ private:
         const LayeredResult& result = draft.shape->result;
         auto& edges = draft.edges;
         const float dx = margin, dy = heading + 8;
-        placed.box = {0, 0, std::max(result.width + 2 * margin, textWidth(block.title, 12, Font::words, true) + 120), result.height + heading + 8 + margin};
+        placed.box = {0, 0, std::max(result.width + 2 * margin, std::min(textWidth(block.title, 12, Font::words, true), widestTitle) + 120), result.height + heading + 8 + margin};
         const float centred = dx + (placed.box.width - 2 * margin - result.width) / 2;
         const auto shifted = [&](Box box) { return Box{box.x + centred, box.y + dy, box.width, box.height}; };
         for (const ValueId value : draft.outside) placed.standIns.push_back({value, shifted(result.nodes[draft.standIn[value]]), enters(value, b)});
