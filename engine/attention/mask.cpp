@@ -30,7 +30,7 @@ const HostTensor* MaskReader::content(ValueId value, int depth) {
         m_content[value] = std::make_shared<HostTensor>(decodeTensor(tensor->type, tensor->dims, *bytes));
         return m_content[value].get();
     }
-    if (!maker || !canEvaluate(m_graph.node(maker))) return nullptr;
+    if (!maker || !canFold(m_graph.node(maker))) return nullptr;
     const Node& node = m_graph.node(maker);
     std::vector<const HostTensor*> inputs;
     for (const ValueId input : node.inputs) {

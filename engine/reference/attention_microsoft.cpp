@@ -81,7 +81,16 @@ double scaleOf(const KernelCall& call, const HostTensor& q) {
     return given != 0 ? given : 1 / std::sqrt(static_cast<double>(std::max<std::int64_t>(q.dims.back(), 1)));
 }
 
+/// Damaged graphs give operands of any rank.
+void needAxes(const KernelCall& call, std::initializer_list<std::size_t> inputs, std::size_t least) {
+    for (const std::size_t index : inputs)
+        if (const HostTensor* given = call.input(index); given && given->dims.size() < least) refuse("its input " + std::to_string(index) + " has too few axes");
+}
+
 Outputs packedAttention(const KernelCall& call) {
+    needAxes(call, {0}, 3);
+    needAxes(call, {1}, 2);
+    needAxes(call, {2, 3}, 1);
     const Attributes& a = call.node.attributes;
     if (a.integer("do_rotary", 0) != 0 || call.input(6)) refuse("rotary or a shared past isn't known");
     const HostTensor& x = need(call, 0);
@@ -129,6 +138,9 @@ HostTensor unpacked(const HostTensor& from, std::int64_t part) {
 }
 
 Outputs multiHead(const KernelCall& call) {
+    needAxes(call, {0, 1, 2}, 3);
+    needAxes(call, {3, 4}, 1);
+    needAxes(call, {6, 7}, 4);
     const Attributes& a = call.node.attributes;
     if (call.input(8) || call.input(9)) refuse("a shared past isn't known");
     const std::int64_t heads = a.integer("num_heads", 0);
@@ -186,6 +198,8 @@ HostTensor present(const KernelCall& call, const HostTensor* past, const HostTen
 }
 
 Outputs groupQuery(const KernelCall& call) {
+    needAxes(call, {0, 1, 2}, 3);
+    needAxes(call, {3, 4}, 4);
     const Attributes& a = call.node.attributes;
     if (call.input(11) || a.integer("smooth_softmax", 0) > 0) refuse("attention sinks aren't known");
     const std::int64_t heads = a.integer("num_heads", 0), kvHeads = a.integer("kv_num_heads", 0), window = a.integer("local_window_size", -1);

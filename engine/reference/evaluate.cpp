@@ -2,6 +2,7 @@
 
 #include <exception>
 #include <new>
+#include <set>
 
 namespace triptych {
 
@@ -77,13 +78,13 @@ HostTensor reshaped(const HostTensor& from, Dims dims) {
 }
 
 void copyElement(const HostTensor& from, std::size_t i, HostTensor& to, std::size_t j) {
-    if (from.isFloat()) to.floats()[j] = from.floats()[i];
-    else if (from.isDouble()) to.doubles()[j] = from.doubles()[i];
-    else to.integers()[j] = from.integers()[i];
+    if (from.isFloat()) to.floats().at(j) = from.floats().at(i);
+    else if (from.isDouble()) to.doubles().at(j) = from.doubles().at(i);
+    else to.integers().at(j) = from.integers().at(i);
 }
 
 void setElement(HostTensor& to, std::size_t index, double value) {
-    std::visit([&](auto& all) { all[index] = static_cast<typename std::decay_t<decltype(all)>::value_type>(value); }, to.values);
+    std::visit([&](auto& all) { all.at(index) = static_cast<typename std::decay_t<decltype(all)>::value_type>(value); }, to.values);
 }
 
 HostTensor transposed(const HostTensor& from, const std::vector<std::int64_t>& perm) {
@@ -144,6 +145,13 @@ const Kernel* kernelOf(const Node& node) {
 } // namespace
 
 bool canEvaluate(const Node& node) { return kernelOf(node) != nullptr; }
+
+bool canFold(const Node& node) {
+    static const std::set<std::string_view> large{"Attention", "RotaryEmbedding", "RNN", "GRU", "LSTM", "Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "QLinearMatMul", "MaxPool", "AveragePool",
+                                                  "GlobalMaxPool", "GlobalAveragePool", "Resize", "Upsample", "GridSample", "LRN", "Det", "LayerNormalization", "RMSNormalization", "InstanceNormalization",
+                                                  "GroupNormalization", "BatchNormalization", "LpNormalization", "DynamicQuantizeLinear", "DepthToSpace", "SpaceToDepth", "Unique"};
+    return node.domain.empty() && !large.contains(node.op) && canEvaluate(node);
+}
 
 Result<std::vector<HostTensor>> evaluateNode(const Node& node, std::span<const HostTensor* const> inputs, std::int64_t opset, std::int64_t maximumElements) {
     const std::string who = node.name + " (" + node.op + ")";

@@ -12,6 +12,9 @@ namespace triptych {
 
 /// True where evaluateNode knows the operator (not whether it knows these types).
 bool canEvaluate(const Node& node);
+/// Whether it is worth working out while a model is only looked at: what shapes, masks and scales are made with, not the operators
+/// that a model is made of.
+bool canFold(const Node& node);
 
 /// Outputs of one node for given inputs; a left-out optional input is null. `opset` is the version of the node's domain.
 /// Fails with stage "evaluate" on unknown operators, types and inconsistent shapes: never crashes, never allocates more

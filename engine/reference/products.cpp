@@ -140,7 +140,7 @@ HostTensor arranged(const KernelCall& call, const HostTensor& from, const std::s
     for (std::size_t i = 0; i < own.size(); ++i) {
         const std::size_t at = letters.find(own[i]);
         steps[at] += strides[i];
-        dims[at] = std::max(dims[at], from.dims[i]);
+        if (from.dims[i] != 1) dims[at] = from.dims[i];
     }
     HostTensor to = make(call, from.type, dims);
     walk(dims, steps, steps, [&](std::size_t i, std::size_t at, std::size_t) { copyElement(from, at, to, i); });

@@ -279,7 +279,7 @@ private:
             inputs.push_back(value ? m_result->constant(value) : nullptr);
             if (value && !inputs.back()) return;
         }
-        if (!canEvaluate(node)) return;
+        if (!canFold(node)) return;
         auto outputs = evaluateNode(node, inputs, opset(node), Shapes::foldLimit);
         if (!outputs) return;
         for (std::size_t i = 0; i < outputs->size() && i < node.outputs.size(); ++i)
