@@ -98,6 +98,7 @@ private:
     QTableView* m_patterns = nullptr;
     PatternModel* m_patternModel = nullptr;
     PatternDelegate* m_patternDelegate = nullptr;
+    QWidget* m_figures = nullptr; ///< what the metrics lie in
     MetricsPanel* m_metrics = nullptr;
     Inspector* m_inspector = nullptr;
     QLineEdit* m_search = nullptr;

@@ -3,6 +3,7 @@
 
 #include "bindings_dialog.h"
 #include "elided_label.h"
+#include "fitting_area.h"
 #include "legend.h"
 #include "settings.h"
 
@@ -17,7 +18,6 @@
 #include <QMenu>
 #include <QMessageBox>
 #include <QPushButton>
-#include <QScrollArea>
 #include <QShortcut>
 #include <QSplitter>
 #include <QStackedWidget>
@@ -251,13 +251,8 @@ void MainWindow::buildDocks() {
     m_inspector = new Inspector;
     right->addWidget(m_patterns, 5);
     // A low window scrolls the figures rather than cutting them off.
-    auto* figures = new QScrollArea;
-    figures->setWidget(m_metrics);
-    figures->setWidgetResizable(true);
-    figures->setFrameShape(QFrame::NoFrame);
-    figures->setHorizontalScrollBarPolicy(Qt::ScrollBarAlwaysOff);
-    figures->setSizePolicy(QSizePolicy::Preferred, QSizePolicy::Maximum);
-    right->addWidget(figures, 5);
+    m_figures = new FittingArea(m_metrics);
+    right->addWidget(m_figures);
     right->addWidget(label(tr("INSPECTOR"), "section"));
     right->addWidget(m_inspector, 4);
 

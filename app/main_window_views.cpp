@@ -72,6 +72,7 @@ void MainWindow::refresh() {
     if (snapshot.change != Change::entered) {
         m_patternModel->setAnalysis(snapshot.analysis);
         m_metrics->setAnalysis(snapshot.analysis);
+        m_figures->updateGeometry();
     }
     if (snapshot.change == Change::options) {
         for (Side& side : m_sides) side.canvas->setGroup(-1); // groups are numbered anew
