@@ -279,6 +279,7 @@ void Document::cancel() {
     m_worker.request_stop();
     m_busy = false;
     emit busyChanged(false);
+    if (loaded()) measureEffects(); // they were stopped for what is cancelled now
 }
 
 void Document::measureEffects() {

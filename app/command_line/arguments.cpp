@@ -27,7 +27,7 @@ int complain(const std::string& file, const Failure& failure, int status) {
 
 Result<void> complete(AnalysisArguments& arguments) {
     for (const std::string& binding : arguments.bindings) {
-        const std::size_t equals = binding.find('=');
+        const std::size_t equals = binding.rfind('=');
         char* end = nullptr;
         const std::int64_t size = equals == std::string::npos ? -1 : std::strtoll(binding.c_str() + equals + 1, &end, 10);
         if (equals == std::string::npos || equals == 0 || !end || *end != '\0' || end == binding.c_str() + equals + 1) return fail("options", "'" + binding + "' is no binding", "write NAME=N");

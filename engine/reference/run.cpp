@@ -159,8 +159,18 @@ private:
             for (std::size_t i = 0; i <= carried; ++i) state[i + 1] = std::move((*made)[i]);
         }
         std::vector<HostTensor> outputs(std::make_move_iterator(state.begin() + 2), std::make_move_iterator(state.end()));
+        if (stacked.empty())
+            for (std::size_t i = carried + 1; i < graph->outputs().size(); ++i) outputs.push_back(nothingStacked(*graph, i));
         for (const auto& each : stacked) outputs.push_back(joined(each));
         return outputs;
+    }
+
+    /// What no turn gave: of the type and sizes that the body declares, as far as it does.
+    static HostTensor nothingStacked(const Graph& graph, std::size_t output) {
+        const DeclaredType& declared = graph.value(graph.outputs()[output]).declared;
+        Dims dims{0};
+        for (const Dim dim : declared.dims) dims.push_back(std::max<Dim>(dim, 0));
+        return HostTensor::zeros(declared.type == DataType::undefined ? DataType::float32 : declared.type, std::move(dims));
     }
 
     /// States, then what each pass gives, stacked along the axis that the node names.

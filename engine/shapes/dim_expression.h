@@ -11,7 +11,7 @@ namespace triptych {
 /// Whether it is more than a name or a number.
 bool isDimExpression(std::string_view text);
 
-/// Integers, names, + - * / // % **, parentheses, Max, Min, Mod, FloorDiv, floor and ceiling; / rounds down, inside of ceiling() up. Empty where it is anything else, where a
+/// Integers, names, + - * / // % **, parentheses, Max, Min, Mod, FloorDiv, floor and ceiling. / is exact; what is no whole number at the end is cut. Empty where it is anything else, where a
 /// name has no size, or where the size doesn't fit.
 std::optional<std::int64_t> evaluateDim(std::string_view text, const std::function<std::optional<std::int64_t>(std::string_view)>& sizeOf);
 

@@ -42,6 +42,7 @@ private slots:
     void halfIsRounded();
     void unknownOperatorIsNamed();
     void loopAndIf();
+    void aLoopWithoutATurnStacksNothing();
     void memoryIsBounded();
 };
 
@@ -146,6 +147,23 @@ void EvaluateTest::loopAndIf() {
     QCOMPARE(made->at("last").at(0), 12.0);
     QCOMPARE(made->at("all").dims, Dims{4});
     QCOMPARE(made->at("chosen").at(0), 9.0);
+}
+
+void EvaluateTest::aLoopWithoutATurnStacksNothing() {
+    const auto body = parseText("i: i64[]\nc: bool[]\nsum: f32[3]\nmore = Identity(c)\nnext = Identity(sum)\neach = Identity(next)\nreturn more, next, each");
+    QVERIFY(body);
+    GraphBuilder builder;
+    Node loop;
+    loop.name = loop.op = "Loop";
+    loop.inputs = {builder.addInitializer(makeTensor("count", {}, std::vector<std::int64_t>{0})), ValueId(), builder.addInitializer(makeTensor("begin", {3}, std::vector<float>{1, 2, 3}))};
+    loop.outputs = {builder.value("last"), builder.value("all")};
+    loop.attributes = Attributes({{"body", *body, {}}});
+    builder.addNode(loop);
+    for (const char* name : {"last", "all"}) builder.addOutput(builder.value(name));
+    const auto made = runGraph(**builder.finish(), {}, plainOptions(17));
+    QVERIFY2(made, made ? "" : made.error().message().c_str());
+    QCOMPARE(made->at("last").at(2), 3.0);
+    QCOMPARE(made->at("all").count(), std::int64_t(0));
 }
 
 void EvaluateTest::memoryIsBounded() {

@@ -185,6 +185,11 @@ void ShapesTest::expressionsOfSizes_data() {
     row("FloorDiv(s, 4)", 3);
     row("ceiling(s/4)", 4);
     row("s**2", 169);
+    row("-past_len + s", 9);
+    row("s + -1", 12);
+    row("floor(s/2 - 1/2) + 1", 7);
+    row("ceiling(s/2 - 1/2)", 6);
+    row("ceiling(s//3)", 4);
     row("s - 20", -1);
     row("t + 1", -1);
     row("s / 0", -1);
