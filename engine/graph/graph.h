@@ -55,6 +55,7 @@ struct DeclaredType {
     std::vector<std::string> symbols; ///< same length as dims or empty; "" where the size is a number or has no name
     /// "tensor", "sequence", "optional", "map", "sparse_tensor"; "" where undeclared
     std::string kind;
+    std::shared_ptr<const std::string> other = nullptr; ///< a type that is no tensor's, as the file writes it; null for tensors
 };
 
 struct Value {

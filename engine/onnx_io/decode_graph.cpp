@@ -72,7 +72,10 @@ DeclaredType Decoder::type(std::span<const std::byte> message) {
         case 9: declared.kind = "optional"; break;
         default: continue;
         }
-        if (field.number != 1 && field.number != 8) continue;
+        if (field.number != 1 && field.number != 8) {
+            declared.other = std::make_shared<const std::string>(reinterpret_cast<const char*>(message.data()), message.size());
+            continue;
+        }
         WireReader tensor(field.bytes);
         for (WireField part; tensor.next(part);) {
             if (part.number == 1) declared.type = typeNumbered(part.integer);

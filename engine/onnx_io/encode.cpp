@@ -79,6 +79,12 @@ Message encodeOpset(const std::string& domain, std::int64_t version) {
 Message encodeValueInfo(const std::string& name, const DeclaredType& declared) {
     Message made;
     made.text(1, name);
+    if (declared.other) {
+        Message type;
+        type.raw(*declared.other);
+        made.message(2, std::move(type));
+        return made;
+    }
     if (declared.type == DataType::undefined) return made;
     Message tensor;
     tensor.integer(1, static_cast<std::int64_t>(declared.type));

@@ -67,6 +67,13 @@ void warnAboutGraph(Model& model) {
             if (++missing <= 10) model.warnings.push_back(node.name + " (" + node.op + ") reads '" + graph.value(value).name + "', which nothing produces");
         }
     }
+    std::size_t twice = 0;
+    for (std::size_t i = 0; i < graph.values().size(); ++i) {
+        const ValueId id(i);
+        const bool given = graph.value(id).initializer || graph.isInput(id);
+        if (given && graph.producer(id) && ++twice <= 10)
+            model.warnings.push_back("the value '" + graph.value(id).name + "' is " + (graph.isInput(id) ? "an input" : "an initializer") + " and the output of " + describe(graph, graph.producer(id)) + " too");
+    }
     if (missing > 10) model.warnings.push_back(std::to_string(missing - 10) + " more values are read that nothing produces");
     for (const ValueId output : graph.outputs())
         if (!graph.producer(output) && !graph.isInput(output) && !graph.value(output).initializer)

@@ -223,6 +223,7 @@ private:
         const Value& value = m_graph.value(id);
         const DeclaredType& declared = value.declared;
         if (shape.type == DataType::undefined) shape.type = declared.type;
+        else if (declared.type != DataType::undefined && declared.type != shape.type) otherType(node, value, shape.type);
         if (!declared.hasShape) return;
         const Dims dims = bound(declared, value.name);
         if (!shape.ranked) {
@@ -240,10 +241,14 @@ private:
         if (differs) contradiction(node, value, shape.dims, dims);
     }
 
+    void otherType(const Node& node, const Value& value, DataType ours) {
+        if (m_result->m_warnings.size() >= mostWarnings) return;
+        m_result->m_warnings.push_back("the file declares " + std::string(shortName(value.declared.type)) + " for '" + value.name + "', but " + node.name + " (" + node.op + ") gives " + std::string(shortName(ours)));
+    }
+
     void contradiction(const Node& node, const Value& value, const Dims& ours, const Dims& theirs, bool always = false) {
         // A file traced at one size declares that size everywhere: once inputs are bound to others, the declarations are void.
-        constexpr std::size_t most = 10;
-        if ((!always && !m_result->m_bindings.empty()) || m_result->m_warnings.size() >= most) return;
+        if ((!always && !m_result->m_bindings.empty()) || m_result->m_warnings.size() >= mostWarnings) return;
         const auto text = [](const Dims& dims) {
             std::string all;
             for (const Dim dim : dims) all += (all.empty() ? "" : "x") + (dim < 0 ? std::string("?") : std::to_string(dim));
@@ -307,6 +312,7 @@ private:
         m_result->m_reasons[id] = node.name + " (" + node.op + "): depends on the content of its inputs";
     }
 
+    static constexpr std::size_t mostWarnings = 10;
     const Model& m_model;
     const Graph& m_graph;
     NestingBudget m_budget;
