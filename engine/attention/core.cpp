@@ -7,6 +7,7 @@
 #include "attention/core.h"
 
 #include "attention/product_axes.h"
+#include "attention/spelled.h"
 #include "attention/trace.h"
 
 #include <algorithm>
@@ -16,80 +17,6 @@ namespace triptych {
 namespace {
 
 bool isProduct(const Node& node) { return node.is("MatMul") || node.is("Einsum") || node.is("Gemm") || node.is("com.microsoft", "FusedMatMul"); }
-
-/// Spelled-out softmaxes round one node.
-class Spelled {
-public:
-    Spelled(const Graph& graph, const Shapes& shapes) : m_graph(graph), m_shapes(shapes) {}
-
-    NodeId maker(ValueId value) const {
-        const ValueId found = value ? bare(m_graph, m_shapes, value) : ValueId();
-        return found ? m_graph.producer(found) : NodeId();
-    }
-    bool madeBy(ValueId value, const char* op) const {
-        const NodeId id = maker(value);
-        return id && m_graph.node(id).is(op);
-    }
-    /// The sum of these exponents along the last axis; none where `sum` is something else.
-    NodeId sumOf(ValueId sum, ValueId exponent) const {
-        NodeId id = maker(sum);
-        const auto passes = [&](const Node& node) { return node.is("Expand") || ((node.is("Add") || node.is("Max") || node.is("Clip")) && (node.is("Clip") || m_shapes.isConstant(node.input(1)))); };
-        while (id && passes(m_graph.node(id))) id = maker(m_graph.node(id).input(0)); // a small number keeps it above 0
-        return id && m_graph.node(id).is("ReduceSum") && bare(m_graph, m_shapes, m_graph.node(id).input(0)) == bare(m_graph, m_shapes, exponent) ? id : NodeId();
-    }
-    /// Whether a node ends a spelled-out softmax.
-    bool ends(const Node& node) const {
-        if (node.is("Div")) return madeBy(node.input(0), "Exp") && sumOf(node.input(1), node.input(0));
-        if (node.is("Exp")) return madeBy(node.input(0), "LogSoftmax") || lessLogarithm(node);
-        if (!node.is("Mul")) return false;
-        for (const std::size_t side : {0U, 1U})
-            if (madeBy(node.input(side), "Exp") && madeBy(node.input(1 - side), "Reciprocal") && sumOf(m_graph.node(maker(node.input(1 - side))).input(0), node.input(side))) return true;
-        return false;
-    }
-    /// Exp(x - ReduceLogSumExp(x)).
-    bool lessLogarithm(const Node& exponent) const {
-        const NodeId sub = maker(exponent.input(0));
-        if (!sub || !m_graph.node(sub).is("Sub")) return false;
-        NodeId sum = maker(m_graph.node(sub).input(1));
-        if (sum && m_graph.node(sum).is("Log")) { // of the sum of the exponents
-            sum = maker(m_graph.node(sum).input(0));
-            const NodeId exponents = sum && m_graph.node(sum).is("ReduceSum") ? maker(m_graph.node(sum).input(0)) : NodeId();
-            return exponents && m_graph.node(exponents).is("Exp") && bare(m_graph, m_shapes, m_graph.node(exponents).input(0)) == bare(m_graph, m_shapes, m_graph.node(sub).input(0));
-        }
-        return sum && m_graph.node(sum).is("ReduceLogSumExp") && bare(m_graph, m_shapes, m_graph.node(sum).input(0)) == bare(m_graph, m_shapes, m_graph.node(sub).input(0));
-    }
-    /// The division of a product with V by the sum of these exponents; none where there is none. `products`: those that read them.
-    NodeId lateDivision(ValueId exponent, ValueId product, int depth = 0) const {
-        constexpr int deepest = 12;
-        if (depth > deepest) return {};
-        for (const NodeId division : m_graph.readers(product)) {
-            const Node& node = m_graph.node(division);
-            if (node.is("Div") && node.input(0) == product && sumOf(node.input(1), exponent)) return division;
-            const bool passes = node.is("Identity") || node.is("Cast") || node.is("Transpose") || node.is("Reshape");
-            if (const NodeId found = passes ? lateDivision(exponent, node.output(), depth + 1) : NodeId()) return found;
-        }
-        return {};
-    }
-    /// Whether a sum and a product both read exponents, as where the division comes last.
-    bool sumsLate(const Node& node) const {
-        if (!node.is("Exp") || madeBy(node.input(0), "LogSoftmax") || lessLogarithm(node)) return false;
-        bool sum = false, division = false;
-        std::vector<ValueId> open{node.output()};
-        for (std::size_t i = 0; i < open.size() && i < 8; ++i) {
-            for (const NodeId reader : m_graph.readers(open[i])) {
-                const Node& each = m_graph.node(reader);
-                sum = sum || each.is("ReduceSum");
-                division = division || each.is("Div") || each.is("Mul");
-                if (each.is("Identity") || each.is("Cast") || each.is("Transpose") || each.is("Reshape")) open.push_back(each.output());
-            }
-        }
-        return sum && !division;
-    }
-
-private:
-    const Graph& m_graph;
-    const Shapes& m_shapes;
-};
 
 class CoreWalk {
 public:
@@ -408,16 +335,7 @@ private:
         }
         m_core.q = scores.input(0);
         m_core.k = scores.input(1);
-        if (scores.is("Einsum")) {
-            const std::string equation = scores.attributes.text("equation");
-            const std::size_t comma = equation.find(','), arrow = equation.find("->");
-            if (comma != std::string::npos && arrow != std::string::npos && arrow > comma) {
-                std::string out = equation.substr(arrow + 2), first = equation.substr(0, comma);
-                while (!out.empty() && out.back() == ' ') out.pop_back();
-                // The last axis of the scores is the keys'.
-                if (!out.empty() && first.find(out.back()) != std::string::npos) std::swap(m_core.q, m_core.k);
-            }
-        }
+        if (endsInFirst(scores)) std::swap(m_core.q, m_core.k); // the last axis of the scores is the keys'
         if (overRows()) std::swap(m_core.q, m_core.k);
         const bool plain = isProduct(m_graph.node(m_core.scores)) && isProduct(m_graph.node(m_core.context));
         const std::size_t values = context.input(0) == m_probabilities ? 1 : 0;

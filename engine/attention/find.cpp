@@ -1,4 +1,5 @@
 #include "attention/kernel_attention.h"
+#include "attention/product_axes.h"
 #include "onnx_io/export.h"
 
 #include <algorithm>
@@ -30,11 +31,6 @@ std::string_view toString(ScalePlace place) {
 }
 
 namespace {
-
-std::int64_t dimFromEnd(const Shapes& shapes, ValueId value, std::size_t back) {
-    const ValueShape& shape = shapes.of(value);
-    return shape.ranked && shape.dims.size() > back && shape.dims[shape.dims.size() - 1 - back] > 0 ? shape.dims[shape.dims.size() - 1 - back] : 0;
-}
 
 AttentionSpec explicitAttention(const Graph& graph, const Shapes& shapes, const Core& core, MaskReader& masks) {
     AttentionSpec spec;

@@ -6,12 +6,6 @@ namespace triptych {
 
 namespace {
 
-bool holdsBodies(const Node& node) {
-    return std::any_of(node.attributes.items().begin(), node.attributes.items().end(), [](const Attribute& each) {
-        return std::holds_alternative<GraphPtr>(each.value) || std::holds_alternative<std::vector<GraphPtr>>(each.value);
-    });
-}
-
 /// A body with what is known round it, and its shapes.
 struct Entered {
     GraphPtr graph;
@@ -41,7 +35,7 @@ public:
         for (std::size_t i = 0; i < graph.nodes().size(); ++i) {
             const Node& node = graph.nodes()[i];
             if (m_job.stopped()) return;
-            if (!holdsBodies(node)) continue;
+            if (!node.attributes.holdGraphs()) continue;
             if (level == 0) m_node = NodeId(i);
             // Calls of functions are replaced already: what is left are bodies in attributes.
             const auto bodies = nestedGraphs(m_model, node);
@@ -83,7 +77,7 @@ public:
         for (std::size_t i = 0; i < graph->nodes().size(); ++i) {
             if (m_job.stopped()) return fail("decompose", "stopped");
             const NodeId added = builder.adoptNode(*graph, NodeId(i));
-            if (!holdsBodies(graph->nodes()[i])) continue;
+            if (!graph->nodes()[i].attributes.holdGraphs()) continue;
             auto attributes = rewritten(*graph, shapes, varied, NodeId(i), names, level);
             if (!attributes) return tl::unexpected(attributes.error());
             Node& node = builder.editNode(added);
@@ -97,19 +91,12 @@ private:
     Result<Attributes> rewritten(const Graph& outer, const Shapes& shapes, const Shapes& varied, NodeId node, const std::set<std::string>& names, int level) {
         std::vector<Attribute> made = outer.node(node).attributes.items();
         std::size_t which = 0;
-        const auto replace = [&](GraphPtr& body) -> Result<void> {
-            auto decomposed = one(outer, shapes, varied, node, which++, *body, names, level);
-            if (!decomposed) return tl::unexpected(decomposed.error());
-            body = *decomposed;
-            return {};
-        };
-        for (Attribute& each : made) {
-            if (auto* graph = std::get_if<GraphPtr>(&each.value))
-                if (auto done = replace(*graph); !done) return tl::unexpected(done.error());
-            if (auto* graphs = std::get_if<std::vector<GraphPtr>>(&each.value))
-                for (GraphPtr& graph : *graphs)
-                    if (auto done = replace(graph); !done) return tl::unexpected(done.error());
-        }
+        for (Attribute& each : made)
+            for (GraphPtr& body : graphsOf(each)) {
+                auto decomposed = one(outer, shapes, varied, node, which++, *body, names, level);
+                if (!decomposed) return tl::unexpected(decomposed.error());
+                body = *decomposed;
+            }
         return Attributes(std::move(made));
     }
 
@@ -174,16 +161,10 @@ private:
 
     static std::vector<ValueId> capturedBy(const Node& node, GraphBuilder& builder) {
         std::set<ValueId> all;
-        const auto add = [&](const Graph& body) {
-            for (std::size_t i = 0; i < body.values().size(); ++i)
-                if (isOuter(body, ValueId(i)))
-                    if (const ValueId outer = builder.findValue(body.value(ValueId(i)).name)) all.insert(outer);
-        };
-        for (const Attribute& each : node.attributes.items()) {
-            if (const auto* graph = std::get_if<GraphPtr>(&each.value)) add(**graph);
-            if (const auto* graphs = std::get_if<std::vector<GraphPtr>>(&each.value))
-                for (const GraphPtr& graph : *graphs) add(*graph);
-        }
+        for (const Attribute& each : node.attributes.items())
+            for (const GraphPtr& body : graphsOf(each))
+                for (std::size_t i = 0; i < body->values().size(); ++i)
+                    if (const ValueId outer = body->isOuter(ValueId(i)) ? builder.findValue(body->values()[i].name) : ValueId()) all.insert(outer);
         return {all.begin(), all.end()};
     }
 
@@ -194,7 +175,7 @@ private:
 
 } // namespace
 
-bool hasBodies(const Graph& graph) { return std::any_of(graph.nodes().begin(), graph.nodes().end(), holdsBodies); }
+bool hasBodies(const Graph& graph) { return std::any_of(graph.nodes().begin(), graph.nodes().end(), [](const Node& node) { return node.attributes.holdGraphs(); }); }
 
 std::vector<NestedAttention> findNestedAttention(const Model& model, const Graph& graph, const Shapes& shapes, const Job& job) {
     if (!hasBodies(graph)) return {};

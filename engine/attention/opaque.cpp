@@ -5,6 +5,7 @@
 // Sources: the ONNX operator specification; ONNX Runtime's ContribOperators.md.
 
 #include "attention/assemble.h"
+#include "attention/product_axes.h"
 
 #include <array>
 
@@ -12,11 +13,7 @@ namespace triptych {
 
 namespace {
 
-std::int64_t lastDim(const Shapes& shapes, ValueId value) {
-    if (!value) return 0;
-    const ValueShape& shape = shapes.of(value);
-    return shape.ranked && !shape.dims.empty() && shape.dims.back() > 0 ? shape.dims.back() : 0;
-}
+std::int64_t lastDim(const Shapes& shapes, ValueId value) { return dimFromEnd(shapes, value, 0); }
 
 std::int64_t dimAt(const Shapes& shapes, ValueId value, std::size_t axis) {
     if (!value) return 0;

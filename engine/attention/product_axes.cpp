@@ -11,13 +11,13 @@ struct Equation {
     std::string result;
 };
 
-/// Of an Einsum with letters alone; empty for anything else.
+/// Of an Einsum; empty for anything else.
 std::optional<Equation> equationOf(const Node& node) {
     if (!node.is("Einsum")) return std::nullopt;
     std::string text = node.attributes.text("equation");
     std::erase(text, ' ');
     const std::size_t arrow = text.find("->");
-    if (arrow == std::string::npos || text.find('.') != std::string::npos) return std::nullopt;
+    if (arrow == std::string::npos) return std::nullopt;
     Equation made;
     made.result = text.substr(arrow + 2);
     std::string left = text.substr(0, arrow) + ",";
@@ -34,7 +34,8 @@ bool has(const std::string& letters, char letter) { return letters.find(letter) 
 template <class Wanted>
 Dim sizeOf(const Shapes& shapes, ValueId value, const std::string& letters, const Wanted& wanted) {
     const ValueShape& shape = shapes.of(value);
-    if (!shape.known() || shape.dims.size() != letters.size()) return 0;
+    // An ellipsis stands for any number of axes.
+    if (!shape.known() || shape.dims.size() != letters.size() || has(letters, '.')) return 0;
     Dim size = 1;
     bool any = false;
     for (std::size_t i = 0; i < letters.size(); ++i)
@@ -42,19 +43,24 @@ Dim sizeOf(const Shapes& shapes, ValueId value, const std::string& letters, cons
     return any ? size : 0;
 }
 
-Dim fromEnd(const Shapes& shapes, ValueId value, std::size_t back) {
+} // namespace
+
+Dim dimFromEnd(const Shapes& shapes, ValueId value, std::size_t back) {
     const ValueShape& shape = shapes.of(value);
     return shape.ranked && shape.dims.size() > back && shape.dims[shape.dims.size() - 1 - back] > 0 ? shape.dims[shape.dims.size() - 1 - back] : 0;
 }
 
-} // namespace
+bool endsInFirst(const Node& product) {
+    const auto equation = equationOf(product);
+    return equation && !equation->result.empty() && has(equation->operands[0], equation->result.back());
+}
 
 Dim summedSize(const Graph& graph, const Shapes& shapes, NodeId product) {
     const Node& node = graph.node(product);
     if (const auto equation = equationOf(node))
         return sizeOf(shapes, node.input(0), equation->operands[0], [&](char letter) { return has(equation->operands[1], letter) && !has(equation->result, letter); });
     const bool turned = node.attributes.integer("transA", 0) != 0;
-    return fromEnd(shapes, node.input(0), turned ? 1 : 0);
+    return dimFromEnd(shapes, node.input(0), turned ? 1 : 0);
 }
 
 Dim ownSize(const Graph& graph, const Shapes& shapes, NodeId product, std::size_t operand) {
@@ -62,7 +68,7 @@ Dim ownSize(const Graph& graph, const Shapes& shapes, NodeId product, std::size_
     if (const auto equation = equationOf(node))
         return sizeOf(shapes, node.input(operand), equation->operands[operand], [&](char letter) { return !has(equation->operands[1 - operand], letter) && has(equation->result, letter); });
     const bool turned = node.attributes.integer(operand == 0 ? "transA" : "transB", 0) != 0;
-    return fromEnd(shapes, node.input(operand), (operand == 0) != turned ? 1 : 0);
+    return dimFromEnd(shapes, node.input(operand), (operand == 0) != turned ? 1 : 0);
 }
 
 } // namespace triptych

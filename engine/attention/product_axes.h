@@ -5,6 +5,10 @@
 
 namespace triptych {
 
+/// An axis of a value, counted back from its last one (0). 0: unknown.
+Dim dimFromEnd(const Shapes& shapes, ValueId value, std::size_t back);
+/// Whether the last axis of an Einsum's result is one of its first operand; false for any other product.
+bool endsInFirst(const Node& product);
 /// Elements along what is summed: the last axis of a MatMul's first operand, the letters of an Einsum that its result lacks. 0: unknown.
 Dim summedSize(const Graph& graph, const Shapes& shapes, NodeId product);
 /// Elements along what only operand 0 or 1 has and the result keeps: rows of a first, columns of a second operand. 0: unknown.

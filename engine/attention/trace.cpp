@@ -187,11 +187,11 @@ private:
         if (a && b && a == b) {
             const bool rotary = node.is("Add") || node.is("Sub");
             m_trace.extras.insert(rotary ? "rope" : lengthBetween(node) ? "cosine" : "qk_norm");
-            return takeThrough(id, a);
+            return take(id, a);
         }
         if (a && b && (node.is("Mul") || node.is("Div")) && (ancestor(a, b) || ancestor(b, a))) {
             m_trace.extras.insert(lengthBetween(node) ? "cosine" : "qk_norm");
-            return takeThrough(id, ancestor(a, b) ? a : b);
+            return take(id, ancestor(a, b) ? a : b);
         }
         if (node.is("Mul") || node.is("Div")) {
             // A table that is computed from positions: the side that leads to a projection is the activation.
@@ -308,11 +308,6 @@ private:
         return plain(value) == plain(other);
     }
 
-    bool takeThrough(NodeId id, ValueId value) {
-        m_joined = true;
-        return take(id, value);
-    }
-
     /// Back through one-input operators and multiplications by constants to where a value branches off.
     ValueId nearest(ValueId value) const {
         for (int steps = 0; steps < 16; ++steps) {
@@ -388,7 +383,6 @@ private:
     const Shapes& m_shapes;
     bool m_learned;
     RoleTrace m_trace;
-    bool m_joined = false;
     std::set<NodeId> m_undone; ///< a Concat and what picks one of its inputs
 };
 

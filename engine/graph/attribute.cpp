@@ -1,5 +1,7 @@
 #include "graph/attribute.h"
 
+#include <algorithm>
+
 #include "graph/graph.h"
 #include "support/numbers.h"
 
@@ -34,6 +36,22 @@ float Attributes::real(std::string_view name, float absent) const {
 std::string Attributes::text(std::string_view name, std::string absent) const {
     const auto* found = valueOf<std::string>(*this, name);
     return found ? *found : absent;
+}
+
+std::span<const GraphPtr> graphsOf(const Attribute& attribute) {
+    if (const auto* one = std::get_if<GraphPtr>(&attribute.value)) return {one, 1};
+    const auto* many = std::get_if<std::vector<GraphPtr>>(&attribute.value);
+    return many ? std::span<const GraphPtr>(*many) : std::span<const GraphPtr>();
+}
+
+std::span<GraphPtr> graphsOf(Attribute& attribute) {
+    if (auto* one = std::get_if<GraphPtr>(&attribute.value)) return {one, 1};
+    auto* many = std::get_if<std::vector<GraphPtr>>(&attribute.value);
+    return many ? std::span<GraphPtr>(*many) : std::span<GraphPtr>();
+}
+
+bool Attributes::holdGraphs() const {
+    return std::any_of(m_items.begin(), m_items.end(), [](const Attribute& each) { return !graphsOf(each).empty(); });
 }
 
 const std::vector<std::int64_t>* Attributes::integers(std::string_view name) const {

@@ -4,6 +4,7 @@
 #include "graph/types.h"
 
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -30,6 +31,10 @@ struct Attribute {
     std::string reference;
 };
 
+/// The graphs that an attribute holds: one, several, or none.
+std::span<const GraphPtr> graphsOf(const Attribute& attribute);
+std::span<GraphPtr> graphsOf(Attribute& attribute);
+
 /// Attributes of one node in the order of the file.
 class Attributes {
 public:
@@ -48,6 +53,8 @@ public:
     const std::vector<std::string>* texts(std::string_view name) const;
     TensorPtr tensor(std::string_view name) const;
     GraphPtr graph(std::string_view name) const;
+    /// Whether any of them holds a graph.
+    bool holdGraphs() const;
     void set(std::string name, Attribute::Value value);
     void erase(std::string_view name);
 

@@ -7,6 +7,11 @@ const Value& Graph::nothing() {
     return value;
 }
 
+bool Graph::isOuter(ValueId value) const {
+    const bool read = !readers(value).empty() || isOutput(value);
+    return read && !producer(value) && !isInput(value) && !m_values[value].initializer;
+}
+
 std::span<const NodeId> Graph::readers(ValueId value) const {
     if (!value) return {};
     const std::size_t at = value.position();

@@ -82,6 +82,8 @@ public:
     NodeId producer(ValueId value) const { return value ? m_producers[value] : NodeId(); }
     bool isOutput(ValueId value) const { return value && m_isOutput[value]; }
     bool isInput(ValueId value) const { return value && m_isInput[value]; }
+    /// Whether something here reads a value that comes from the graph round this one.
+    bool isOuter(ValueId value) const;
     /// Nodes of the file that this one stands for. In the file's own graph: itself.
     std::span<const SourceId> sources(NodeId node) const;
     /// None where there is no such name.

@@ -12,14 +12,6 @@ constexpr std::size_t mostMessages = 3'000'000; ///< of all graphs and functions
 constexpr std::size_t highestRank = 256;
 using Kind = WireField::Kind;
 
-void visitGraphs(const Node& node, const std::function<void(const Graph&)>& visit) {
-    for (const Attribute& attribute : node.attributes.items()) {
-        if (const auto* one = std::get_if<GraphPtr>(&attribute.value)) visit(**one);
-        if (const auto* many = std::get_if<std::vector<GraphPtr>>(&attribute.value))
-            for (const GraphPtr& each : *many) visit(*each);
-    }
-}
-
 template <class T>
 std::vector<T> packedNumbers(const WireField& field, bool& bad) {
     std::vector<T> numbers;
@@ -218,15 +210,12 @@ Result<Node> Decoder::node(std::span<const std::byte> message, GraphBuilder& bui
     node.scope = moduleScope(node.metadata, node.name);
     // A nested graph's values that nothing inside gives come from here.
     std::set<std::string> taken;
-    visitGraphs(node, [&](const Graph& inner) {
-        for (std::size_t i = 0; i < inner.values().size(); ++i) {
-            const ValueId id(i);
-            const Value& value = inner.values()[i];
-            const bool read = !inner.readers(id).empty() || inner.isOutput(id);
-            if (read && !inner.producer(id) && !inner.isInput(id) && !value.initializer && taken.insert(value.name).second)
-                node.captured.push_back(builder.value(value.name));
-        }
-    });
+    for (const Attribute& each : node.attributes.items())
+        for (const GraphPtr& inner : graphsOf(each))
+            for (std::size_t i = 0; i < inner->values().size(); ++i) {
+                const std::string& name = inner->values()[i].name;
+                if (inner->isOuter(ValueId(i)) && taken.insert(name).second) node.captured.push_back(builder.value(name));
+            }
     return node;
 }
 

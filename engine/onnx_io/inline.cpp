@@ -26,7 +26,7 @@ public:
             const NodeId id(i);
             const Node& node = m_graph.nodes()[i];
             const Function* function = m_model.function(node);
-            if ((!function && !holdsBodies(node)) || (function && m_keep && m_keep(m_graph, id))) {
+            if ((!function && !node.attributes.holdGraphs()) || (function && m_keep && m_keep(m_graph, id))) {
                 builder.adoptNode(m_graph, id);
                 continue;
             }
@@ -52,23 +52,13 @@ private:
         return fail("import", "its model-local functions expand to " + what, "simplify the functions", call);
     }
 
-    static bool holdsBodies(const Node& node) {
-        return std::any_of(node.attributes.items().begin(), node.attributes.items().end(), [](const Attribute& each) { return !bodiesOf(each).empty(); });
-    }
-
-    static std::vector<GraphPtr> bodiesOf(const Attribute& attribute) {
-        if (const auto* graph = std::get_if<GraphPtr>(&attribute.value)) return {*graph};
-        if (const auto* graphs = std::get_if<std::vector<GraphPtr>>(&attribute.value)) return *graphs;
-        return {};
-    }
-
     /// Nodes that a node becomes, with those of its bodies; more than the limit where they nest too deep. Each function is counted once.
     std::size_t sizeOf(const Node& node, int level) {
         const Function* function = m_model.function(node);
         // A call of what does nothing still costs a step, and outputs that are inputs become copies.
         std::size_t size = 1 + (function ? sizeOf(*function, level + 1) + node.outputs.size() : 0);
         for (const Attribute& attribute : node.attributes.items())
-            for (const GraphPtr& body : bodiesOf(attribute)) size = std::min(size + sizeOf(*body, level + 1), mostInlinedNodes + 1);
+            for (const GraphPtr& body : graphsOf(attribute)) size = std::min(size + sizeOf(*body, level + 1), mostInlinedNodes + 1);
         return size;
     }
 
@@ -86,35 +76,18 @@ private:
         return m_sizes[&function] = size;
     }
 
-    /// An attribute of a function's body as a call gives it.
-    static std::optional<Attribute> resolved(const Attribute& inner, const Node& call, const Function& function) {
-        if (inner.reference.empty()) return inner;
-        Attribute made{inner.name, {}, {}};
-        if (const Attribute* given = call.attributes.find(inner.reference)) {
-            made.value = given->value;
-            made.reference = given->reference;
-            return made;
-        }
-        for (const FunctionParameter& parameter : function.parameters) {
-            if (parameter.name != inner.reference || !parameter.hasDefault) continue;
-            made.value = parameter.defaultValue.value;
-            return made;
-        }
-        return std::nullopt;
-    }
-
     /// An attribute whose bodies have no calls. What fails is told by m_failure.
     std::optional<Attribute> withBodies(const Attribute& attribute, const Resolve& resolve, int level) {
         auto made = resolve ? resolve(attribute) : std::optional(attribute);
         if (!made || m_failure) return made;
-        const auto replace = [&](GraphPtr& body) {
-            if (m_failure) return;
+        for (GraphPtr& body : graphsOf(*made)) {
             auto inlined = inlinedBody(*body, resolve, level + 1);
-            if (inlined) body = *inlined;
-            else m_failure = inlined.error();
-        };
-        if (auto* graph = std::get_if<GraphPtr>(&made->value)) replace(*graph);
-        if (auto* graphs = std::get_if<std::vector<GraphPtr>>(&made->value)) std::for_each(graphs->begin(), graphs->end(), replace);
+            if (!inlined) {
+                m_failure = inlined.error();
+                break;
+            }
+            body = *inlined;
+        }
         return made;
     }
 
@@ -149,7 +122,7 @@ private:
         const Graph& body = *function.body;
         for (std::size_t i = 0; i < body.inputs().size(); ++i)
             if (body.inputs()[i]) actual[body.inputs()[i]] = call.input(i);
-        const Resolve given = [&](const Attribute& inner) { return resolved(inner, call, function); };
+        const Resolve given = [&](const Attribute& inner) { return function.attributeIn(call, inner); };
         const Resolve attribute = [&](const Attribute& inner) { return withBodies(inner, given, level); };
         const auto nested = [&](const Node& node) -> Result<bool> {
             if (m_failure) return tl::unexpected(*m_failure);
@@ -171,6 +144,14 @@ private:
 };
 
 } // namespace
+
+std::optional<Attribute> Function::attributeIn(const Node& call, const Attribute& inner) const {
+    if (inner.reference.empty()) return inner;
+    if (const Attribute* given = call.attributes.find(inner.reference)) return Attribute{inner.name, given->value, given->reference};
+    for (const FunctionParameter& parameter : parameters)
+        if (parameter.name == inner.reference && parameter.hasDefault) return Attribute{inner.name, parameter.defaultValue.value, {}};
+    return std::nullopt;
+}
 
 Result<GraphPtr> inlineFunctions(const Model& model, const Graph& graph, const std::function<bool(const Graph&, NodeId)>& keep, const Job& job) {
     // Most files have no functions: then nothing is copied.

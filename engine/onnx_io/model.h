@@ -22,6 +22,9 @@ struct Function {
     std::vector<FunctionParameter> parameters;
     std::map<std::string, std::int64_t> opsets;
     GraphPtr body;
+
+    /// An attribute of the body as a call gives it; none where the call leaves it out and there is no default.
+    std::optional<Attribute> attributeIn(const Node& call, const Attribute& inner) const;
 };
 
 /// Immutable once imported.

@@ -16,8 +16,7 @@ GraphPtr renamed(const Graph& graph, const Names& names) {
     for (std::size_t i = 0; i < graph.values().size(); ++i) {
         const ValueId id(i);
         const auto found = names.find(graph.value(id).name);
-        const bool outer = !graph.producer(id) && !graph.isInput(id) && !graph.value(id).initializer;
-        if (outer && found != names.end()) changed.emplace_back(id, found->second);
+        if (graph.isOuter(id) && found != names.end()) changed.emplace_back(id, found->second);
     }
     builder.rename(changed);
     for (std::size_t i = 0; i < graph.nodes().size(); ++i) {
@@ -31,11 +30,8 @@ GraphPtr renamed(const Graph& graph, const Names& names) {
 
 Attributes renamedIn(const Attributes& attributes, const Names& names) {
     std::vector<Attribute> made = attributes.items();
-    for (Attribute& each : made) {
-        if (auto* graph = std::get_if<GraphPtr>(&each.value)) *graph = renamed(**graph, names);
-        if (auto* graphs = std::get_if<std::vector<GraphPtr>>(&each.value))
-            for (GraphPtr& graph : *graphs) graph = renamed(*graph, names);
-    }
+    for (Attribute& each : made)
+        for (GraphPtr& graph : graphsOf(each)) graph = renamed(*graph, names);
     return Attributes(std::move(made));
 }
 

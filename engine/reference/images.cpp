@@ -15,8 +15,6 @@ struct Window {
     Dims kernel, strides, dilations, begin, out;
 };
 
-std::int64_t listed(const std::vector<std::int64_t>* list, std::size_t index, std::int64_t absent) { return list && index < list->size() ? (*list)[index] : absent; }
-
 Window windowOf(const KernelCall& call, const HostTensor& x, Dims kernel) {
     const Attributes& attributes = call.node.attributes;
     const auto *strides = attributes.integers("strides"), *dilations = attributes.integers("dilations"), *pads = attributes.integers("pads");

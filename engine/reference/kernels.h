@@ -35,6 +35,8 @@ using KernelTable = std::unordered_map<std::string_view, Kernel>;
 
 /// The input, or an error where it is left out.
 const HostTensor& need(const KernelCall& call, std::size_t index);
+/// An element of an attribute's list, or `absent` where the list is left out or shorter.
+inline std::int64_t listed(const std::vector<std::int64_t>* list, std::size_t index, std::int64_t absent) { return list && index < list->size() ? (*list)[index] : absent; }
 /// A fresh tensor whose size was checked.
 HostTensor make(const KernelCall& call, DataType type, Dims dims);
 /// Axis counted from the front, checked; `rank` itself is allowed where `oneMore`.

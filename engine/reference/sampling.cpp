@@ -9,8 +9,6 @@ namespace triptych {
 
 namespace {
 
-std::int64_t listed(const std::vector<std::int64_t>* list, std::size_t index, std::int64_t absent) { return list && index < list->size() ? (*list)[index] : absent; }
-
 /// How far each axis of a transposed convolution reaches.
 struct Reach {
     Dims out, strides, dilations, before;

@@ -65,22 +65,15 @@ private:
         for (const ValueId id : m_node.captured)
             if (id) outside.emplace(m_outer.value(id).name, id);
         for (std::size_t i = 0; i < body.values().size(); ++i) {
-            if (!isOuter(body, ValueId(i))) continue;
+            if (!body.isOuter(ValueId(i))) continue;
             if (const auto found = outside.find(body.value(ValueId(i)).name); found != outside.end()) give(ValueId(i), found->second);
         }
     }
 
     Attributes resolved(const Attributes& attributes, const Function& function) const {
         std::vector<Attribute> made;
-        for (const Attribute& each : attributes.items()) {
-            if (each.reference.empty()) {
-                made.push_back(each);
-                continue;
-            }
-            if (const Attribute* given = m_node.attributes.find(each.reference)) made.push_back({each.name, given->value, given->reference});
-            for (const FunctionParameter& parameter : function.parameters)
-                if (parameter.name == each.reference && parameter.hasDefault && !m_node.attributes.has(each.reference)) made.push_back({each.name, parameter.defaultValue.value, {}});
-        }
+        for (const Attribute& each : attributes.items())
+            if (auto given = function.attributeIn(m_node, each)) made.push_back(std::move(*given));
         return Attributes(std::move(made));
     }
 
@@ -93,11 +86,6 @@ private:
 };
 
 } // namespace
-
-bool isOuter(const Graph& body, ValueId value) {
-    const bool read = !body.readers(value).empty() || body.isOutput(value);
-    return read && !body.producer(value) && !body.isInput(value) && !body.value(value).initializer;
-}
 
 std::vector<NestedGraph> nestedGraphs(const Model& model, const Node& node) {
     std::vector<NestedGraph> found;

@@ -19,9 +19,6 @@ std::vector<NestedGraph> nestedGraphs(const Model& model, const Node& node);
 /// Cost: linear in the nested graph. Fails where there is no such nested graph.
 Result<GraphPtr> enteredGraph(const Model& model, const Graph& outer, const Shapes& shapes, NodeId node, std::size_t which, std::span<const ValueShape> inputs = {});
 
-/// Whether a value of a nested graph comes from the graph round it.
-bool isOuter(const Graph& body, ValueId value);
-
 /// How deep bodies may nest, and how many of their nodes are looked at for one graph: bodies of loops are looked at more than
 /// once, so that a hostile file could double the work with each level.
 struct NestingBudget {

@@ -1,0 +1,73 @@
+#include "attention/spelled.h"
+
+#include "attention/trace.h"
+
+namespace triptych {
+
+NodeId Spelled::maker(ValueId value) const {
+    const ValueId found = value ? bare(m_graph, m_shapes, value) : ValueId();
+    return found ? m_graph.producer(found) : NodeId();
+}
+
+bool Spelled::madeBy(ValueId value, const char* op) const {
+    const NodeId id = maker(value);
+    return id && m_graph.node(id).is(op);
+}
+
+NodeId Spelled::sumOf(ValueId sum, ValueId exponent) const {
+    NodeId id = maker(sum);
+    const auto passes = [&](const Node& node) { return node.is("Expand") || node.is("Clip") || ((node.is("Add") || node.is("Max")) && m_shapes.isConstant(node.input(1))); };
+    constexpr int longest = 6; // stretched, and kept above 0 by a small number
+    for (int steps = 0; steps < longest && id && passes(m_graph.node(id)); ++steps) id = maker(m_graph.node(id).input(0));
+    return id && m_graph.node(id).is("ReduceSum") && bare(m_graph, m_shapes, m_graph.node(id).input(0)) == bare(m_graph, m_shapes, exponent) ? id : NodeId();
+}
+
+bool Spelled::ends(const Node& node) const {
+    if (node.is("Div")) return madeBy(node.input(0), "Exp") && sumOf(node.input(1), node.input(0));
+    if (node.is("Exp")) return madeBy(node.input(0), "LogSoftmax") || lessLogarithm(node);
+    if (!node.is("Mul")) return false;
+    for (const std::size_t side : {0U, 1U})
+        if (madeBy(node.input(side), "Exp") && madeBy(node.input(1 - side), "Reciprocal") && sumOf(m_graph.node(maker(node.input(1 - side))).input(0), node.input(side))) return true;
+    return false;
+}
+
+bool Spelled::lessLogarithm(const Node& exponent) const {
+    const NodeId sub = maker(exponent.input(0));
+    if (!sub || !m_graph.node(sub).is("Sub")) return false;
+    NodeId sum = maker(m_graph.node(sub).input(1));
+    if (sum && m_graph.node(sum).is("Log")) { // of the sum of the exponents
+        sum = maker(m_graph.node(sum).input(0));
+        const NodeId exponents = sum && m_graph.node(sum).is("ReduceSum") ? maker(m_graph.node(sum).input(0)) : NodeId();
+        return exponents && m_graph.node(exponents).is("Exp") && bare(m_graph, m_shapes, m_graph.node(exponents).input(0)) == bare(m_graph, m_shapes, m_graph.node(sub).input(0));
+    }
+    return sum && m_graph.node(sum).is("ReduceLogSumExp") && bare(m_graph, m_shapes, m_graph.node(sum).input(0)) == bare(m_graph, m_shapes, m_graph.node(sub).input(0));
+}
+
+NodeId Spelled::lateDivision(ValueId exponent, ValueId product, int depth) const {
+    constexpr int deepest = 12;
+    if (depth > deepest) return {};
+    for (const NodeId division : m_graph.readers(product)) {
+        const Node& node = m_graph.node(division);
+        if (node.is("Div") && node.input(0) == product && sumOf(node.input(1), exponent)) return division;
+        const bool passes = node.is("Identity") || node.is("Cast") || node.is("Transpose") || node.is("Reshape");
+        if (const NodeId found = passes ? lateDivision(exponent, node.output(), depth + 1) : NodeId()) return found;
+    }
+    return {};
+}
+
+bool Spelled::sumsLate(const Node& node) const {
+    if (!node.is("Exp") || ends(node)) return false;
+    bool sum = false, division = false;
+    std::vector<ValueId> open{node.output()};
+    for (std::size_t i = 0; i < open.size() && i < 8; ++i) {
+        for (const NodeId reader : m_graph.readers(open[i])) {
+            const Node& each = m_graph.node(reader);
+            sum = sum || each.is("ReduceSum");
+            division = division || each.is("Div") || each.is("Mul");
+            if (each.is("Identity") || each.is("Cast") || each.is("Transpose") || each.is("Reshape")) open.push_back(each.output());
+        }
+    }
+    return sum && !division;
+}
+
+} // namespace triptych

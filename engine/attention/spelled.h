@@ -1,0 +1,32 @@
+#pragma once
+// Softmaxes that are spelled out. Private to engine/attention.
+
+#include "attention/attention.h"
+
+namespace triptych {
+
+/// What makes a softmax round one node. Views that cancel out and copies are looked through.
+class Spelled {
+public:
+    Spelled(const Graph& graph, const Shapes& shapes) : m_graph(graph), m_shapes(shapes) {}
+
+    NodeId maker(ValueId value) const;
+    bool madeBy(ValueId value, const char* op) const;
+    /// The sum of these exponents along the last axis; none where `sum` is something else.
+    NodeId sumOf(ValueId sum, ValueId exponent) const;
+    /// Whether a node ends a spelled-out softmax.
+    bool ends(const Node& node) const;
+    /// The division of a product with V by the sum of these exponents; none where there is none.
+    NodeId lateDivision(ValueId exponent, ValueId product, int depth = 0) const;
+    /// Whether a sum and a product both read exponents, as where the division comes last.
+    bool sumsLate(const Node& node) const;
+
+private:
+    /// Exp(x - ReduceLogSumExp(x)), or the same with Log, ReduceSum and Exp.
+    bool lessLogarithm(const Node& exponent) const;
+
+    const Graph& m_graph;
+    const Shapes& m_shapes;
+};
+
+} // namespace triptych
