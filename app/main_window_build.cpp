@@ -130,8 +130,9 @@ QWidget* MainWindow::pane(int side, const QString& title, const QString& subtitl
     auto* row = new QHBoxLayout(header);
     row->setContentsMargins(16, 0, 16, 0);
     m_sides[side].title = label(title, "heading");
-    m_sides[side].figures = label({}, "dim");
-    m_sides[side].figures->setMinimumWidth(1);
+    m_sides[side].figures = new ElidedLabel({});
+    m_sides[side].figures->setObjectName("dim");
+    m_sides[side].figures->setSizePolicy(QSizePolicy::Preferred, QSizePolicy::Preferred);
     row->addWidget(m_sides[side].title);
     auto* below = new ElidedLabel(subtitle);
     below->setObjectName("dim");
