@@ -229,6 +229,7 @@ void describeMasks(const std::vector<ValueId>& masks, MaskReader& reader, Attent
         unknown = unknown || (facts.unknown && !facts.causal && !facts.learned);
         if (facts.causal) spec.masks.insert("causal");
         if (facts.window) spec.masks.insert("window");
+        if (facts.blockSparse) spec.masks.insert("block_sparse");
         if (facts.fromInput) spec.masks.insert("padding");
         if (facts.alibi) {
             spec.masks.insert("bias");

@@ -1,5 +1,7 @@
 #include "attention/mask.h"
 
+#include "attention/mask_pattern.h"
+#include "attention/trace.h"
 #include "reference/evaluate.h"
 
 #include <cmath>
@@ -46,8 +48,12 @@ const HostTensor* MaskReader::content(ValueId value, int depth) {
 }
 
 // An additive constant that grades what it leaves is a bias of positions that was folded with its table; a mask has two numbers.
-void MaskReader::grade(const HostTensor& mask, MaskFacts& facts) const {
+void MaskReader::grade(const HostTensor& mask, MaskFacts& facts) {
     if (mask.isInteger() || mask.dims.size() < 2) return;
+    if (isFoldedAlibi(mask)) {
+        facts.alibi = true;
+        return;
+    }
     std::set<double> numbers;
     for (std::size_t i = 0; i < static_cast<std::size_t>(mask.count()) && numbers.size() < 3; ++i)
         if (std::isfinite(mask.at(i))) numbers.insert(mask.at(i));
@@ -63,35 +69,16 @@ MaskReader::Area MaskReader::areaOf(const Dims& dims) {
     return area;
 }
 
-// Causal: every row (query) treats the keys after it in one way, and no key up to it that way. A window cuts far keys off too.
-void MaskReader::judge(const HostTensor& mask, MaskFacts& facts) const {
+void MaskReader::judge(const HostTensor& mask, MaskFacts& facts) {
     if (mask.dims.size() < 2) return;
     const auto [rows, columns] = areaOf(mask.dims);
-    if (rows < 2 || columns < rows || mask.count() == 0) return;
-    // The last query stands at the last key, or the first at the first.
-    if (judgeFrom(mask, columns - rows, facts) || columns == rows) return;
-    judgeFrom(mask, 0, facts);
+    const MaskPattern pattern = patternOf(mask, rows, columns);
+    facts.causal = facts.causal || pattern.causal;
+    facts.window = facts.window || pattern.window;
+    facts.blockSparse = facts.blockSparse || pattern.blockSparse;
 }
 
-bool MaskReader::judgeFrom(const HostTensor& mask, std::int64_t shift, MaskFacts& facts) {
-    const auto [rows, columns] = areaOf(mask.dims);
-    const double cut = mask.at(static_cast<std::size_t>(columns - 1)); // the first query must not see the last key
-    if (shift == 0 && cut == mask.at(0)) return false;
-    bool window = false;
-    for (std::int64_t row = 0; row < rows; ++row) {
-        for (std::int64_t column = 0; column < columns; ++column) {
-            const bool isCut = mask.at(static_cast<std::size_t>(row * columns + column)) == cut;
-            if (column > row + shift && !isCut) return false;
-            if (column == row + shift && isCut) return false;
-            if (column < row + shift && isCut) window = true;
-        }
-    }
-    facts.causal = true;
-    facts.window = facts.window || window;
-    return true;
-}
-
-/// A product with a geometric row of numbers between 0 and 1, one for each head. Source: Press, Smith, Lewis: Train short, test long (2022).
+/// A product with a row of slopes, one for each head.
 bool MaskReader::slopes(const Node& node) {
     if (!node.is("Mul")) return false;
     for (const ValueId input : node.inputs) {
@@ -99,56 +86,59 @@ bool MaskReader::slopes(const Node& node) {
         if (!input || !m_shapes.isConstant(input) || !shape.known() || shape.count() < 2 || shape.count() > 1024) continue;
         const HostTensor* row = content(input, 0);
         if (!row || row->isInteger()) continue;
-        const double ratio = row->at(1) / row->at(0);
-        bool geometric = ratio > 0 && ratio < 1 && row->at(0) > 0 && row->at(0) < 1;
-        // Where the heads are no power of two the second part is a row of its own.
-        for (std::size_t i = 1; i < static_cast<std::size_t>(row->count() + 1) / 2; ++i) geometric = geometric && std::fabs(row->at(i) / row->at(i - 1) - ratio) < 1e-3;
-        if (geometric) return true;
+        std::vector<double> numbers;
+        for (std::size_t i = 0; i < static_cast<std::size_t>(row->count()); ++i) numbers.push_back(row->at(i));
+        if (areSlopes(numbers)) return true;
     }
     return false;
 }
 
+/// What a constant says; its values where they can be read.
+void MaskReader::visitConstant(ValueId value, Area area, MaskFacts& facts) {
+    const ValueShape& shape = m_shapes.of(value);
+    const std::size_t rank = shape.ranked ? shape.dims.size() : 0;
+    // A mask may be cut out of a larger one; what is smaller only stretches along a side.
+    if (rank < 2) return;
+    const Area own = areaOf(shape.dims);
+    const bool heads = rank >= 3 && shape.dims[rank - 3] > 1 && own.columns >= area.columns && !facts.boolean; // one row for all queries
+    if (!heads && (area.rows < 2 || own.rows < area.rows || own.columns < area.columns)) return;
+    const HostTensor* mask = content(value, 0);
+    if (mask && heads && isFoldedAlibi(*mask)) facts.alibi = true;
+    if (area.rows < 2 || own.rows < area.rows || own.columns < area.columns) return;
+    if (mask) {
+        judge(*mask, facts);
+        if (!facts.boolean) grade(*mask, facts);
+        return;
+    }
+    // What differs by head or window is a bias or a window's mask: causality is the same for all.
+    bool same = true;
+    for (std::size_t i = 0; i + 2 < rank; ++i) same = same && shape.dims[i] == 1;
+    if (same) facts.unknown = true;
+    else facts.learned = true;
+}
+
 void MaskReader::visit(ValueId value, int depth, Area area, std::set<ValueId>& seen, MaskFacts& facts) {
     if (!value || depth > deepest || !seen.insert(value).second) return;
-    const ValueShape& shape = m_shapes.of(value);
-    if (const NodeId maker = m_graph.producer(value); maker && slopes(m_graph.node(maker))) {
+    const NodeId id = m_graph.producer(value);
+    if (id && slopes(m_graph.node(id))) {
         facts.alibi = true;
         return;
     }
     if (m_shapes.isConstant(value)) {
-        const std::size_t rank = shape.ranked ? shape.dims.size() : 0;
-        // A mask may be cut out of a larger one; what is smaller only stretches along a side.
-        if (rank < 2 || area.rows < 2) return;
-        const Area own = areaOf(shape.dims);
-        if (own.rows < area.rows || own.columns < area.columns) return;
-        if (const HostTensor* mask = content(value, 0)) {
-            judge(*mask, facts);
-            if (!facts.boolean) grade(*mask, facts);
-            return;
-        }
-        // What differs by head or window is a bias or a window's mask: causality is the same for all.
-        bool same = true;
-        for (std::size_t i = 0; i + 2 < rank; ++i) same = same && shape.dims[i] == 1;
-        if (same) facts.unknown = true;
-        else facts.learned = true;
+        visitConstant(value, area, facts);
+        // A window that is wider than the bound length still shows in how the mask is made.
+        MaskFacts made;
+        comparisons(value, depth, made);
+        facts.window = facts.window || made.window;
         return;
     }
-    const NodeId id = m_graph.producer(value);
     if (!id) {
         facts.fromInput = facts.fromInput || m_graph.isInput(value) || !m_graph.value(value).initializer;
         return;
     }
     const Node& node = m_graph.node(id);
     if (node.is("Trilu") && node.attributes.integer("upper", 1) == 0) facts.causal = true;
-    // Rows against columns: a comparison of positions that come from the input.
-    for (const char* op : {"Less", "LessOrEqual", "Greater", "GreaterOrEqual"}) {
-        if (!node.is(op)) continue;
-        const ValueShape &a = m_shapes.of(node.input(0)), &b = m_shapes.of(node.input(1));
-        const auto last = [](const ValueShape& s, std::size_t back) { return s.ranked && s.dims.size() > back ? s.dims[s.dims.size() - 1 - back] : Dim(1); };
-        const auto row = [&](const ValueShape& s) { return last(s, 0) > 1 && last(s, 1) == 1; };
-        const auto column = [&](const ValueShape& s) { return last(s, 0) == 1 && last(s, 1) > 1; };
-        if ((row(a) && column(b)) || (column(a) && row(b))) facts.causal = true;
-    }
+    compared(node, facts);
     if (node.is("Gather") && m_shapes.isConstant(node.input(0)) && !m_shapes.constant(node.input(0))) {
         facts.learned = true;
         return;
@@ -164,6 +154,7 @@ MaskFacts MaskReader::facts(ValueId mask) {
     facts.boolean = shape.type == DataType::boolean;
     const Area area = shape.ranked ? areaOf(shape.dims) : Area();
     std::set<ValueId> seen;
+    m_compared.clear();
     visit(mask, 0, area, seen, facts);
     m_known[mask] = facts;
     return facts;

@@ -11,8 +11,9 @@ struct MaskFacts {
     bool causal = false;     ///< the keys after a query are cut off
     bool unknown = false;    ///< a constant whose values are not in the file
     bool fromInput = false;  ///< depends on an input of the graph: padding
-    bool window = false;     ///< keys far before a query are cut off too
-    bool alibi = false;     ///< slopes of heads times positions
+    bool window = false;     ///< keys far from a query are cut off
+    bool blockSparse = false; ///< blocks or strides of keys are
+    bool alibi = false;      ///< slopes of heads times positions
     bool learned = false;    ///< gathered from a table: a relative bias
     bool boolean = false;
 };
@@ -33,13 +34,27 @@ private:
     void visit(ValueId value, int depth, Area area, std::set<ValueId>& seen, MaskFacts& facts);
     /// Content of a constant value of any size up to a million elements; null where a payload is absent.
     const HostTensor* content(ValueId value, int depth);
-    void judge(const HostTensor& mask, MaskFacts& facts) const;
-    static bool judgeFrom(const HostTensor& mask, std::int64_t shift, MaskFacts& facts);
-    void grade(const HostTensor& mask, MaskFacts& facts) const;
+    void visitConstant(ValueId value, Area area, MaskFacts& facts);
+    static void judge(const HostTensor& mask, MaskFacts& facts);
+    static void grade(const HostTensor& mask, MaskFacts& facts);
+
+    // mask_positions.cpp
+    /// A position of queries or keys behind views, and what the file adds to it.
+    struct Position {
+        ValueId value;
+        double given = 0;
+    };
+    Position positionOf(ValueId value) const;
+    /// A comparison of queries' positions with keys'.
+    void compared(const Node& node, MaskFacts& facts) const;
+    bool givenNumber(ValueId value, double& number) const;
+    /// The comparisons that a value is made of.
+    void comparisons(ValueId value, int depth, MaskFacts& facts);
 
     const Model& m_model;
     const Graph& m_graph;
     const Shapes& m_shapes;
+    std::set<ValueId> m_compared; ///< of one mask, looked at by comparisons()
     std::unordered_map<ValueId, MaskFacts> m_known;
     std::unordered_map<ValueId, std::shared_ptr<const HostTensor>> m_content;
 };

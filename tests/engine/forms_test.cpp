@@ -63,6 +63,11 @@ void FormsTest::form() {
     QVERIFY2(summary(found) == comment(source, "expect"), qPrintable("found: " + summary(found) + why));
     for (const QString& extra : comment(source, "extras").split(' ', Qt::SkipEmptyParts))
         QVERIFY2(found.found[0].extras.contains(extra.toStdString()), qPrintable("no " + extra));
+    if (const QString masks = comment(source, "masks"); !masks.isEmpty()) {
+        QStringList got;
+        for (const std::string& each : found.found[0].masks) got << QString::fromStdString(each);
+        QCOMPARE(got.join(' '), masks);
+    }
     for (const AttentionSpec& spec : found.found) QVERIFY(spec.evidence.size() >= 3);
     const auto written = decompose(model, **graph, *shapes, found, Expansion::canonical);
     QVERIFY2(written, written ? "" : written.error().message().c_str());
