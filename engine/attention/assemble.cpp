@@ -1,5 +1,7 @@
 #include "attention/assemble.h"
 
+#include "attention/product_axes.h"
+
 #include <algorithm>
 
 namespace triptych {
@@ -12,10 +14,10 @@ std::optional<Projection> projectionOf(const Graph& graph, const Shapes& shapes,
     Projection made;
     made.nodes = {trace.linear};
     made.input = product.input(0);
-    made.weight = product.input(1);
+    made.weight = factorOf(product, 1);
     made.output = product.output();
     made.width = linearColumns(graph, shapes, trace.linear);
-    if (product.is("Gemm") || product.is("Conv")) made.bias = product.input(2);
+    made.bias = linearBias(product);
     if (trace.bias) {
         const Node& add = graph.node(trace.bias);
         made.nodes.push_back(trace.bias);
@@ -34,7 +36,7 @@ void roots(const Graph& graph, const Shapes& shapes, ValueId value, int depth, s
     static const std::set<std::string> transparent{
         "LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization", "Transpose", "Reshape", "Identity", "Cast", "Dropout", "Squeeze", "Unsqueeze", "Flatten",
         "Conv", "BatchNormalization", "Slice", "Pad", "Split", "Concat", "Gather", "AveragePool", "MaxPool", "GlobalAveragePool", "Resize", "ReduceMean", "ReduceMax", "Expand", "Relu", "Gelu", "Erf", "Tanh", "Sigmoid", "HardSigmoid",
-        "HardSwish", "Swish", "Elu", "Clip"};
+        "HardSwish", "Swish", "Elu", "Clip", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"};
     if (transparent.contains(node.op)) {
         for (const ValueId input : node.inputs) roots(graph, shapes, input, depth + 1, found);
         return;
@@ -194,9 +196,9 @@ void findOutputProjection(const Graph& graph, const Shapes& shapes, ValueId cont
                 Projection projection;
                 projection.nodes = {reader};
                 projection.input = context;
-                projection.weight = node.input(1);
+                projection.weight = factorOf(node, 1);
                 projection.output = node.output();
-                if (node.is("Gemm")) projection.bias = node.input(2);
+                projection.bias = linearBias(node);
                 const auto readers = graph.readers(projection.output);
                 if (readers.size() == 1 && graph.node(readers[0]).is("Add")) {
                     const Node& add = graph.node(readers[0]);
@@ -221,9 +223,12 @@ void findOutputProjection(const Graph& graph, const Shapes& shapes, ValueId cont
     }
 }
 
-void describeMasks(const std::vector<ValueId>& masks, MaskReader& reader, AttentionSpec& spec) {
+void describeMasks(const std::vector<ValueId>& masks, MaskReader& reader, AttentionSpec& spec, const std::vector<ValueId>& multiplied) {
     bool causal = false, unknown = false;
-    for (const ValueId mask : masks) {
+    std::vector<ValueId> all = masks;
+    all.insert(all.end(), multiplied.begin(), multiplied.end());
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        const ValueId mask = all[i];
         const MaskFacts facts = reader.facts(mask);
         causal = causal || facts.causal;
         unknown = unknown || (facts.unknown && !facts.causal && !facts.learned);
@@ -239,7 +244,7 @@ void describeMasks(const std::vector<ValueId>& masks, MaskReader& reader, Attent
             spec.masks.insert("bias");
             spec.extras.insert("relative_bias");
         }
-        spec.masks.insert(facts.boolean ? "boolean" : "additive");
+        spec.masks.insert(facts.boolean || i >= masks.size() ? "boolean" : "additive"); // 0 and 1 where it multiplies
         if (!spec.mask) spec.mask = mask;
     }
     spec.causal = causal ? std::optional(true) : unknown ? std::nullopt : std::optional(false);

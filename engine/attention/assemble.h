@@ -20,7 +20,7 @@ void assembleRoles(const Graph& graph, const Shapes& shapes, const Roles& roles,
 void findOutputProjection(const Graph& graph, const Shapes& shapes, ValueId context, AttentionSpec& spec);
 
 /// Words for masks, and whether it is causal.
-void describeMasks(const std::vector<ValueId>& masks, MaskReader& reader, AttentionSpec& spec);
+void describeMasks(const std::vector<ValueId>& masks, MaskReader& reader, AttentionSpec& spec, const std::vector<ValueId>& multiplied = {});
 
 /// The specification of an opaque attention operator; empty where the node is none.
 std::optional<AttentionSpec> opaqueAttention(const Graph& graph, const Shapes& shapes, NodeId node, MaskReader& masks);

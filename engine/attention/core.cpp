@@ -7,7 +7,7 @@
 #include "attention/core.h"
 
 #include "attention/product_axes.h"
-#include "attention/spelled.h"
+#include "attention/products.h"
 #include "attention/trace.h"
 
 #include <algorithm>
@@ -16,12 +16,10 @@ namespace triptych {
 
 namespace {
 
-bool isProduct(const Node& node) { return node.is("MatMul") || node.is("Einsum") || node.is("Gemm") || node.is("com.microsoft", "FusedMatMul"); }
-
 class CoreWalk {
 public:
     CoreWalk(const Graph& graph, const Shapes& shapes, NodeId softmax)
-        : m_graph(graph), m_shapes(shapes), m_spelled(graph, shapes), m_learned(shapes.isConstant(graph.node(softmax).input(0))), m_folded(shapes.isFixed(graph.node(softmax).input(0))) {
+        : m_graph(graph), m_shapes(shapes), m_spelled(graph, shapes), m_products(graph, shapes, softmax) {
         m_core.softmax = softmax;
     }
 
@@ -39,46 +37,21 @@ public:
     }
 
 private:
-    /// Attention of learned queries among themselves depends on shapes alone.
-    bool constant(ValueId value) const { return !value || (m_folded ? isGiven(m_graph, m_shapes, value) : m_learned ? m_shapes.isFixed(value) : m_shapes.isConstant(value)); }
-    /// The node whose operands a product of two activations multiplies: itself, or the Mul under a ReduceSum; null where it is none.
-    const Node* productOf(const Node& node) const {
-        if (isProduct(node)) {
-            // Learned queries are a constant, of heads or of a batch: not the two axes of a weight.
-            const bool queries = constant(node.input(0)) && node.input(0) && m_shapes.of(node.input(0)).dims.size() >= 3;
-            return node.inputs.size() >= 2 && (queries || !constant(node.input(0))) && !constant(node.input(1)) ? &node : nullptr;
-        }
-        const NodeId inner = node.is("ReduceSum") ? m_spelled.maker(node.input(0)) : NodeId();
-        if (!inner || !m_graph.node(inner).is("Mul")) return nullptr;
-        // An outer product, each operand stretched along an axis of the other: not the square of a norm.
-        const Node& multiply = m_graph.node(inner);
-        if (constant(multiply.input(0)) || constant(multiply.input(1))) return nullptr;
-        const ValueShape &a = m_shapes.of(multiply.input(0)), &b = m_shapes.of(multiply.input(1));
-        if (!a.known() || !b.known() || a.dims.size() != b.dims.size()) return nullptr;
-        bool first = false, second = false;
-        for (std::size_t i = 0; i < a.dims.size(); ++i) {
-            first = first || (a.dims[i] == 1 && b.dims[i] > 1);
-            second = second || (b.dims[i] == 1 && a.dims[i] > 1);
-        }
-        return first && second ? &multiply : nullptr;
-    }
-    bool activationProduct(const Node& node) const { return productOf(node) != nullptr; }
-
     /// What a spelled-out softmax is taken of; none where it isn't one.
     ValueId spelledOut(const Node& end) {
-        if (end.is("Div")) return throughExp(end.input(0));
-        if (end.is("Mul")) return throughExp(m_spelled.madeBy(end.input(0), "Exp") ? end.input(0) : end.input(1));
+        if (end.is("Div")) return throughWeights(end.input(0));
+        if (end.is("Mul")) return throughWeights(end.input(m_spelled.positive(end.input(0)) ? 0 : 1));
         if (m_spelled.madeBy(end.input(0), "LogSoftmax")) {
             const NodeId before = m_spelled.maker(end.input(0));
             m_core.nodes.push_back(before);
             return m_graph.node(before).input(0);
         }
-        return throughExp(end.output());
+        return throughWeights(end.output());
     }
 
-    /// Exp(x - max) before a division by its own sum.
-    ValueId throughExp(ValueId value) {
-        for (int steps = 0; steps < 6 && value; ++steps) {
+    /// Exp(x - max), or what else is positive, before a division by its own sum; masks may multiply it.
+    ValueId throughWeights(ValueId value) {
+        for (int steps = 0; steps < 10 && value; ++steps) {
             const NodeId id = m_graph.producer(value);
             if (!id) return {};
             const Node& node = m_graph.node(id);
@@ -91,26 +64,18 @@ private:
                 }
                 return node.input(0);
             }
-            const bool passes = node.is("Cast") || node.is("Identity") || node.is("Reshape") || node.is("Transpose");
-            if (!passes) return {};
-            value = node.input(0);
+            const bool copies = node.is("Cast") || node.is("Identity") || node.is("Reshape") || node.is("Transpose");
+            m_core.altered = m_core.altered || !copies;
+            if (node.is("Relu")) return node.input(0);
+            if (const auto hidden = m_spelled.hiding(node)) {
+                m_core.multiplied.push_back(hidden->mask);
+                value = hidden->weights;
+            } else {
+                if (!copies && !m_spelled.squares(node)) return {};
+                value = node.input(0);
+            }
         }
         return {};
-    }
-
-    /// Whether a product of two activations lies behind a value, without crossing a softmax or a weight.
-    bool leadsToProduct(ValueId value, int depth = 0) {
-        // Scores are numbers: a mask that is compared from a product is none of them.
-        if (!value || depth > 48 || constant(value) || m_shapes.of(value).type == DataType::boolean) return false;
-        if (const auto known = m_leads.find(value); known != m_leads.end()) return known->second;
-        m_leads[value] = false;
-        const NodeId id = m_graph.producer(value);
-        if (!id) return false;
-        const Node& node = m_graph.node(id);
-        bool leads = activationProduct(node);
-        const bool barrier = ((isProduct(node) || node.is("Conv")) && !mixesHeads(node)) || node.is("Softmax") || node.is("Gemm");
-        for (std::size_t i = 0; i < node.inputs.size() && !leads && !barrier; ++i) leads = leadsToProduct(node.inputs[i], depth + 1);
-        return m_leads[value] = leads;
     }
 
     bool backward(ValueId value, int depth) {
@@ -118,7 +83,7 @@ private:
             const NodeId id = m_graph.producer(value);
             if (!id) return false;
             const Node& node = m_graph.node(id);
-            if (activationProduct(node)) {
+            if (m_products.of(node)) {
                 m_core.scores = id;
                 m_core.nodes.push_back(id);
                 return true;
@@ -132,13 +97,16 @@ private:
     }
 
     ValueId step(const Node& node) {
-        for (const char* op : {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Slice", "Expand", "Clip", "Contiguous", "QuantizeLinear", "DequantizeLinear"})
+        for (const char* op : {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Slice", "Expand", "Contiguous"})
             if (node.is(op)) return node.input(0);
-        if (node.is("Gather") && constant(node.input(1))) return node.input(0);
+        for (const char* op : {"Clip", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
+            if (node.is(op)) return altered(node.input(0));
+        if (node.is("Pow") && m_products.constant(node.input(1))) return altered(node.input(0));
+        if (node.is("Gather") && m_products.constant(node.input(1))) return node.input(0);
         // Bands are cut from chunks: padded, sliced askew, and scattered into one matrix.
         if (node.is("Pad") || node.is("ScatterND")) {
             m_core.extras.insert("banded");
-            return leadsToProduct(node.input(0)) ? node.input(0) : node.input(2);
+            return m_products.leadsTo(node.input(0)) ? node.input(0) : node.input(2);
         }
         if (node.is("Cast")) {
             m_core.extras.insert("cast");
@@ -150,14 +118,14 @@ private:
         }
         if (node.is("Where")) {
             for (const std::size_t branch : {1U, 2U}) {
-                if (!leadsToProduct(node.input(branch))) continue;
+                if (!m_products.leadsTo(node.input(branch))) continue;
                 m_core.masks.push_back(node.input(0));
                 m_core.selecting.push_back(node.input(0));
                 return node.input(branch);
             }
             return {};
         }
-        if (mixesHeads(node)) {
+        if (m_products.mixesHeads(node)) {
             m_core.extras.insert("talking_heads");
             return node.input(0);
         }
@@ -165,7 +133,7 @@ private:
             ValueId scores;
             bool beside = false;
             for (const ValueId each : node.inputs) {
-                const bool leads = leadsToProduct(each);
+                const bool leads = m_products.leadsTo(each);
                 if (leads && !scores) scores = each;
                 beside = beside || !leads;
             }
@@ -173,26 +141,39 @@ private:
             return scores;
         }
         if (node.is("Mul") || node.is("Div")) return scaled(node);
-        if (node.is("Neg")) {
-            m_core.scale = -m_core.scale;
-            m_core.scaled = true;
-            return node.input(0);
-        }
+        if (node.is("Neg")) return negated(node.input(0));
         // For the range of exponents: a softmax is the same without it.
         if (const NodeId most = node.is("Sub") ? largestBehind(node.input(1)) : NodeId(); most && m_graph.node(most).is("ReduceMax") && bare(m_graph, m_shapes, m_graph.node(most).input(0)) == bare(m_graph, m_shapes, node.input(0))) {
             m_core.nodes.push_back(most);
             return node.input(0);
         }
-        if (node.is("Add") || node.is("Sub") || node.is("Max") || node.is("Min")) {
-            const bool first = leadsToProduct(node.input(0));
-            const ValueId next = node.input(first ? 0 : 1), other = node.input(first ? 1 : 0);
-            if (!first && !leadsToProduct(next)) return {};
-            if (isMixersBias(next, other)) return next;
-            if ((first && leadsToProduct(other)) || gathered(other)) m_core.extras.insert("disentangled");
-            else m_core.masks.push_back(other);
-            return next;
-        }
+        if (node.is("Add") || node.is("Sub") || node.is("Max") || node.is("Min")) return joined(node);
         return {};
+    }
+
+    ValueId altered(ValueId next) {
+        m_core.altered = true;
+        return next;
+    }
+
+    ValueId negated(ValueId next) {
+        m_core.scale = -m_core.scale;
+        m_core.scaled = true;
+        return next;
+    }
+
+    /// Scores and what is added to them or bounds them.
+    ValueId joined(const Node& node) {
+        const bool first = m_products.leadsTo(node.input(0));
+        const ValueId next = node.input(first ? 0 : 1), other = node.input(first ? 1 : 0);
+        if (!first && !m_products.leadsTo(next)) return {};
+        if (m_products.isMixersBias(next, other)) return next;
+        const bool number = m_shapes.scalar(other).has_value();
+        // A clamp is no mask; a softmax is the same with a number added to all scores.
+        if (number && (node.is("Max") || node.is("Min"))) return altered(next);
+        if ((first && m_products.leadsTo(other)) || gathered(other)) m_core.extras.insert("disentangled");
+        else if (!number) m_core.masks.push_back(other);
+        return node.is("Sub") && !first ? negated(next) : next;
     }
 
     /// What made a value, behind an axis of one element.
@@ -206,38 +187,19 @@ private:
     bool gathered(ValueId value) const {
         for (int steps = 0; steps < 8 && value; ++steps) {
             const NodeId id = m_graph.producer(value);
-            if (!id || constant(value)) return false;
+            if (!id || m_products.constant(value)) return false;
             if (m_graph.node(id).is("GatherElements")) return true;
             value = m_graph.node(id).input(0);
         }
         return false;
     }
 
-    /// A square constant over the axis of heads, turned to the end for it.
-    bool mixesHeads(const Node& node) const {
-        if (constant(node.input(0)) || !constant(node.input(1))) return false;
-        if (node.is("Conv")) { // heads as channels
-            const Dims& kernel = m_shapes.of(node.input(1)).dims;
-            return kernel.size() == 4 && kernel[0] == kernel[1] && kernel[2] == 1 && kernel[3] == 1 && m_shapes.of(node.input(0)).dims.size() == 4;
-        }
-        if (!node.is("MatMul")) return false;
-        const Dims &weight = m_shapes.of(node.input(1)).dims, &from = m_shapes.of(node.input(0)).dims;
-        const NodeId before = m_spelled.maker(node.input(0));
-        return weight.size() == 2 && weight[0] == weight[1] && from.size() == 4 && before && m_graph.node(before).is("Transpose");
-    }
-
-    /// Added to heads that were mixed, before they are turned back.
-    bool isMixersBias(ValueId mixed, ValueId bias) const {
-        const NodeId before = m_spelled.maker(mixed);
-        return before && mixesHeads(m_graph.node(before)) && constant(bias) && m_shapes.of(bias).dims.size() <= 1;
-    }
-
     ValueId scaled(const Node& node) {
-        const bool first = leadsToProduct(node.input(0));
+        const bool first = m_products.leadsTo(node.input(0));
         const ValueId next = node.input(first ? 0 : 1), other = node.input(first ? 1 : 0);
-        if (!first && !leadsToProduct(next)) return {};
+        if (!first && !m_products.leadsTo(next)) return {};
         const auto factor = m_shapes.scalar(other);
-        if (factor == 1.0) return next; // as exporters write an alpha of 1
+        if (factor == 1.0 || m_products.restoresIntegers(other)) return next; // 1: as exporters write an alpha of 1
         if (factor) m_core.scale *= node.is("Mul") ? *factor : 1 / *factor;
         else m_core.scaleUnknown = true;
         m_core.scaled = true;
@@ -256,25 +218,46 @@ private:
             const Place here = open[i];
             for (const NodeId reader : m_graph.readers(here.value)) {
                 const Node& node = m_graph.node(reader);
-                if (activationProduct(node)) return reached(reader, here.value, here.way);
-                const bool bias = node.is("Add") && isMixersBias(here.value, node.input(node.input(0) == here.value ? 1 : 0));
-                if (mixesHeads(node) || bias) {
-                    std::vector<NodeId> way = here.way;
-                    way.push_back(reader);
-                    open.push_back({node.output(), std::move(way)});
-                }
-                for (const char* op : {"Cast", "Identity", "Dropout", "Reshape", "Transpose", "Where", "Mul", "Unsqueeze", "Squeeze", "Slice", "Pad", "Gather", "Expand", "Concat", "QuantizeLinear", "DequantizeLinear", "ReduceSum"}) {
-                    if (!node.is(op) || (node.is("ReduceSum") && !(here.way.size() && m_graph.node(here.way.back()).is("Mul")))) continue;
-                    std::vector<NodeId> way = here.way;
-                    way.push_back(reader);
-                    open.push_back({node.output(), std::move(way)});
-                    break;
-                }
+                if (m_products.of(node)) return reached(reader, here.value, here.way);
+                if (!keepsWeights(node, here.value, here.way)) continue;
+                std::vector<NodeId> way = here.way;
+                way.push_back(reader);
+                open.push_back({node.output(), std::move(way)});
             }
         }
         m_reason = "no product of two activations reads its softmax";
         m_detail = describe(m_graph, m_core.softmax) + " follows " + describe(m_graph, m_core.scores);
         return false;
+    }
+
+    /// Whether a node leaves probabilities weights of the same keys, after the nodes of `way`.
+    bool keepsWeights(const Node& node, ValueId value, const std::vector<NodeId>& way) const {
+        if (m_products.mixesHeads(node) || (node.is("Add") && m_products.isMixersBias(value, besides(node, value)))) return true;
+        if (node.is("ReduceSum")) return !way.empty() && m_graph.node(way.back()).is("Mul");
+        if (node.is("Div")) return node.input(0) == value && m_spelled.sumOf(node.input(1), value); // brought to a sum of 1 again
+        for (const char* op : {"Cast", "Identity", "Dropout", "Reshape", "Transpose", "Where", "Mul", "Unsqueeze", "Squeeze", "Slice", "Pad", "Gather", "Expand", "Concat", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
+            if (node.is(op)) return true;
+        return false;
+    }
+
+    /// The other operand of a node that joins two.
+    static ValueId besides(const Node& node, ValueId value) { return node.input(node.input(0) == value ? 1 : 0); }
+
+    /// What is multiplied onto probabilities for each key is a mask, if it is made of no scores.
+    void lookAtWay(const std::vector<NodeId>& way, const Node* operands) {
+        ValueId value = m_graph.node(m_core.softmax).output();
+        for (const NodeId each : way) {
+            const Node& node = m_graph.node(each);
+            if (node.is("Mul") && &node != operands) {
+                const ValueId other = besides(node, value);
+                const ValueShape &shape = m_shapes.of(other), &weights = m_shapes.of(value);
+                const bool keys = shape.known() && weights.known() && !shape.dims.empty() && !weights.dims.empty() && shape.dims.back() == weights.dims.back() && shape.dims.back() > 1;
+                if (keys && !m_products.leadsTo(other)) m_core.multiplied.push_back(other);
+            }
+            if (node.is("Div")) m_core.nodes.push_back(m_spelled.sumOf(node.input(1), value));
+            m_core.altered = m_core.altered || (&node != operands && (node.is("Mul") || node.is("Div")));
+            value = node.output();
+        }
     }
 
     bool reached(NodeId product, ValueId probabilities, const std::vector<NodeId>& way) {
@@ -285,9 +268,10 @@ private:
         m_core.result = m_graph.node(product).output();
         m_probabilities = probabilities;
         // The Mul of a product that is spelled out with ReduceSum reads the probabilities itself.
-        const Node* operands = productOf(m_graph.node(product));
+        const Node* operands = m_products.of(m_graph.node(product));
         for (std::size_t i = 0; i < way.size(); ++i)
             if (&m_graph.node(way[i]) == operands) m_probabilities = i == 0 ? m_graph.node(m_core.softmax).output() : m_graph.node(way[i - 1]).output();
+        lookAtWay(way, operands);
         for (const NodeId each : way) {
             if (!m_graph.node(each).is("Where")) continue;
             m_core.extras.insert("nan_guard");
@@ -326,7 +310,7 @@ private:
 
     /// Which operand of an Einsum or MatMul is which: softmax runs over the keys.
     void operands() {
-        const Node &scores = *productOf(m_graph.node(m_core.scores)), &context = *productOf(m_graph.node(m_core.context));
+        const Node &scores = *m_products.of(m_graph.node(m_core.scores)), &context = *m_products.of(m_graph.node(m_core.context));
         if (scores.is("Mul")) m_core.nodes.push_back(m_graph.producer(m_graph.node(m_core.scores).input(0)));
         // A Gemm or a FusedMatMul scales what it multiplies.
         if (const float alpha = scores.is("Gemm") || scores.op == "FusedMatMul" ? scores.attributes.real("alpha", 1) : 1; alpha != 1) {
@@ -334,24 +318,23 @@ private:
             m_core.scaled = true;
         }
         m_core.q = scores.input(0);
-        m_core.k = scores.input(1);
+        m_core.k = factorOf(scores, 1);
         if (endsInFirst(scores)) std::swap(m_core.q, m_core.k); // the last axis of the scores is the keys'
         if (overRows()) std::swap(m_core.q, m_core.k);
-        const bool plain = isProduct(m_graph.node(m_core.scores)) && isProduct(m_graph.node(m_core.context));
+        const bool plain = Products::multiplies(m_graph.node(m_core.scores)) && Products::multiplies(m_graph.node(m_core.context));
         const std::size_t values = context.input(0) == m_probabilities ? 1 : 0;
         if (plain) {
             m_core.headDim = summedSize(m_graph, m_shapes, m_core.scores);
             m_core.vHeadDim = ownSize(m_graph, m_shapes, m_core.context, values);
         }
-        m_core.v = context.input(0) == m_probabilities ? context.input(1) : context.input(0);
+        m_core.v = factorOf(context, values);
     }
 
     const Graph& m_graph;
     const Shapes& m_shapes;
     Spelled m_spelled;
-    bool m_learned, m_folded; ///< what the softmax is taken of depends on no input; on no size either
+    Products m_products;
     Core m_core;
-    std::unordered_map<ValueId, bool> m_leads;
     ValueId m_probabilities;
     std::string m_reason, m_detail;
 };

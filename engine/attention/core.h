@@ -12,6 +12,8 @@ struct Core {
     Dim headDim = 0, vHeadDim = 0;  ///< what they sum over, and what V's has of its own; 0: unknown
     std::vector<ValueId> masks;     ///< what is added to or selects among the scores
     std::vector<ValueId> selecting; ///< those of them that are conditions of a Where
+    std::vector<ValueId> multiplied; ///< masks that hide probabilities, behind the softmax or before its sum
+    bool altered = false;           ///< scores or probabilities are changed by more than scale, soft cap and masks
     double scale = 1;
     bool scaled = false;
     bool scaleUnknown = false;      ///< a factor is learned or its value is not in the file
@@ -28,6 +30,7 @@ CoreResult findCore(const Graph& graph, const Shapes& shapes, NodeId softmax);
 
 /// Softmax nodes and where spelled-out ones end:
 ///   Exp -- ReduceSum -- Div | Reciprocal, Mul;   LogSoftmax -- Exp;   Exp whose product with V is divided by its sum
+/// and what is made to sum to 1 otherwise: Relu or its square, exponents that a mask multiplies.
 std::vector<NodeId> softmaxes(const Graph& graph, const Shapes& shapes);
 
 } // namespace triptych

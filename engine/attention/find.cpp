@@ -47,7 +47,7 @@ AttentionSpec explicitAttention(const Graph& graph, const Shapes& shapes, const 
     assembleRoles(graph, shapes, roles, spec);
     spec.extras.insert(core.extras.begin(), core.extras.end());
     spec.evidence.push_back({"softmax", graph.node(core.softmax).name, "stands between " + graph.node(core.scores).name + " and " + graph.node(core.context).name});
-    describeMasks(core.masks, masks, spec);
+    describeMasks(core.masks, masks, spec, core.multiplied);
     const double scale = core.scale * roles.q.scale * roles.k.scale;
     if ((core.scaled || roles.q.scaled || roles.k.scaled) && !core.scaleUnknown) spec.scale = scale;
     if (core.scaled) spec.scaleAt = ScalePlace::scores;

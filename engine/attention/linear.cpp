@@ -8,16 +8,24 @@ std::optional<std::size_t> linearWeight(const Graph& graph, const Shapes& shapes
     const Node& node = graph.node(id);
     // Frameworks whose weights have an axis of heads write projections as Einsum.
     if (node.is("Einsum")) return node.inputs.size() == 2 && shapes.isConstant(node.input(1)) && !shapes.isFixed(node.input(0)) ? std::optional<std::size_t>(1) : std::nullopt;
-    const bool product = node.is("MatMul") || node.is("Gemm") || node.is("com.microsoft", "MatMulNBits") || node.is("MatMulInteger") || node.is("com.microsoft", "FusedMatMul");
-    if ((!product && !node.is("Conv")) || !node.input(1)) return std::nullopt;
+    const bool bits = node.is("com.microsoft", "MatMulNBits") || node.is("com.microsoft", "MatMulBnb4");
+    const bool integers = node.is("MatMulInteger") || node.is("QLinearMatMul") || node.is("com.microsoft", "DynamicQuantizeMatMul") || node.is("com.microsoft", "MatMulIntegerToFloat");
+    const bool product = bits || integers || node.is("MatMul") || node.is("Gemm") || node.is("com.microsoft", "FusedMatMul");
+    const std::size_t at = node.is("QLinearMatMul") ? 3 : 1;
+    if ((!product && !node.is("Conv")) || !node.input(at)) return std::nullopt;
     // What is constant for bound sizes alone (learned queries for every batch) is an activation.
-    if (shapes.isConstant(node.input(1)) && !shapes.isFixed(node.input(0))) {
-        const ValueShape& weight = shapes.of(node.input(1));
-        // A batched constant is a table, not a weight.
-        if (product && weight.ranked && weight.dims.size() > 2 && !node.is("com.microsoft", "MatMulNBits")) return std::nullopt;
-        return 1;
-    }
-    return std::nullopt;
+    if (!shapes.isConstant(node.input(at)) || shapes.isFixed(node.input(0))) return std::nullopt;
+    const ValueShape& weight = shapes.of(node.input(at));
+    // A batched constant is a table, not a weight.
+    if (product && !bits && weight.ranked && weight.dims.size() > 2) return std::nullopt;
+    return at;
+}
+
+ValueId linearBias(const Node& node) {
+    if (node.is("Gemm") || node.is("Conv")) return node.input(2);
+    if (node.op == "DynamicQuantizeMatMul") return node.input(4);
+    if (node.op == "MatMulNBits") return node.input(5);
+    return node.op == "MatMulIntegerToFloat" ? node.input(6) : ValueId();
 }
 
 namespace {

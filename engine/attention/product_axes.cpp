@@ -50,6 +50,8 @@ Dim dimFromEnd(const Shapes& shapes, ValueId value, std::size_t back) {
     return shape.ranked && shape.dims.size() > back && shape.dims[shape.dims.size() - 1 - back] > 0 ? shape.dims[shape.dims.size() - 1 - back] : 0;
 }
 
+ValueId factorOf(const Node& product, std::size_t side) { return product.input(side == 1 && product.is("QLinearMatMul") ? 3 : side); }
+
 bool endsInFirst(const Node& product) {
     const auto equation = equationOf(product);
     return equation && !equation->result.empty() && has(equation->operands[0], equation->result.back());
@@ -68,7 +70,7 @@ Dim ownSize(const Graph& graph, const Shapes& shapes, NodeId product, std::size_
     if (const auto equation = equationOf(node))
         return sizeOf(shapes, node.input(operand), equation->operands[operand], [&](char letter) { return !has(equation->operands[1 - operand], letter) && has(equation->result, letter); });
     const bool turned = node.attributes.integer(operand == 0 ? "transA" : "transB", 0) != 0;
-    return dimFromEnd(shapes, node.input(operand), (operand == 0) != turned ? 1 : 0);
+    return dimFromEnd(shapes, factorOf(node, operand), (operand == 0) != turned ? 1 : 0);
 }
 
 } // namespace triptych

@@ -7,6 +7,8 @@ namespace triptych {
 
 /// An axis of a value, counted back from its last one (0). 0: unknown.
 Dim dimFromEnd(const Shapes& shapes, ValueId value, std::size_t back);
+/// What a product multiplies: 0 from the left, 1 from the right. Scales and zero points stand between them in a QLinearMatMul.
+ValueId factorOf(const Node& product, std::size_t side);
 /// Whether the last axis of an Einsum's result is one of its first operand; false for any other product.
 bool endsInFirst(const Node& product);
 /// Elements along what is summed: the last axis of a MatMul's first operand, the letters of an Einsum that its result lacks. 0: unknown.

@@ -16,18 +16,49 @@ bool Spelled::madeBy(ValueId value, const char* op) const {
 
 NodeId Spelled::sumOf(ValueId sum, ValueId exponent) const {
     NodeId id = maker(sum);
-    const auto passes = [&](const Node& node) { return node.is("Expand") || node.is("Clip") || ((node.is("Add") || node.is("Max")) && m_shapes.isConstant(node.input(1))); };
+    const auto before = [&](const Node& node) {
+        const bool added = node.is("Add") || node.is("Max");
+        if (added && m_shapes.isConstant(node.input(0))) return node.input(1);
+        return node.is("Expand") || node.is("Clip") || (added && m_shapes.isConstant(node.input(1))) ? node.input(0) : ValueId();
+    };
     constexpr int longest = 6; // stretched, and kept above 0 by a small number
-    for (int steps = 0; steps < longest && id && passes(m_graph.node(id)); ++steps) id = maker(m_graph.node(id).input(0));
-    return id && m_graph.node(id).is("ReduceSum") && bare(m_graph, m_shapes, m_graph.node(id).input(0)) == bare(m_graph, m_shapes, exponent) ? id : NodeId();
+    for (int steps = 0; steps < longest && id && before(m_graph.node(id)); ++steps) id = maker(before(m_graph.node(id)));
+    return id && (m_graph.node(id).is("ReduceSum") || m_graph.node(id).is("ReduceL1")) && bare(m_graph, m_shapes, m_graph.node(id).input(0)) == bare(m_graph, m_shapes, exponent) ? id : NodeId();
+}
+
+bool Spelled::squares(const Node& node) const {
+    if (node.is("Pow")) return m_shapes.scalar(node.input(1)) == 2.0;
+    return node.is("Mul") && node.input(0) && node.input(1) && bare(m_graph, m_shapes, node.input(0)) == bare(m_graph, m_shapes, node.input(1));
+}
+
+std::optional<Spelled::Hidden> Spelled::hiding(const Node& node) const {
+    if (node.is("Mul") && !squares(node)) {
+        for (const std::size_t side : {0U, 1U})
+            if (positive(node.input(side), 1)) return Hidden{node.input(side), node.input(1 - side)};
+    }
+    if (node.is("Where")) {
+        for (const std::size_t branch : {1U, 2U})
+            if (m_shapes.scalar(node.input(3 - branch)) == 0.0 && positive(node.input(branch), 1)) return Hidden{node.input(branch), node.input(0)};
+    }
+    return std::nullopt;
+}
+
+bool Spelled::positive(ValueId value, int depth) const {
+    const NodeId id = maker(value);
+    constexpr int deepest = 3;
+    if (!id || depth > deepest) return false;
+    const Node& node = m_graph.node(id);
+    if (node.is("Exp") || node.is("Relu")) return true;
+    if (squares(node)) return madeBy(node.input(0), "Relu");
+    return depth == 0 && hiding(node);
 }
 
 bool Spelled::ends(const Node& node) const {
-    if (node.is("Div")) return madeBy(node.input(0), "Exp") && sumOf(node.input(1), node.input(0));
+    if (node.is("Div")) return positive(node.input(0)) && sumOf(node.input(1), node.input(0));
     if (node.is("Exp")) return madeBy(node.input(0), "LogSoftmax") || lessLogarithm(node);
     if (!node.is("Mul")) return false;
     for (const std::size_t side : {0U, 1U})
-        if (madeBy(node.input(side), "Exp") && madeBy(node.input(1 - side), "Reciprocal") && sumOf(m_graph.node(maker(node.input(1 - side))).input(0), node.input(side))) return true;
+        if (madeBy(node.input(1 - side), "Reciprocal") && positive(node.input(side)) && sumOf(m_graph.node(maker(node.input(1 - side))).input(0), node.input(side))) return true;
     return false;
 }
 

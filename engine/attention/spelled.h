@@ -12,6 +12,14 @@ public:
 
     NodeId maker(ValueId value) const;
     bool madeBy(ValueId value, const char* op) const;
+    /// A mask that multiplies or selects weights, and what it hides.
+    struct Hidden {
+        ValueId weights, mask;
+    };
+    std::optional<Hidden> hiding(const Node& node) const;
+    bool squares(const Node& node) const;
+    /// Whether a value is no score but a weight that is yet to be divided by the sum of all: Exp, Relu or its square, perhaps masked.
+    bool positive(ValueId value, int depth = 0) const;
     /// The sum of these exponents along the last axis; none where `sum` is something else.
     NodeId sumOf(ValueId sum, ValueId exponent) const;
     /// Whether a node ends a spelled-out softmax.

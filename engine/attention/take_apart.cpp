@@ -2,6 +2,8 @@
 
 #include "attention/decomposer.h"
 
+#include "attention/product_axes.h"
+
 #include <algorithm>
 
 namespace triptych {
@@ -13,7 +15,7 @@ constexpr std::array views{"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flat
 constexpr std::array pointwiseOperators{"Cast", "Clip", "Min", "Max", "Mul", "Div", "Add", "Sub", "Neg", "QuantizeLinear", "DequantizeLinear"};
 
 std::string weightPrefix(const Graph& graph, const Node& product) {
-    const auto source = weightSource(graph, product.input(1));
+    const auto source = weightSource(graph, factorOf(product, 1));
     return source && !source->tensor->name.empty() ? source->tensor->name : product.name;
 }
 
@@ -62,7 +64,7 @@ std::optional<std::vector<Decomposer::Cut>> Decomposer::cutsOf(const std::array<
 }
 
 bool Decomposer::weightIsAbsent(const RoleTrace& trace) const {
-    const auto source = weightSource(m_graph, m_graph.node(trace.linear).input(1), &m_active->shapes());
+    const auto source = weightSource(m_graph, factorOf(m_graph.node(trace.linear), 1), &m_active->shapes());
     return source && source->tensor->payload.place == Payload::Place::absent;
 }
 

@@ -1,4 +1,6 @@
 #include "attention/trace.h"
+
+#include "attention/product_axes.h"
 #include "attention/weights.h"
 
 #include <algorithm>
@@ -9,7 +11,7 @@ namespace {
 
 /// Operators that neither mix heads nor add other data.
 bool isView(const Node& node) {
-    for (const char* op : {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "Cast", "CastLike", "Contiguous", "QuantizeLinear", "DequantizeLinear"})
+    for (const char* op : {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "Cast", "CastLike", "Contiguous", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
         if (node.is(op)) return true;
     return false;
 }
@@ -207,7 +209,7 @@ private:
                 return take(id, node.input(0));
             }
             m_trace.ambiguous = true; // a low-rank branch: the projection has the larger weight
-            const auto size = [&](NodeId linear) { return m_shapes.of(m_graph.node(linear).input(1)).count(); };
+            const auto size = [&](NodeId linear) { return m_shapes.of(factorOf(m_graph.node(linear), 1)).count(); };
             return take(id, node.input(size(two) > size(one) ? 1 : 0));
         }
         if (first || second) return take(id, node.input(first ? 0 : 1));

@@ -45,8 +45,10 @@ struct RoleTrace {
     bool ambiguous = false;              ///< more than one projection feeds it
 };
 
-/// True for MatMul and Gemm with a constant matrix, and for an Einsum or a Conv that is a projection: the weight operand's index.
+/// For a MatMul or Gemm with a constant matrix, quantised in whatever way, and for an Einsum or a Conv that is a projection: the weight operand's index.
 std::optional<std::size_t> linearWeight(const Graph& graph, const Shapes& shapes, NodeId node);
+/// The bias that a projection adds itself; none where it has none.
+ValueId linearBias(const Node& node);
 /// The earliest value with the same elements in the same order: back through copies, casts, and views that cancel out.
 ValueId bare(const Graph& graph, const Shapes& shapes, ValueId value);
 /// An initializer or a Constant node's value.

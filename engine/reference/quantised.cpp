@@ -98,6 +98,28 @@ Outputs quantisedProduct(const KernelCall& call) {
     return {requantised(call, sums, call.input(7), [&](std::size_t i) { return scaleAt(a, i / columns % rows) * scaleAt(b, i % columns) / y.at(0); })};
 }
 
+/// Sums of integers as floats again: com.microsoft MatMulIntegerToFloat, with scales for all or for each row and column.
+HostTensor scaledSums(const KernelCall& call, const HostTensor& sums, DataType type, const HostTensor& a, const HostTensor& b, const HostTensor* bias) {
+    HostTensor out = make(call, type, sums.dims);
+    if (!out.isFloat()) refuse("its scale is not of floats");
+    const auto columns = static_cast<std::size_t>(sums.dims.empty() ? 1 : sums.dims.back()), rows = static_cast<std::size_t>(sums.dims.size() < 2 ? 1 : sums.dims[sums.dims.size() - 2]);
+    for (std::size_t i = 0; i < out.floats().size(); ++i)
+        out.floats()[i] = static_cast<float>(sums.at(i) * scaleAt(a, i / columns % rows) * scaleAt(b, i % columns) + (bias ? bias->at(i % columns) : 0));
+    return out;
+}
+
+Outputs productToFloat(const KernelCall& call) {
+    const HostTensor sums = product(call, lessZero(need(call, 0), call.input(4), true), lessZero(need(call, 1), call.input(5), false));
+    return {scaledSums(call, sums, need(call, 2).type, need(call, 2), need(call, 3), call.input(6))};
+}
+
+/// com.microsoft DynamicQuantizeMatMul: the same of a float tensor, which is made integers of first.
+Outputs dynamicProduct(const KernelCall& call) {
+    const Outputs a = dynamicQuantise(call);
+    const HostTensor sums = product(call, lessZero(a[0], &a[2], true), lessZero(need(call, 1), call.input(3), false));
+    return {scaledSums(call, sums, need(call, 0).type, a[1], need(call, 2), call.input(4))};
+}
+
 /// Weights less one zero point for each filter.
 HostTensor filtersLessZero(const HostTensor& w, const HostTensor* zero) {
     HostTensor out = w;
@@ -147,6 +169,8 @@ void addQuantised(KernelTable& table) {
     for (const char* name : {"DequantizeLinear", "com.microsoft::DequantizeLinear"}) table[name] = dequantise;
     table["DynamicQuantizeLinear"] = dynamicQuantise;
     table["QLinearMatMul"] = quantisedProduct;
+    table["com.microsoft::MatMulIntegerToFloat"] = productToFloat;
+    table["com.microsoft::DynamicQuantizeMatMul"] = dynamicProduct;
     table["QLinearConv"] = quantisedConvolution;
     table["ConvInteger"] = [](const KernelCall& call) -> Outputs {
         return {convolved(call, lessZero(need(call, 0), call.input(2), true), filtersLessZero(need(call, 1), call.input(3)), nullptr)};

@@ -1,0 +1,79 @@
+#include "attention/products.h"
+
+#include "attention/product_axes.h"
+#include "attention/trace.h"
+
+#include <algorithm>
+
+namespace triptych {
+
+Products::Products(const Graph& graph, const Shapes& shapes, NodeId softmax)
+    : m_graph(graph), m_shapes(shapes), m_spelled(graph, shapes), m_learned(shapes.isConstant(graph.node(softmax).input(0))), m_folded(shapes.isFixed(graph.node(softmax).input(0))) {}
+
+bool Products::constant(ValueId value) const { return !value || (m_folded ? isGiven(m_graph, m_shapes, value) : m_learned ? m_shapes.isFixed(value) : m_shapes.isConstant(value)); }
+
+bool Products::multiplies(const Node& node) {
+    return node.is("MatMul") || node.is("Einsum") || node.is("Gemm") || node.is("com.microsoft", "FusedMatMul") || node.is("MatMulInteger") || node.is("QLinearMatMul");
+}
+
+const Node* Products::of(const Node& node) const {
+    if (multiplies(node)) {
+        // Learned queries are a constant, of heads or of a batch: not the two axes of a weight.
+        const bool queries = constant(node.input(0)) && node.input(0) && m_shapes.of(node.input(0)).dims.size() >= 3;
+        return node.inputs.size() >= 2 && (queries || !constant(node.input(0))) && !constant(factorOf(node, 1)) ? &node : nullptr;
+    }
+    const NodeId inner = node.is("ReduceSum") ? m_spelled.maker(node.input(0)) : NodeId();
+    if (!inner || !m_graph.node(inner).is("Mul")) return nullptr;
+    // An outer product, each operand stretched along an axis of the other: not the square of a norm.
+    const Node& multiply = m_graph.node(inner);
+    if (constant(multiply.input(0)) || constant(multiply.input(1))) return nullptr;
+    const ValueShape &a = m_shapes.of(multiply.input(0)), &b = m_shapes.of(multiply.input(1));
+    if (!a.known() || !b.known() || a.dims.size() != b.dims.size()) return nullptr;
+    bool first = false, second = false;
+    for (std::size_t i = 0; i < a.dims.size(); ++i) {
+        first = first || (a.dims[i] == 1 && b.dims[i] > 1);
+        second = second || (b.dims[i] == 1 && a.dims[i] > 1);
+    }
+    return first && second ? &multiply : nullptr;
+}
+
+bool Products::leadsTo(ValueId value, int depth) {
+    // Scores are numbers: a mask that is compared from a product is none of them.
+    if (!value || depth > 48 || constant(value) || m_shapes.of(value).type == DataType::boolean) return false;
+    if (const auto known = m_leads.find(value); known != m_leads.end()) return known->second;
+    m_leads[value] = false;
+    const NodeId id = m_graph.producer(value);
+    if (!id) return false;
+    const Node& node = m_graph.node(id);
+    bool leads = of(node) != nullptr;
+    const bool barrier = ((multiplies(node) || node.is("Conv")) && !mixesHeads(node)) || node.is("Softmax");
+    for (std::size_t i = 0; i < node.inputs.size() && !leads && !barrier; ++i) leads = leadsTo(node.inputs[i], depth + 1);
+    return m_leads[value] = leads;
+}
+
+bool Products::mixesHeads(const Node& node) const {
+    if (constant(node.input(0)) || !constant(node.input(1))) return false;
+    if (node.is("Conv")) { // heads as channels
+        const Dims& kernel = m_shapes.of(node.input(1)).dims;
+        return kernel.size() == 4 && kernel[0] == kernel[1] && kernel[2] == 1 && kernel[3] == 1 && m_shapes.of(node.input(0)).dims.size() == 4;
+    }
+    if (!node.is("MatMul")) return false;
+    const Dims &weight = m_shapes.of(node.input(1)).dims, &from = m_shapes.of(node.input(0)).dims;
+    const NodeId before = m_spelled.maker(node.input(0));
+    return weight.size() == 2 && weight[0] == weight[1] && from.size() == 4 && before && m_graph.node(before).is("Transpose");
+}
+
+bool Products::isMixersBias(ValueId mixed, ValueId bias) const {
+    const NodeId before = m_spelled.maker(mixed);
+    return before && mixesHeads(m_graph.node(before)) && constant(bias) && m_shapes.of(bias).dims.size() <= 1;
+}
+
+bool Products::restoresIntegers(ValueId factor, int depth) const {
+    const NodeId id = m_spelled.maker(factor);
+    if (!id || depth > 4) return false;
+    const Node& node = m_graph.node(id);
+    if (node.is("Mul")) return restoresIntegers(node.input(0), depth + 1) && restoresIntegers(node.input(1), depth + 1);
+    return node.is("DynamicQuantizeLinear") && node.outputs.size() > 1 && node.outputs[1] == bare(m_graph, m_shapes, factor);
+}
+
+} // namespace triptych

@@ -1,0 +1,37 @@
+#pragma once
+// Products of two activations, as a walk from one softmax sees them. Private to engine/attention.
+
+#include "attention/spelled.h"
+
+#include <unordered_map>
+
+namespace triptych {
+
+class Products {
+public:
+    Products(const Graph& graph, const Shapes& shapes, NodeId softmax);
+
+    /// Attention of learned queries among themselves depends on shapes alone: then only what the file gives is constant.
+    bool constant(ValueId value) const;
+    /// A node that multiplies matrices, whatever of.
+    static bool multiplies(const Node& node);
+    /// The node whose operands a product of two activations multiplies: itself, or the Mul under a ReduceSum; null where it is none.
+    const Node* of(const Node& node) const;
+    /// Whether a product of two activations lies behind a value, without crossing a softmax or a weight. Cost: once for each value.
+    bool leadsTo(ValueId value, int depth = 0);
+    /// A square constant over the axis of heads, turned to the end for it.
+    bool mixesHeads(const Node& node) const;
+    /// Added to heads that were mixed, before they are turned back.
+    bool isMixersBias(ValueId mixed, ValueId bias) const;
+    /// What integers were divided by when they were made of the operands: with it their product is what it was.
+    bool restoresIntegers(ValueId factor, int depth = 0) const;
+
+private:
+    const Graph& m_graph;
+    const Shapes& m_shapes;
+    Spelled m_spelled;
+    bool m_learned, m_folded; ///< what the softmax is taken of depends on no input; on no size either
+    std::unordered_map<ValueId, bool> m_leads;
+};
+
+} // namespace triptych
