@@ -93,7 +93,8 @@ std::optional<NamedAttention> Decomposer::canonicalCall(const AttentionSpec& spe
             if (!own) return std::nullopt;
             range = std::move(*own);
         }
-        auto own = ownProjection(emit, m_graph, m_shapes, traces[r], range, roleNames[r], name, *nameLists[r], input);
+        OwnColumns part(m_graph, m_shapes, range, columns);
+        auto own = ownProjection(emit, m_graph, m_shapes, traces[r], part, roleNames[r], name, *nameLists[r], input);
         if (!own) return std::nullopt;
         const std::int64_t size = r == 2 ? spec.vHeadDim : spec.headDim;
         const ValueId split = emit.reshape(roleNames[r], *own, {0, sequenceFirst && !turned ? 0 : -1, spec.heads, size});

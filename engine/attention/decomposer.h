@@ -1,6 +1,7 @@
 #pragma once
 // One decomposition under way. Private to engine/attention.
 
+#include "attention/own_columns.h"
 #include "attention/sizes.h"
 
 #include <array>
@@ -27,14 +28,16 @@ private:
         ColumnRange range;
         std::size_t role = 0;
         std::vector<NodeId> pointwise; ///< between the product (with its bias) and the cut, in order: each role gets its own
+        std::int64_t columns = 0;      ///< of the product
     };
     /// A product that several roles share becomes one product a role; what cut it goes.
     void takeApart(const AttentionSpec& spec, NamedAttention& named, const std::array<ValueId, 3>& operands);
     std::optional<std::vector<Cut>> cutsOf(const std::array<RoleTrace, 3>& traces);
     std::optional<std::vector<ValueId>> splitInstead(const std::vector<Cut>& cuts, const std::array<RoleTrace, 3>& traces, NamedAttention& named);
-    std::optional<std::vector<NodeId>> pointwiseBefore(const RoleTrace& trace, const RoleStage& stage) const;
+    std::optional<std::vector<NodeId>> pointwiseBefore(const RoleTrace& trace, const RoleStage& stage, const OwnColumns& own) const;
+    bool isNumber(ValueId value) const;
     bool weightIsAbsent(const RoleTrace& trace) const;
-    void replaceCut(const Cut& cut, const RoleTrace& trace, Emitter& emit, ValueId own, NamedAttention& named);
+    void replaceCut(const Cut& cut, const RoleTrace& trace, Emitter& emit, ValueId own, OwnColumns& part, NamedAttention& named);
 
     // canonical_call.cpp
     /// An attention that is all of a call, in canonical form.

@@ -93,8 +93,10 @@ void MaskReader::comparisons(ValueId value, int depth, MaskFacts& facts) {
     if (!value || depth > deepest || !m_compared.insert(value).second) return;
     const NodeId id = m_graph.producer(value);
     if (!id) return;
-    compared(m_graph.node(id), facts);
-    for (const ValueId input : m_graph.node(id).inputs) comparisons(input, depth + 1, facts);
+    const Node& node = m_graph.node(id);
+    compared(node, facts);
+    // What picks from a table (buckets of distances, for a learned bias) hides nothing.
+    for (std::size_t i = 0; i < (node.is("Gather") ? 1 : node.inputs.size()); ++i) comparisons(node.input(i), depth + 1, facts);
 }
 
 } // namespace triptych

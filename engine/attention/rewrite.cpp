@@ -66,63 +66,9 @@ std::vector<ValueId> Emitter::split(const std::string& role, ValueId value, cons
 }
 
 ValueId Emitter::copy(const std::string& role, const Node& node, std::vector<ValueId> inputs) {
-    return op(role, node.op.c_str(), std::move(inputs), node.attributes.items());
-}
-
-namespace {
-
-/// A convolution of a role's own filters, with its channels turned to the end: that is how a view counts them.
-std::optional<ValueId> ownConvolution(Emitter& emit, const Graph& graph, const RoleTrace& role, const ColumnRange& range, const std::string& roleName, const std::string& weightPrefix, std::vector<std::string>& names) {
-    const Node& product = graph.node(role.linear);
-    const auto weight = weightSource(graph, product.input(1));
-    if (!weight || weight->transposed || weight->tensor->dims.size() < 3 || product.attributes.integer("group", 1) != 1 || role.bias) return std::nullopt;
-    std::vector<ValueId> inputs{product.input(0), emit.builder().addInitializer(cutTensor(*weight, range.runs, 0, weightPrefix + "." + roleName + "_weight"))};
-    if (const ValueId bias = product.input(2)) {
-        const auto source = weightSource(graph, bias);
-        if (!source || source->tensor->dims.size() != 1) return std::nullopt;
-        inputs.push_back(emit.builder().addInitializer(cutTensor(*source, range.runs, 0, weightPrefix + "." + roleName + "_bias")));
-    }
-    const ValueId value = emit.copy(roleName + "_proj", product, std::move(inputs));
-    names.push_back(emit.names().back());
-    std::vector<std::int64_t> perm{0};
-    for (std::size_t i = 2; i < weight->tensor->dims.size(); ++i) perm.push_back(static_cast<std::int64_t>(i));
-    perm.push_back(1);
-    return emit.transpose(roleName + "_proj", value, perm);
-}
-
-} // namespace
-
-std::optional<ValueId> ownProjection(Emitter& emit, const Graph& graph, const Shapes& shapes, const RoleTrace& role, const ColumnRange& range, const std::string& roleName,
-                                     const std::string& weightPrefix, std::vector<std::string>& names, ValueId input) {
-    const Node& product = graph.node(role.linear);
-    if (product.is("Conv")) return ownConvolution(emit, graph, role, range, roleName, weightPrefix, names);
-    const auto weight = weightSource(graph, product.input(1), &shapes);
-    if (!weight || weight->tensor->dims.size() != 2 || (!product.is("MatMul") && !product.is("Gemm"))) return std::nullopt;
-    const bool turned = product.is("Gemm") && product.attributes.integer("transB", 0) != 0;
-    std::vector<ValueId> inputs{input ? input : product.input(0), emit.builder().addInitializer(cutTensor(*weight, range.runs, turned ? 0 : 1, weightPrefix + "." + roleName + "_weight"))};
-    const auto bias = [&](ValueId value) -> std::optional<ValueId> {
-        const auto source = weightSource(graph, value, &shapes);
-        if (!source || source->tensor->dims.size() != 1) return std::nullopt;
-        return emit.builder().addInitializer(cutTensor(*source, range.runs, 0, weightPrefix + "." + roleName + "_bias"));
-    };
-    std::optional<ValueId> added;
-    if (const ValueId given = product.input(2)) {
-        if (!(added = bias(given))) return std::nullopt;
-        inputs.push_back(*added);
-    }
-    std::optional<ValueId> sum;
-    if (role.bias) {
-        const Node& add = graph.node(role.bias);
-        sum = bias(add.input(0) == product.output() ? add.input(1) : add.input(0));
-        if (!sum) return std::nullopt;
-    }
-    ValueId value = emit.copy(roleName + "_proj", product, std::move(inputs));
-    names.push_back(emit.names().back());
-    if (sum) {
-        value = emit.op(roleName + "_proj", "Add", {value, *sum});
-        names.push_back(emit.names().back());
-    }
-    return value;
+    const ValueId result = op(role, node.op.c_str(), std::move(inputs), node.attributes.items());
+    m_builder.editNode(m_nodes.back()).domain = node.domain;
+    return result;
 }
 
 bool viewOfOwn(Emitter& emit, const Sizes& sizes, const std::string& role, ValueId own, const Dims& ownDims, const ColumnView& view, const Dims& target) {

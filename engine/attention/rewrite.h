@@ -48,10 +48,6 @@ struct NamedAttention {
     bool rewritten = false, wasPacked = false;
 };
 
-/// One role's own product and bias out of a packed one; none where the weight can't be cut. Adds the names to `names`.
-std::optional<ValueId> ownProjection(Emitter& emit, const Graph& graph, const Shapes& shapes, const RoleTrace& role, const ColumnRange& range, const std::string& roleName,
-                                     const std::string& weightPrefix, std::vector<std::string>& names, ValueId input = {});
-
 class Sizes;
 
 /// A view of a packed projection as a view of one role's own: rows keep their order, columns close up.

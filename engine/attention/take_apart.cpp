@@ -21,8 +21,9 @@ std::string weightPrefix(const Graph& graph, const Node& product) {
 
 } // namespace
 
-/// What a cut is applied to, beside views: operators that do the same to every element. Empty where anything else lies before it.
-std::optional<std::vector<NodeId>> Decomposer::pointwiseBefore(const RoleTrace& trace, const RoleStage& stage) const {
+/// What a cut is applied to, beside views: operators that do the same to every element or column. Empty where anything else lies before it.
+std::optional<std::vector<NodeId>> Decomposer::pointwiseBefore(const RoleTrace& trace, const RoleStage& stage, const OwnColumns& own) const {
+    const Shapes& shapes = m_active->shapes();
     std::vector<NodeId> found;
     for (std::size_t i = trace.path.size(); i-- > 0;) {
         const NodeId id = trace.path[i];
@@ -31,16 +32,19 @@ std::optional<std::vector<NodeId>> Decomposer::pointwiseBefore(const RoleTrace& 
         const Node& node = m_graph.node(id);
         if (std::any_of(views.begin(), views.end(), [&](const char* op) { return node.is(op); })) continue;
         if (std::none_of(pointwiseOperators.begin(), pointwiseOperators.end(), [&](const char* op) { return node.is(op); })) return std::nullopt;
-        std::size_t activations = 0;
-        for (const ValueId input : node.inputs) {
-            if (!input) continue;
-            const bool number = m_active->shapes().isConstant(input) && m_active->shapes().of(input).count() == 1;
-            activations += number ? 0 : 1;
-        }
-        if (activations != 1) return std::nullopt;
+        const NodeId before = i + 1 < trace.path.size() ? trace.path[i + 1] : trace.linear;
+        // Before any view what stands beside has the columns of the product.
+        const bool whole = shapes.of(node.output()).dims == shapes.of(m_graph.node(trace.linear).output()).dims && !m_graph.node(trace.linear).is("Conv");
+        for (const ValueId input : node.inputs)
+            if (input && m_graph.producer(input) != before && !isNumber(input) && !(whole && own.cutsLast(input))) return std::nullopt;
         found.push_back(id);
     }
     return std::nullopt;
+}
+
+bool Decomposer::isNumber(ValueId value) const {
+    const ValueShape& shape = m_active->shapes().of(value);
+    return shape.known() && shape.count() == 1;
 }
 
 /// Where each role's columns lie in the product that it shares; empty where a cut isn't plain.
@@ -56,16 +60,21 @@ std::optional<std::vector<Decomposer::Cut>> Decomposer::cutsOf(const std::array<
         const RoleStage* stage = ownStage(traces[r], others, columns);
         auto range = stage ? columnRange(stage->view, columns) : std::nullopt;
         if (!range || !m_active->shapes().of(stage->value).known()) return std::nullopt;
-        auto pointwise = pointwiseBefore(traces[r], *stage);
+        auto pointwise = pointwiseBefore(traces[r], *stage, OwnColumns(m_graph, m_active->shapes(), *range, columns));
         if (!pointwise) return std::nullopt;
-        cuts.push_back({stage, std::move(*range), r, std::move(*pointwise)});
+        cuts.push_back({stage, std::move(*range), r, std::move(*pointwise), columns});
     }
     return cuts;
 }
 
 bool Decomposer::weightIsAbsent(const RoleTrace& trace) const {
-    const auto source = weightSource(m_graph, factorOf(m_graph.node(trace.linear), 1), &m_active->shapes());
-    return source && source->tensor->payload.place == Payload::Place::absent;
+    ValueId value = factorOf(m_graph.node(trace.linear), 1);
+    for (int steps = 0; steps < 8 && value; ++steps) {
+        if (const auto source = weightSource(m_graph, value, &m_active->shapes())) return source->tensor->payload.place == Payload::Place::absent;
+        const NodeId id = m_graph.producer(value); // quantised
+        value = id ? m_graph.node(id).input(0) : ValueId();
+    }
+    return false;
 }
 
 /// Without its weight a product stays packed: a Split hands each role its columns. Empty where their order doesn't allow it.
@@ -92,16 +101,20 @@ std::optional<std::vector<ValueId>> Decomposer::splitInstead(const std::vector<C
 }
 
 /// Hands on what the cut handed on, from the role's own columns.
-void Decomposer::replaceCut(const Cut& cut, const RoleTrace& trace, Emitter& emit, ValueId own, NamedAttention& named) {
+void Decomposer::replaceCut(const Cut& cut, const RoleTrace& trace, Emitter& emit, ValueId own, OwnColumns& part, NamedAttention& named) {
     const ValueShape& out = m_active->shapes().of(m_graph.node(trace.linear).output());
     Dims ownDims = out.dims;
     if (m_graph.node(trace.linear).is("Conv")) std::rotate(ownDims.begin() + 1, ownDims.begin() + 2, ownDims.end()); // channels last, as ownProjection() hands them on
     ownDims.back() = cut.range.width;
     for (const NodeId id : cut.pointwise) {
         const Node& node = m_graph.node(id);
+        const auto on = std::find(trace.path.begin(), trace.path.end(), id) + 1;
+        const NodeId before = on == trace.path.end() ? trace.linear : *on;
         std::vector<ValueId> inputs = node.inputs;
-        for (ValueId& input : inputs)
-            if (input && !m_active->shapes().isConstant(input)) input = own;
+        for (ValueId& input : inputs) {
+            if (input && m_graph.producer(input) == before) input = own;
+            else if (input && !isNumber(input)) input = part.ofLast(emit, input, weightPrefix(m_graph, m_graph.node(trace.linear)) + "." + roleNames[cut.role] + "_" + std::string(m_graph.value(input).name));
+        }
         own = emit.copy(std::string(roleNames[cut.role]) + "_proj", node, std::move(inputs));
     }
     if (!viewOfOwn(emit, *m_active, std::string(roleNames[cut.role]) + "_proj", own, ownDims, cut.stage->view, m_active->shapes().of(cut.stage->value).dims)) {
@@ -117,6 +130,7 @@ void Decomposer::replaceCut(const Cut& cut, const RoleTrace& trace, Emitter& emi
     m_replaced.insert(cut.stage->value);
     named.nodes.insert(named.nodes.end(), emit.names().begin(), emit.names().end());
     m_candidate[trace.linear.position()] = true;
+    for (const NodeId node : part.written()) m_candidate[node.position()] = true;
     for (const NodeId node : trace.path) m_candidate[node.position()] = true;
     m_candidate[cut.stage->selector.position()] = true;
     named.rewritten = true;
@@ -152,7 +166,8 @@ void Decomposer::takeApart(const AttentionSpec& spec, NamedAttention& named, con
         for (std::size_t i = 0; own && i < cuts->size(); ++i) {
             const RoleTrace& trace = traces[(*cuts)[i].role];
             Emitter emit = emitter(m_graph.node(trace.linear).name, m_graph.node(trace.linear).scope, sourcesOf({trace.linear, (*cuts)[i].stage->selector}));
-            replaceCut((*cuts)[i], trace, emit, (*own)[i], named);
+            OwnColumns part(m_graph, m_active->shapes(), (*cuts)[i].range, (*cuts)[i].columns);
+            replaceCut((*cuts)[i], trace, emit, (*own)[i], part, named);
         }
         return;
     }
@@ -161,12 +176,13 @@ void Decomposer::takeApart(const AttentionSpec& spec, NamedAttention& named, con
         const RoleTrace& trace = traces[cut.role];
         const Node& product = m_graph.node(trace.linear);
         Emitter emit = emitter(product.name, product.scope, sourcesOf({trace.linear, cut.stage->selector}));
-        const auto own = ownProjection(emit, m_graph, m_active->shapes(), trace, cut.range, roleNames[cut.role], weightPrefix(m_graph, product), *names[cut.role]);
+        OwnColumns part(m_graph, m_active->shapes(), cut.range, cut.columns);
+        const auto own = ownProjection(emit, m_graph, m_active->shapes(), trace, part, roleNames[cut.role], weightPrefix(m_graph, product), *names[cut.role]);
         if (!own) {
             m_result.warnings.push_back(describe(m_graph, trace.linear) + ": its packed weight is computed, so it stays packed");
             return;
         }
-        replaceCut(cut, trace, emit, *own, named);
+        replaceCut(cut, trace, emit, *own, part, named);
     }
 }
 

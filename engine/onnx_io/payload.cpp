@@ -63,15 +63,21 @@ Result<View> view(const Model& model, const Tensor& tensor) {
 /// `parts` of matrices and vectors joined along an axis.
 Result<std::vector<std::byte>> derived(const Model& model, const Tensor& tensor) {
     const auto size = tensor.byteSize();
-    const std::size_t width = static_cast<std::size_t>(bitsOf(tensor.type)) / 8;
-    if (!size || width == 0) return fail("weights", "its type can't be cut", "keep it packed", tensor.name);
+    const auto bits = static_cast<std::size_t>(bitsOf(tensor.type));
+    const std::size_t width = bits / 8;
+    if (!size || bits == 0) return fail("weights", "its type can't be cut", "keep it packed", tensor.name);
     const auto axis = static_cast<std::size_t>(tensor.payload.axis);
-    std::size_t outer = 1, inner = width;
+    std::size_t outer = 1, innerBits = bits;
     for (std::size_t i = 0; i < tensor.dims.size(); ++i) {
         if (i < axis) outer *= static_cast<std::size_t>(tensor.dims[i]);
-        if (i > axis) inner *= static_cast<std::size_t>(tensor.dims[i]);
+        if (i > axis) innerBits *= static_cast<std::size_t>(tensor.dims[i]);
     }
-    const std::size_t rowBytes = static_cast<std::size_t>(tensor.dims[axis]) * inner;
+    // Numbers of less than a byte are counted in bytes, if they end with them.
+    const bool narrow = innerBits % 8 != 0;
+    const std::size_t inner = narrow ? 1 : innerBits / 8;
+    const auto steps = [&](std::int64_t count) { return narrow ? static_cast<std::size_t>(count) * innerBits / 8 : static_cast<std::size_t>(count); };
+    const auto fits = [&](std::int64_t count) { return !narrow || static_cast<std::size_t>(count) * innerBits % 8 == 0; };
+    const std::size_t rowBytes = steps(tensor.dims[axis]) * inner;
     std::vector<std::byte> whole(*size);
     std::size_t column = 0;
     // Parts often come from one base: read it once.
@@ -97,8 +103,9 @@ Result<std::vector<std::byte>> derived(const Model& model, const Tensor& tensor)
         Dims dims = each.base->dims;
         if (each.transposed) std::reverse(dims.begin(), dims.end());
         // A vector cut out of a matrix's columns, or a tensor of the same rank.
-        const std::size_t along = static_cast<std::size_t>(dims.at(axis));
-        const std::size_t first = static_cast<std::size_t>(each.begin), count = static_cast<std::size_t>(each.length);
+        const std::size_t along = steps(dims.at(axis)), first = steps(each.begin), count = steps(each.length);
+        const bool bytes = fits(tensor.dims[axis]) && fits(dims.at(axis)) && fits(each.begin) && fits(each.length);
+        if (!bytes || (width == 0 && each.transposed)) return fail("weights", "its type can't be cut", "keep it packed", tensor.name);
         if (first > along || count > along - first || (column + count) * inner > rowBytes || base.size() < outer * along * inner)
             return fail("weights", "a part lies outside of " + each.base->name, "export the model again", tensor.name);
         for (std::size_t row = 0; row < outer; ++row) {

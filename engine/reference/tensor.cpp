@@ -174,6 +174,10 @@ std::vector<std::byte> encodeTensor(const HostTensor& tensor) {
     case 64: encodeIntegers<std::int64_t>(tensor.integers(), bytes); break;
     case 32: encodeIntegers<std::int32_t>(tensor.integers(), bytes); break;
     case 16: encodeIntegers<std::int16_t>(tensor.integers(), bytes); break;
+    case 4: // two a byte, the lower half first
+        bytes.resize((tensor.integers().size() + 1) / 2);
+        for (std::size_t i = 0; i < tensor.integers().size(); ++i) bytes[i / 2] |= static_cast<std::byte>((tensor.integers()[i] & 15) << (i % 2 * 4));
+        break;
     default: encodeIntegers<std::int8_t>(tensor.integers(), bytes); break;
     }
     return bytes;

@@ -130,6 +130,24 @@ void ImportTest::cutWeightsAreTheRightColumns() {
     bytes = readPayload({}, turned);
     QVERIFY(bytes.has_value());
     QCOMPARE(decodeTensor(turned.type, turned.dims, *bytes).floats(), (std::vector<float>{10, 11, 12, 13, 14, 15}));
+    // Numbers of half a byte, cut where bytes end and where they don't.
+    auto half = std::make_shared<Tensor>();
+    half->type = DataType::uint4;
+    half->dims = {2, 6};
+    HostTensor numbers = HostTensor::zeros(half->type, half->dims);
+    for (std::size_t i = 0; i < 12; ++i) numbers.integers()[i] = static_cast<std::int64_t>(i);
+    half->payload.place = Payload::Place::memory;
+    half->payload.bytes = std::make_shared<const std::vector<std::byte>>(encodeTensor(numbers));
+    half->payload.length = half->payload.bytes->size();
+    Tensor narrow = cut;
+    narrow.type = half->type;
+    narrow.dims = {2, 2};
+    narrow.payload.parts = {{half, false, 2, 2}};
+    bytes = readPayload({}, narrow);
+    QVERIFY(bytes.has_value());
+    QCOMPARE(decodeTensor(narrow.type, narrow.dims, *bytes).integers(), (std::vector<std::int64_t>{2, 3, 8, 9}));
+    narrow.payload.parts = {{half, false, 1, 2}};
+    QVERIFY(!readPayload({}, narrow).has_value());
 }
 
 void ImportTest::functionsAreInlinedWithTheirSource() {
