@@ -3,6 +3,7 @@
 #include "reference/kernels.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -162,6 +163,26 @@ Outputs productOfBits(const KernelCall& call) {
     return {std::move(out)};
 }
 
+/// com.microsoft MatMulBnb4: numbers of four bits that pick from a table, the upper half of a byte first, with a scale for each block of all of
+/// them in a row. Source: ContribOperators.md; the tables: onnxruntime/contrib_ops/cpu/quantization/blockwise_quant_block_bnb4.h.
+Outputs productOfPicked(const KernelCall& call) {
+    static constexpr std::array<float, 16> fp4{0, 5.208333333e-03F, 0.66666667F, 1, 0.33333333F, 0.5F, 0.16666667F, 0.25F, 0, -5.208333333e-03F, -0.66666667F, -1, -0.33333333F, -0.5F, -0.16666667F, -0.25F};
+    static constexpr std::array<float, 16> nf4{-1, -0.6961928009986877F, -0.5250730514526367F, -0.39491748809814453F, -0.28444138169288635F, -0.18477343022823334F, -0.09105003625154495F, 0,
+                                               0.07958029955625534F, 0.16093020141124725F, 0.24611230194568634F, 0.33791524171829224F, 0.44070982933044434F, 0.5626170039176941F, 0.7229568362236023F, 1};
+    const Attributes& a = call.node.attributes;
+    const std::int64_t k = a.integer("K", 0), n = a.integer("N", 0), block = a.integer("block_size", 0);
+    if (k < 1 || n < 1 || block < 1 || a.integer("transB", 1) == 0) refuse("its sizes make no sense");
+    const auto& table = a.integer("quant_type", 1) == 0 ? fp4 : nf4;
+    const HostTensor &packed = need(call, 1), &scales = need(call, 2);
+    if (packed.count() < (k * n + 1) / 2 || scales.count() < (k * n + block - 1) / block || !packed.isInteger()) refuse("its packed weight doesn't fit K and N");
+    HostTensor weight = make(call, need(call, 0).type, {k, n});
+    for (std::int64_t i = 0; i < k * n; ++i) {
+        const std::int64_t pair = packed.integers()[static_cast<std::size_t>(i / 2)], pick = (i % 2 == 0 ? pair >> 4 : pair) & 15;
+        weight.floats().at(static_cast<std::size_t>(i % k * n + i / k)) = static_cast<float>(static_cast<double>(table[static_cast<std::size_t>(pick)]) * scales.at(static_cast<std::size_t>(i / block)));
+    }
+    return {product(call, need(call, 0), weight)};
+}
+
 } // namespace
 
 void addQuantised(KernelTable& table) {
@@ -176,6 +197,7 @@ void addQuantised(KernelTable& table) {
         return {convolved(call, lessZero(need(call, 0), call.input(2), true), filtersLessZero(need(call, 1), call.input(3)), nullptr)};
     };
     table["com.microsoft::MatMulNBits"] = productOfBits;
+    table["com.microsoft::MatMulBnb4"] = productOfPicked;
 }
 
 } // namespace triptych

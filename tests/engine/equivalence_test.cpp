@@ -204,6 +204,7 @@ void EquivalenceTest::packed_data() {
     cut("bias dequantised too", "qkv = Add(MatMul(x, DequantizeLinear(w: i8[32,96], s8: f32[96], axis=1)), DequantizeLinear(b: i8[96], sb: f32[96], axis=0))\n");
     cut("of bits", "qkv = Add(com.microsoft::MatMulNBits(x, w: u8[96,2,8], s8: f32[192], K=32, N=96, bits=4, block_size=16), b: f32[96])\n");
     cut("of bits, zero points and bias", "qkv = com.microsoft::MatMulNBits(x, w: u8[96,2,8], s8: f32[96,2], z8: u8[96], _, b: f32[96], K=32, N=96, bits=4, block_size=16)\n");
+    cut("of four bits that pick from a table", "qkv = Add(com.microsoft::MatMulBnb4(x, w: u8[1536], s8: f32[192], K=32, N=96, block_size=16, quant_type=1), b: f32[96])\n");
     cut("of integers", "xq, xs, xz = DynamicQuantizeLinear(x)\nqkv = Add(Mul(Cast(MatMulInteger(xq, w: i8[32,96], xz, z8: i8[]), to=1), Mul(xs, ws: f32[])), b: f32[96])\n");
     cut("of integers, scales by column", "xq, xs, xz = DynamicQuantizeLinear(x)\nqkv = Add(b: f32[96], Mul(Cast(MatMulInteger(xq, w: i8[32,96], xz, z8: i8[96]), to=1), Mul(xs, ws: f32[96])))\n");
     cut("quantised", "qkv = DequantizeLinear(QLinearMatMul(QuantizeLinear(x, a: f32[] = {0.05}, z: i8[]), a, z, w: i8[32,96], s8: f32[96], z8: i8[96], o: f32[] = {0.5}, z), o, z)\n");
