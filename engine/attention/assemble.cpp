@@ -89,6 +89,14 @@ std::optional<ColumnRange> sharedRange(const Graph& graph, const Shapes& shapes,
     return role.columns ? columnRange(*role.columns, columns) : std::nullopt;
 }
 
+/// One projection that is two roles as a whole is not packed: nothing cuts it on the way to either.
+bool servesWhole(const Graph& graph, const RoleTrace& a, const RoleTrace& b) {
+    const auto cut = [&](const RoleTrace& trace) {
+        return std::any_of(trace.path.begin(), trace.path.end(), [&](NodeId id) { return graph.node(id).is("Split") || graph.node(id).is("Slice") || graph.node(id).is("Gather"); });
+    };
+    return a.columns && b.columns && !cut(a) && !cut(b);
+}
+
 ProjectionForm packedForm(const Graph& graph, const Shapes& shapes, const RoleTrace& role, const Roles& roles) {
     const auto range = sharedRange(graph, shapes, role, roles);
     return range && !range->contiguous ? ProjectionForm::packedInterleaved : ProjectionForm::packed;
@@ -128,7 +136,8 @@ void assembleRoles(const Graph& graph, const Shapes& shapes, const Roles& roles,
     spec.v = sourceOf(graph, v);
     spec.kind = sameOrigin(graph, shapes, spec.q, spec.k) || sameOrigin(graph, shapes, spec.q, spec.v) ? AttentionKind::self : AttentionKind::cross;
 
-    const bool qk = q.linear && q.linear == k.linear, kv = k.linear && k.linear == v.linear, qv = q.linear && q.linear == v.linear;
+    const auto packed = [&](const RoleTrace& a, const RoleTrace& b) { return a.linear && a.linear == b.linear && (spec.opaque || !servesWhole(graph, a, b)); };
+    const bool qk = packed(q, k), kv = packed(k, v), qv = packed(q, v);
     if (!k.linear && !v.linear && !q.linear) spec.projections = ProjectionForm::none;
     else if (kv) spec.projections = packedForm(graph, shapes, k, roles);
     else if (qk) spec.projections = packedForm(graph, shapes, k, roles);
@@ -163,6 +172,7 @@ void assembleRoles(const Graph& graph, const Shapes& shapes, const Roles& roles,
     if (spec.kvHeads == 0 || (k.extras.contains("kv_repeat") && projected > 0)) spec.kvHeads = projected;
     if (spec.kvHeads == 0) spec.kvHeads = spec.heads;
     if (spec.heads == 0) spec.heads = spec.kvHeads;
+    if (spec.heads == 0 && !spec.opaque && shapes.of(q.operand).ranked && shapes.of(q.operand).dims.size() <= 3) spec.heads = spec.kvHeads = 1; // no projection and no axis of heads
     if (spec.operandKvHeads == 0) spec.operandKvHeads = spec.kvHeads;
 
     for (const RoleTrace* trace : {&q, &k, &v}) {
