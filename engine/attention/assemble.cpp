@@ -35,7 +35,7 @@ void roots(const Graph& graph, const Shapes& shapes, ValueId value, int depth, s
     const Node& node = graph.node(id);
     static const std::set<std::string> transparent{
         "LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization", "Transpose", "Reshape", "Identity", "Cast", "Dropout", "Squeeze", "Unsqueeze", "Flatten",
-        "Conv", "BatchNormalization", "Slice", "Pad", "Split", "Concat", "Gather", "AveragePool", "MaxPool", "GlobalAveragePool", "Resize", "ReduceMean", "ReduceMax", "Expand", "Relu", "Gelu", "Erf", "Tanh", "Sigmoid", "HardSigmoid",
+        "Conv", "BatchNormalization", "Slice", "Pad", "Split", "Concat", "Gather", "AveragePool", "MaxPool", "GlobalAveragePool", "Resize", "GridSample", "ReduceMean", "ReduceMax", "Expand", "Relu", "Gelu", "Erf", "Tanh", "Sigmoid", "HardSigmoid",
         "HardSwish", "Swish", "Elu", "Clip", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"};
     if (transparent.contains(node.op)) {
         for (const ValueId input : node.inputs) roots(graph, shapes, input, depth + 1, found);
@@ -160,7 +160,11 @@ void assembleRoles(const Graph& graph, const Shapes& shapes, const Roles& roles,
         if (projection && projection->width > 0 && size > 0 && projection->width % size == 0) return projection->width / size;
         return headsFromOperand(shapes, trace.operand);
     };
-    if (spec.heads == 0) spec.heads = spec.kvHeads = headsOverPlaces(shapes, spec.projectionQ, q, spec.headDim);
+    if (const std::int64_t many = spec.heads == 0 ? headsOverPlaces(shapes, spec.projectionQ, q, spec.headDim) : 0) {
+        spec.heads = spec.kvHeads = many;
+        spec.headDim = spec.projectionQ->width / many;
+        if (spec.projectionV && spec.projectionV->width > 0 && spec.projectionV->width % many == 0) spec.vHeadDim = spec.projectionV->width / many;
+    }
     if (spec.heads == 0) spec.heads = heads(spec.projectionQ, q, spec.headDim);
     // Queries may have a part of positions beside each head's own: then V tells how many heads there are.
     const auto joined = [&](const RoleTrace& trace) { return std::any_of(trace.path.begin(), trace.path.end(), [&](NodeId id) { return graph.node(id).is("Concat"); }); };

@@ -47,6 +47,7 @@ std::optional<NamedAttention> Decomposer::canonicalCall(const AttentionSpec& spe
     if (!core || outputs.empty() || !spec.projectionQ || !spec.projectionK || !spec.projectionV || !spec.projectionOut || spec.heads != spec.kvHeads) return std::nullopt;
     for (const char* odd : {"softcap", "nan_guard", "banded", "rope", "qk_norm", "kv_cache", "disentangled", "cosine", "linformer", "landmarks", "sink", "talking_heads"})
         if (spec.extras.contains(odd)) return std::nullopt;
+    if (core->headDim != spec.headDim) return std::nullopt; // channels attend, not places
     if (core->masks.size() > 1 || !core->selecting.empty() || core->altered || core->scaleUnknown) return std::nullopt;
     const std::array<RoleTrace, 3> traces{traceRole(m_graph, m_shapes, core->q), traceRole(m_graph, m_shapes, core->k), traceRole(m_graph, m_shapes, core->v)};
     for (const RoleTrace& trace : traces)

@@ -233,6 +233,7 @@ private:
     /// Whether a node leaves probabilities weights of the same keys, after the nodes of `way`.
     bool keepsWeights(const Node& node, ValueId value, const std::vector<NodeId>& way) const {
         if (m_products.mixesHeads(node) || (node.is("Add") && m_products.isMixersBias(value, besides(node, value)))) return true;
+        if (node.is("Add") || node.is("Sub")) return m_shapes.scalar(besides(node, value)) || m_spelled.weighs(besides(node, value)); // kept above 0, or mixed with other weights
         if (node.is("ReduceSum")) return !way.empty() && m_graph.node(way.back()).is("Mul");
         if (node.is("Div")) return node.input(0) == value && m_spelled.sumOf(node.input(1), value); // brought to a sum of 1 again
         for (const char* op : {"Cast", "Identity", "Dropout", "Reshape", "Transpose", "Where", "Mul", "Unsqueeze", "Squeeze", "Slice", "Pad", "Gather", "Expand", "Concat", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
@@ -255,7 +256,8 @@ private:
                 if (keys && !m_products.leadsTo(other)) m_core.multiplied.push_back(other);
             }
             if (node.is("Div")) m_core.nodes.push_back(m_spelled.sumOf(node.input(1), value));
-            m_core.altered = m_core.altered || (&node != operands && (node.is("Mul") || node.is("Div")));
+            if (node.is("Transpose")) m_turned = m_turned != turnsLast(node);
+            m_core.altered = m_core.altered || (&node != operands && (node.is("Mul") || node.is("Div") || node.is("Add") || node.is("Sub")));
             value = node.output();
         }
     }
@@ -292,20 +294,32 @@ private:
         return true;
     }
 
+    /// Whether a view swaps the last two axes.
+    static bool turnsLast(const Node& node) {
+        const auto* perm = node.is("Transpose") ? node.attributes.integers("perm") : nullptr;
+        if (!perm || perm->size() < 2) return false;
+        const auto rank = static_cast<std::int64_t>(perm->size());
+        return (*perm)[perm->size() - 1] == rank - 2 && (*perm)[perm->size() - 2] == rank - 1;
+    }
+
     /// Whether the softmax runs over the rows of the scores product, as an odd number of turns leaves it.
     bool overRows() const {
         const Node& softmax = m_graph.node(m_core.softmax);
         bool rows = false;
         for (const NodeId each : m_core.nodes) {
             const Node& node = m_graph.node(each);
-            const auto* perm = node.is("Transpose") && each.position() < m_core.softmax.position() ? node.attributes.integers("perm") : nullptr;
-            if (!perm || perm->size() < 2) continue;
-            const auto rank = static_cast<std::int64_t>(perm->size());
-            if ((*perm)[perm->size() - 1] == rank - 2 && (*perm)[perm->size() - 2] == rank - 1) rows = !rows;
+            if (each.position() < m_core.softmax.position() && turnsLast(node)) rows = !rows;
         }
         const auto rank = static_cast<std::int64_t>(m_shapes.of(softmax.output()).dims.size());
         const std::int64_t axis = softmax.is("Softmax") ? softmax.attributes.integer("axis", -1) : -1;
-        return rows != (rank >= 2 && (axis == -2 || axis == rank - 2));
+        const bool competing = axis == -2 || axis == rank - 2;
+        return rows != (rank >= 2 && competing && !sumsLast());
+    }
+
+    /// Whether V is summed over the last axis of what the softmax made: then that is the keys', and a softmax along the other lets queries compete for each.
+    bool sumsLast() const {
+        const Node& context = m_graph.node(m_core.context);
+        return Products::multiplies(context) && sumsLastAxis(context, m_probabilities == factorOf(context, 0) ? 0 : 1) != m_turned;
     }
 
     /// Which operand of an Einsum or MatMul is which: softmax runs over the keys.
@@ -336,6 +350,7 @@ private:
     Products m_products;
     Core m_core;
     ValueId m_probabilities;
+    bool m_turned = false; ///< the probabilities' last two axes change places on their way to V
     std::string m_reason, m_detail;
 };
 

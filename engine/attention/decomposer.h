@@ -37,6 +37,7 @@ private:
     std::optional<std::vector<NodeId>> pointwiseBefore(const RoleTrace& trace, const RoleStage& stage, const OwnColumns& own) const;
     bool isNumber(ValueId value) const;
     bool weightIsAbsent(const RoleTrace& trace) const;
+    std::optional<ValueId> pointwiseOfOwn(const Cut& cut, const RoleTrace& trace, Emitter& emit, ValueId own, Dims& dims, OwnColumns& part);
     void replaceCut(const Cut& cut, const RoleTrace& trace, Emitter& emit, ValueId own, OwnColumns& part, NamedAttention& named);
 
     // canonical_call.cpp

@@ -60,9 +60,10 @@ void MaskReader::grade(const HostTensor& mask, MaskFacts& facts) {
     facts.learned = facts.learned || numbers.size() > 2;
 }
 
-/// The last axis and the one of queries: the nearest before it that is no single row.
-MaskReader::Area MaskReader::areaOf(const Dims& dims) {
+/// The axis of keys, which is the last one but for single ones (where batch and heads stand behind), and the one of queries: the nearest before it that is no single row.
+MaskReader::Area MaskReader::areaOf(Dims dims) {
     Area area;
+    while (dims.size() > 2 && dims.back() == 1) dims.pop_back();
     if (dims.size() < 2) return area;
     area.columns = dims.back();
     for (std::size_t i = dims.size() - 1; i-- > 0 && area.rows == 1;) area.rows = dims[i];

@@ -29,7 +29,7 @@ private:
     struct Area {
         Dim rows = 1, columns = 1; ///< of the mask in question
     };
-    static Area areaOf(const Dims& dims);
+    static Area areaOf(Dims dims);
     bool slopes(const Node& node);
     void visit(ValueId value, int depth, Area area, std::set<ValueId>& seen, MaskFacts& facts);
     /// Content of a constant value of any size up to a million elements; null where a payload is absent.

@@ -65,6 +65,15 @@ Dim summedSize(const Graph& graph, const Shapes& shapes, NodeId product) {
     return dimFromEnd(shapes, node.input(0), turned ? 1 : 0);
 }
 
+bool sumsLastAxis(const Node& product, std::size_t operand) {
+    if (const auto equation = equationOf(product)) {
+        const std::string& letters = equation->operands[operand];
+        return !letters.empty() && has(equation->operands[1 - operand], letters.back()) && !has(equation->result, letters.back());
+    }
+    const bool turned = product.attributes.integer(operand == 0 ? "transA" : "transB", 0) != 0;
+    return (operand == 0) != turned;
+}
+
 Dim ownSize(const Graph& graph, const Shapes& shapes, NodeId product, std::size_t operand) {
     const Node& node = graph.node(product);
     if (const auto equation = equationOf(node))

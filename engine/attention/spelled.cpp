@@ -19,9 +19,9 @@ NodeId Spelled::sumOf(ValueId sum, ValueId exponent) const {
     const auto before = [&](const Node& node) {
         const bool added = node.is("Add") || node.is("Max");
         if (added && m_shapes.isConstant(node.input(0))) return node.input(1);
-        return node.is("Expand") || node.is("Clip") || (added && m_shapes.isConstant(node.input(1))) ? node.input(0) : ValueId();
+        return node.is("Expand") || node.is("Clip") || node.is("Unsqueeze") || (added && m_shapes.isConstant(node.input(1))) ? node.input(0) : ValueId();
     };
-    constexpr int longest = 6; // stretched, and kept above 0 by a small number
+    constexpr int longest = 6; // stretched, its axis put back, and kept above 0 by a small number
     for (int steps = 0; steps < longest && id && before(m_graph.node(id)); ++steps) id = maker(before(m_graph.node(id)));
     return id && (m_graph.node(id).is("ReduceSum") || m_graph.node(id).is("ReduceL1")) && bare(m_graph, m_shapes, m_graph.node(id).input(0)) == bare(m_graph, m_shapes, exponent) ? id : NodeId();
 }
@@ -51,6 +51,19 @@ bool Spelled::positive(ValueId value, int depth) const {
     if (node.is("Exp") || node.is("Relu")) return true;
     if (squares(node)) return madeBy(node.input(0), "Relu");
     return depth == 0 && hiding(node);
+}
+
+bool Spelled::weighs(ValueId value) const {
+    for (int steps = 0; steps < 8 && value; ++steps) {
+        const NodeId id = maker(value);
+        if (!id) return false;
+        const Node& node = m_graph.node(id);
+        if (node.is("Softmax")) return true;
+        if (node.is("Mul")) value = weighs(node.input(0)) ? node.input(0) : node.input(1);
+        else if (node.is("Identity") || node.is("Cast") || node.is("Dropout") || node.is("Expand") || node.is("Unsqueeze") || node.is("Transpose") || node.is("Reshape")) value = node.input(0);
+        else return false;
+    }
+    return false;
 }
 
 bool Spelled::ends(const Node& node) const {

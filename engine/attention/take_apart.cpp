@@ -24,17 +24,25 @@ std::string weightPrefix(const Graph& graph, const Node& product) {
 /// What a cut is applied to, beside views: operators that do the same to every element or column. Empty where anything else lies before it.
 std::optional<std::vector<NodeId>> Decomposer::pointwiseBefore(const RoleTrace& trace, const RoleStage& stage, const OwnColumns& own) const {
     const Shapes& shapes = m_active->shapes();
+    const Node& product = m_graph.node(trace.linear);
     std::vector<NodeId> found;
+    bool inOrder = !product.is("Conv"); // columns are still the last axis
     for (std::size_t i = trace.path.size(); i-- > 0;) {
         const NodeId id = trace.path[i];
         if (id == stage.selector) return found;
         if (id == trace.bias) continue;
         const Node& node = m_graph.node(id);
+        const Dims& dims = shapes.of(node.output()).dims;
+        inOrder = inOrder && !node.is("Transpose") && !dims.empty() && dims.back() == shapes.of(product.output()).dims.back();
+        if (node.is("BatchNormalization") && inOrder && dims.size() == 2 && node.inputs.size() == 5 && std::all_of(node.inputs.begin() + 1, node.inputs.end(), [&](ValueId input) { return own.cuts(input, 0); })) {
+            found.push_back(id);
+            continue;
+        }
         if (std::any_of(views.begin(), views.end(), [&](const char* op) { return node.is(op); })) continue;
         if (std::none_of(pointwiseOperators.begin(), pointwiseOperators.end(), [&](const char* op) { return node.is(op); })) return std::nullopt;
         const NodeId before = i + 1 < trace.path.size() ? trace.path[i + 1] : trace.linear;
         // Before any view what stands beside has the columns of the product.
-        const bool whole = shapes.of(node.output()).dims == shapes.of(m_graph.node(trace.linear).output()).dims && !m_graph.node(trace.linear).is("Conv");
+        const bool whole = inOrder && dims == shapes.of(product.output()).dims;
         for (const ValueId input : node.inputs)
             if (input && m_graph.producer(input) != before && !isNumber(input) && !(whole && own.cutsLast(input))) return std::nullopt;
         found.push_back(id);
@@ -100,30 +108,47 @@ std::optional<std::vector<ValueId>> Decomposer::splitInstead(const std::vector<C
     return own;
 }
 
+/// What lies between the product and its cut, of the role's own columns; `dims` are those of the result. Empty where a size can't be told.
+std::optional<ValueId> Decomposer::pointwiseOfOwn(const Cut& cut, const RoleTrace& trace, Emitter& emit, ValueId own, Dims& dims, OwnColumns& part) {
+    const std::string role = std::string(roleNames[cut.role]) + "_proj", prefix = weightPrefix(m_graph, m_graph.node(trace.linear)) + "." + roleNames[cut.role] + "_";
+    for (const NodeId id : cut.pointwise) {
+        const Node& node = m_graph.node(id);
+        std::vector<ValueId> inputs = node.inputs;
+        if (node.is("BatchNormalization")) { // of all rows in one axis
+            Dims flat = m_active->shapes().of(node.output()).dims;
+            flat.back() = cut.range.width;
+            const auto rows = flat == dims ? std::optional(own) : m_active->reshape(emit, role, own, dims, flat);
+            if (!rows) return std::nullopt;
+            dims = flat;
+            inputs[0] = *rows;
+            for (std::size_t i = 1; i < inputs.size(); ++i) inputs[i] = part.of(emit, inputs[i], 0, prefix + m_graph.value(inputs[i]).name);
+        } else {
+            const auto on = std::find(trace.path.begin(), trace.path.end(), id) + 1;
+            const NodeId before = on == trace.path.end() ? trace.linear : *on;
+            for (ValueId& input : inputs) {
+                if (input && m_graph.producer(input) == before) input = own;
+                else if (input && !isNumber(input)) input = part.ofLast(emit, input, prefix + m_graph.value(input).name);
+            }
+        }
+        own = emit.copy(role, node, std::move(inputs));
+    }
+    return own;
+}
+
 /// Hands on what the cut handed on, from the role's own columns.
 void Decomposer::replaceCut(const Cut& cut, const RoleTrace& trace, Emitter& emit, ValueId own, OwnColumns& part, NamedAttention& named) {
     const ValueShape& out = m_active->shapes().of(m_graph.node(trace.linear).output());
     Dims ownDims = out.dims;
     if (m_graph.node(trace.linear).is("Conv")) std::rotate(ownDims.begin() + 1, ownDims.begin() + 2, ownDims.end()); // channels last, as ownProjection() hands them on
     ownDims.back() = cut.range.width;
-    for (const NodeId id : cut.pointwise) {
-        const Node& node = m_graph.node(id);
-        const auto on = std::find(trace.path.begin(), trace.path.end(), id) + 1;
-        const NodeId before = on == trace.path.end() ? trace.linear : *on;
-        std::vector<ValueId> inputs = node.inputs;
-        for (ValueId& input : inputs) {
-            if (input && m_graph.producer(input) == before) input = own;
-            else if (input && !isNumber(input)) input = part.ofLast(emit, input, weightPrefix(m_graph, m_graph.node(trace.linear)) + "." + roleNames[cut.role] + "_" + std::string(m_graph.value(input).name));
-        }
-        own = emit.copy(std::string(roleNames[cut.role]) + "_proj", node, std::move(inputs));
-    }
-    if (!viewOfOwn(emit, *m_active, std::string(roleNames[cut.role]) + "_proj", own, ownDims, cut.stage->view, m_active->shapes().of(cut.stage->value).dims)) {
+    const auto changed = pointwiseOfOwn(cut, trace, emit, own, ownDims, part);
+    if (!changed || !viewOfOwn(emit, *m_active, std::string(roleNames[cut.role]) + "_proj", *changed, ownDims, cut.stage->view, m_active->shapes().of(cut.stage->value).dims)) {
         m_result.warnings.push_back(describe(m_graph, trace.linear) + ": a size behind its packed projection can't be told for other bindings, so it stays packed");
         return;
     }
     if (emit.nodes().empty()) {
         // The columns are what the cut handed on: only the name is missing.
-        emit.op(std::string(roleNames[cut.role]) + "_proj", "Identity", {own}, {}, cut.stage->value);
+        emit.op(std::string(roleNames[cut.role]) + "_proj", "Identity", {*changed}, {}, cut.stage->value);
     } else {
         m_builder.editNode(emit.nodes().back()).outputs[0] = cut.stage->value;
     }

@@ -17,7 +17,7 @@ bool isView(const Node& node) {
 }
 
 bool isNorm(const Node& node) {
-    for (const char* op : {"LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization", "InstanceNormalization", "GroupNormalization", "LpNormalization", "BatchNormalization"})
+    for (const char* op : {"LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization", "InstanceNormalization", "GroupNormalization", "LpNormalization"})
         if (node.is(op)) return true;
     return node.op == "SimplifiedLayerNormalization" || node.op == "SkipLayerNormalization";
 }
@@ -101,7 +101,7 @@ private:
             m_trace.extras.insert("kv_repeat");
             return take(id, node.input(0));
         }
-        if (node.is("MaxPool") || node.is("AveragePool")) return take(id, node.input(0));
+        if (node.is("MaxPool") || node.is("AveragePool") || node.is("BatchNormalization")) return take(id, node.input(0)); // trained, the last one scales columns
         if ((node.is("ReduceMean") || node.is("ReduceMax")) && m_shapes.of(node.output()).dims.size() >= 3 && m_shapes.of(node.output()).dims.back() == m_shapes.of(node.input(0)).dims.back())
             return take(id, node.input(0)); // means of places stand for them: landmarks
         if (node.is("GatherElements")) { // a cache with a length of its own for each batch

@@ -211,6 +211,7 @@ void EquivalenceTest::packed_data() {
     cut("quantised on the way", "qkv = com.microsoft::DynamicQuantizeMatMul(x, w: i8[32,96], s8: f32[96], z8: i8[96], b: f32[96])\n");
     cut("from integers to floats", "xq, xs, xz = DynamicQuantizeLinear(x)\nqkv = com.microsoft::MatMulIntegerToFloat(xq, w: i8[32,96], xs, s8: f32[96], xz, z8: i8[96], b: f32[96])\n");
     cut("beside a low-rank branch", "qkv = Add(Add(MatMul(x, w: f32[32,96]), Mul(MatMul(MatMul(x, la: f32[32,4]), lb: f32[4,96]), ls: f32[] = {2.0})), b: f32[96])\n");
+    cut("normalised over the batch", "flat = Reshape(MatMul(x, w: f32[32,96]), {-1,96})\nqkv = Reshape(BatchNormalization(flat, g: f32[96], b: f32[96], mu: f32[96], va: f32[96] = {" + QStringList(QList<QString>(96, "0.5")).join(", ") + "}), Shape(MatMul(x, w)))\n");
     cut("scaled by column", "qkv = Mul(Add(MatMul(x, w: f32[32,96]), b: f32[96]), g: f32[96])\n");
 }
 
