@@ -256,7 +256,7 @@ private:
                 if (keys && !m_products.leadsTo(other)) m_core.multiplied.push_back(other);
             }
             if (node.is("Div")) m_core.nodes.push_back(m_spelled.sumOf(node.input(1), value));
-            if (node.is("Transpose")) m_turned = m_turned != turnsLast(node);
+            if (node.is("Transpose")) m_turned = m_turned != turnsLastAxes(node);
             m_core.altered = m_core.altered || (&node != operands && (node.is("Mul") || node.is("Div") || node.is("Add") || node.is("Sub")));
             value = node.output();
         }
@@ -294,21 +294,13 @@ private:
         return true;
     }
 
-    /// Whether a view swaps the last two axes.
-    static bool turnsLast(const Node& node) {
-        const auto* perm = node.is("Transpose") ? node.attributes.integers("perm") : nullptr;
-        if (!perm || perm->size() < 2) return false;
-        const auto rank = static_cast<std::int64_t>(perm->size());
-        return (*perm)[perm->size() - 1] == rank - 2 && (*perm)[perm->size() - 2] == rank - 1;
-    }
-
     /// Whether the softmax runs over the rows of the scores product, as an odd number of turns leaves it.
     bool overRows() const {
         const Node& softmax = m_graph.node(m_core.softmax);
         bool rows = false;
         for (const NodeId each : m_core.nodes) {
             const Node& node = m_graph.node(each);
-            if (each.position() < m_core.softmax.position() && turnsLast(node)) rows = !rows;
+            if (each.position() < m_core.softmax.position() && turnsLastAxes(node)) rows = !rows;
         }
         const auto rank = static_cast<std::int64_t>(m_shapes.of(softmax.output()).dims.size());
         const std::int64_t axis = softmax.is("Softmax") ? softmax.attributes.integer("axis", -1) : -1;
@@ -335,6 +327,7 @@ private:
         m_core.k = factorOf(scores, 1);
         if (endsInFirst(scores)) std::swap(m_core.q, m_core.k); // the last axis of the scores is the keys'
         if (overRows()) std::swap(m_core.q, m_core.k);
+        if (scores.is("Mul") && m_shapes.of(m_core.k).count() < m_shapes.of(m_core.q).count() && m_products.ofOneRow(m_graph.node(m_core.scores))) std::swap(m_core.q, m_core.k);
         const bool plain = Products::multiplies(m_graph.node(m_core.scores)) && Products::multiplies(m_graph.node(m_core.context));
         const std::size_t values = context.input(0) == m_probabilities ? 1 : 0;
         if (plain) {

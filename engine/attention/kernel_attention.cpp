@@ -102,12 +102,17 @@ bool has(const Graph& graph, const Mapped& mapped, const char* op) {
     return std::any_of(mapped.map.begin(), mapped.map.end(), [&](NodeId each) { return graph.node(each).is(op); });
 }
 
+/// Whether a role is put together of pieces, as of several scales.
+bool joined(const Graph& graph, const RoleTrace& trace) {
+    return std::any_of(trace.path.begin(), trace.path.end(), [&](NodeId id) { return graph.node(id).is("Concat"); });
+}
+
 /// Keys and values cut from one product must be different columns of it: what multiplies a thing by itself is no attention.
 bool apart(const Graph& graph, const Shapes& shapes, const RoleTrace& k, const RoleTrace& v) {
     if (k.linear != v.linear) return true;
     const std::int64_t columns = linearColumns(graph, shapes, k.linear);
     const auto one = k.columns ? columnRange(*k.columns, columns) : std::nullopt, two = v.columns ? columnRange(*v.columns, columns) : std::nullopt;
-    if (one && two) return one->runs != two->runs;
+    if (one && two && !joined(graph, k) && !joined(graph, v)) return one->runs != two->runs;
     // Columns that can't be told (put together of several scales) are still cut by nodes of their own.
     const auto cut = [&](const RoleTrace& trace) {
         const auto found = std::find_if(trace.path.begin(), trace.path.end(), [&](NodeId id) { return graph.node(id).is("Slice") || graph.node(id).is("Gather"); });
@@ -116,16 +121,37 @@ bool apart(const Graph& graph, const Shapes& shapes, const RoleTrace& k, const R
     return cut(k) && cut(v) && cut(k) != cut(v);
 }
 
+/// Whether K is a softmax over what its product with V sums, the places: then nothing else needs to bring it to a sum of 1.
+bool sumsToOne(const Graph& graph, const Shapes& shapes, const Mapped& k, NodeId inner, std::size_t keys) {
+    bool last = sumsLastAxis(graph.node(inner), keys);
+    ValueId value = graph.node(inner).input(keys);
+    for (int steps = 0; steps < 12 && value; ++steps) {
+        const NodeId id = graph.producer(bare(graph, shapes, value));
+        if (!id) return false;
+        const Node& node = graph.node(id);
+        if (node.is("Softmax")) {
+            const auto rank = static_cast<std::int64_t>(shapes.of(node.output()).dims.size());
+            const std::int64_t axis = node.attributes.integer("axis", -1);
+            return rank >= 3 && (axis < 0 ? axis : axis - rank) == (last ? -1 : -2) && std::find(k.map.begin(), k.map.end(), id) != k.map.end();
+        }
+        if (!node.is("Transpose") && !node.is("Identity") && !node.is("Cast")) return false;
+        if (turnsLastAxes(node)) last = !last;
+        value = node.input(0);
+    }
+    return false;
+}
+
 /// The products Q (K V), `side` being Q's in the outer and `keys` K's in the inner one.
 std::optional<AttentionSpec> kernelAttention(const Graph& graph, const Shapes& shapes, NodeId id, NodeId inner, std::size_t side, std::size_t keys) {
     const Node& node = graph.node(id);
     const Mapped q = throughMap(graph, shapes, node.input(side)), k = throughMap(graph, shapes, graph.node(inner).input(keys));
-    if (!q.mapped || !q.role.linear || !k.mapped || !k.role.linear) return std::nullopt;
+    const bool one = sumsToOne(graph, shapes, k, inner, keys);
+    if ((!q.mapped && !one) || !q.role.linear || !k.mapped || !k.role.linear) return std::nullopt;
     const RoleTrace v = traceRole(graph, shapes, graph.node(inner).input(1 - keys));
     const ValueId third = node.inputs.size() == 3 && sumsAlong(graph, node.input(2)) ? node.output() : ValueId();
     const ValueId divided = third ? third : normalisedResult(graph, shapes, node.output(), node.output());
     const bool twice = has(graph, q, "Softmax") && has(graph, k, "Softmax");
-    if (!v.linear || !apart(graph, shapes, k.role, v) || (!divided && !twice)) return std::nullopt;
+    if (!v.linear || !apart(graph, shapes, k.role, v) || (!divided && !twice && !one)) return std::nullopt;
     AttentionSpec spec;
     spec.form = "explicit";
     spec.core = {inner, id};
@@ -146,6 +172,8 @@ std::optional<AttentionSpec> kernelAttention(const Graph& graph, const Shapes& s
     spec.vHeadDim = ownSize(graph, shapes, inner, 1 - keys);
     const bool ones = std::any_of(v.path.begin(), v.path.end(), [&](NodeId each) { return graph.node(each).is("Pad") || graph.node(each).is("Concat"); });
     if (ones && spec.vHeadDim == spec.headDim + 1) --spec.vHeadDim;
+    const Dims& operand = shapes.of(q.role.operand).dims;
+    if (joined(graph, q.role) && operand.size() >= 4) spec.heads = spec.kvHeads = operand[operand.size() - 3]; // a projection is but one scale of them
     assembleRoles(graph, shapes, {q.role, k.role, v}, spec);
     spec.extras.insert("performer");
     spec.evidence.push_back({"context", node.name, "multiplies mapped queries by " + graph.node(inner).name + ", which sums mapped keys times values"});

@@ -65,6 +65,13 @@ Dim summedSize(const Graph& graph, const Shapes& shapes, NodeId product) {
     return dimFromEnd(shapes, node.input(0), turned ? 1 : 0);
 }
 
+bool turnsLastAxes(const Node& node) {
+    const auto* perm = node.is("Transpose") ? node.attributes.integers("perm") : nullptr;
+    if (!perm || perm->size() < 2) return false;
+    const auto rank = static_cast<std::int64_t>(perm->size());
+    return (*perm)[perm->size() - 1] == rank - 2 && (*perm)[perm->size() - 2] == rank - 1;
+}
+
 bool sumsLastAxis(const Node& product, std::size_t operand) {
     if (const auto equation = equationOf(product)) {
         const std::string& letters = equation->operands[operand];

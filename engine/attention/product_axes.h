@@ -11,6 +11,8 @@ Dim dimFromEnd(const Shapes& shapes, ValueId value, std::size_t back);
 ValueId factorOf(const Node& product, std::size_t side);
 /// Whether the last axis of an Einsum's result is one of its first operand; false for any other product.
 bool endsInFirst(const Node& product);
+/// Whether a node is a Transpose that swaps the last two axes.
+bool turnsLastAxes(const Node& node);
 /// Elements along what is summed: the last axis of a MatMul's first operand, the letters of an Einsum that its result lacks. 0: unknown.
 Dim summedSize(const Graph& graph, const Shapes& shapes, NodeId product);
 /// Whether what is summed is the last axis of operand 0 or 1.

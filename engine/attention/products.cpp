@@ -34,7 +34,22 @@ const Node* Products::of(const Node& node) const {
         first = first || (a.dims[i] == 1 && b.dims[i] > 1);
         second = second || (b.dims[i] == 1 && a.dims[i] > 1);
     }
-    return first && second ? &multiply : nullptr;
+    return (first && second) || ofOneRow(node) ? &multiply : nullptr;
+}
+
+bool Products::ofOneRow(const Node& sum) const {
+    const NodeId inner = sum.is("ReduceSum") ? m_spelled.maker(sum.input(0)) : NodeId();
+    if (!inner || !m_graph.node(inner).is("Mul")) return false;
+    const HostTensor* given = sum.input(1) ? m_shapes.constant(sum.input(1)) : nullptr;
+    const auto* attribute = sum.attributes.integers("axes");
+    const std::vector<std::int64_t> axes = given && given->isInteger() ? given->integers() : attribute ? *attribute : std::vector<std::int64_t>();
+    const Dims &a = m_shapes.of(m_graph.node(inner).input(0)).dims, &b = m_shapes.of(m_graph.node(inner).input(1)).dims;
+    const auto rank = static_cast<std::int64_t>(a.size());
+    if (rank < 3 || b.size() != a.size() || axes.size() != 1 || (axes[0] != -1 && axes[0] != rank - 1)) return false;
+    std::size_t apart = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) apart += a[i] != b[i] ? 1 : 0;
+    const Dim one = a[a.size() - 2], other = b[b.size() - 2];
+    return apart == 1 && std::min(one, other) == 1 && std::max(one, other) > 1 && a.back() > 1;
 }
 
 bool Products::leadsTo(ValueId value, int depth) {

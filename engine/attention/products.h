@@ -17,6 +17,8 @@ public:
     static bool multiplies(const Node& node);
     /// The node whose operands a product of two activations multiplies: itself, or the Mul under a ReduceSum; null where it is none.
     const Node* of(const Node& node) const;
+    /// Whether a ReduceSum sums the last axis of a Mul of many rows with a single one: a query by itself.
+    bool ofOneRow(const Node& sum) const;
     /// Whether a product of two activations lies behind a value, without crossing a softmax or a weight. Cost: once for each value.
     bool leadsTo(ValueId value, int depth = 0);
     /// A square constant over the axis of heads, turned to the end for it.
