@@ -38,6 +38,42 @@ ValueId Decomposer::batchFirst(ValueId value, bool sequenceFirst, bool& turned) 
     return value;
 }
 
+/// Whether nothing but what is written out again lies between the inputs of the projections and a call's result: a residual sum,
+/// a gate or a query that is negated would be lost.
+bool Decomposer::isAlone(ValueId result, const Core& core, const std::array<RoleTrace, 3>& traces, const AttentionSpec& spec) const {
+    std::set<NodeId> known(core.nodes.begin(), core.nodes.end());
+    std::set<ValueId> ends(core.masks.begin(), core.masks.end());
+    known.insert(spec.projectionOut->nodes.begin(), spec.projectionOut->nodes.end());
+    for (std::size_t r = 0; r < 3; ++r) {
+        known.insert(traces[r].linear);
+        known.insert(traces[r].bias);
+        ends.insert(m_graph.node(traces[r].linear).input(0));
+        for (const NodeId id : traces[r].path) {
+            const Node& node = m_graph.node(id);
+            // A number on queries or keys is part of the scale.
+            const bool number = node.is("Mul") ? m_shapes.scalar(node.input(0)) || m_shapes.scalar(node.input(1)) : node.is("Div") && m_shapes.scalar(node.input(1));
+            if (r < 2 && number) known.insert(id);
+        }
+        // Places that are left out on the way to a role.
+        const Dims &from = m_shapes.of(m_graph.node(traces[r].linear).output()).dims, &to = m_shapes.of(traces[r].operand).dims;
+        const std::int64_t width = spec.heads * (r == 2 ? spec.vHeadDim : spec.headDim);
+        if (from.empty() || from.back() == 0 || m_shapes.of(traces[r].operand).count() != elementCount(from).value_or(0) / from.back() * width || to.empty()) return false;
+    }
+    static constexpr std::array views{"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "Cast", "Split", "Slice", "Gather"};
+    std::vector<ValueId> open{result};
+    std::set<ValueId> seen;
+    while (!open.empty()) {
+        const ValueId value = open.back();
+        open.pop_back();
+        const NodeId id = value ? m_graph.producer(value) : NodeId();
+        if (!id || ends.contains(value) || m_shapes.isConstant(value) || !seen.insert(value).second) continue;
+        const Node& node = m_graph.node(id);
+        if (!known.contains(id) && std::none_of(views.begin(), views.end(), [&](const char* op) { return node.is(op); })) return false;
+        open.insert(open.end(), node.inputs.begin(), node.inputs.end());
+    }
+    return true;
+}
+
 /// An attention that is all of a call, in canonical form.
 std::optional<NamedAttention> Decomposer::canonicalCall(const AttentionSpec& spec) {
     if (!spec.softmax) return std::nullopt;
@@ -59,7 +95,7 @@ std::optional<NamedAttention> Decomposer::canonicalCall(const AttentionSpec& spe
     ValueId result;
     for (const ValueId value : outputs)
         if (m_shapes.of(value).ranked && m_shapes.of(value).dims.size() == 3 && m_shapes.of(value).dims.back() == out.back()) result = value;
-    if (!result) return std::nullopt;
+    if (!result || !isAlone(result, *core, traces, spec)) return std::nullopt;
 
     const NodeId callNode = fileNode(call);
     const std::string name = callNode ? m_model.graph->node(callNode).name : m_graph.node(spec.softmax).name;

@@ -173,6 +173,8 @@ private:
         if (number && (node.is("Max") || node.is("Min"))) return altered(next);
         if ((first && m_products.leadsTo(other)) || gathered(other)) m_core.extras.insert("disentangled");
         else if (!number) m_core.masks.push_back(other);
+        // A mask that is taken away, or that is scaled with the scores.
+        m_core.altered = m_core.altered || (!number && ((node.is("Sub") && first) || m_core.scaled));
         return node.is("Sub") && !first ? negated(next) : next;
     }
 

@@ -1,6 +1,7 @@
 #pragma once
 // One decomposition under way. Private to engine/attention.
 
+#include "attention/core.h"
 #include "attention/own_columns.h"
 #include "attention/sizes.h"
 
@@ -43,6 +44,7 @@ private:
     // canonical_call.cpp
     /// An attention that is all of a call, in canonical form.
     std::optional<NamedAttention> canonicalCall(const AttentionSpec& spec);
+    bool isAlone(ValueId result, const Core& core, const std::array<RoleTrace, 3>& traces, const AttentionSpec& spec) const;
     std::vector<ValueId> handedOut(SourceId call) const;
     bool isOf(NodeId node, SourceId call) const;
     ValueId batchFirst(ValueId value, bool sequenceFirst, bool& turned) const;

@@ -91,6 +91,8 @@ private slots:
     void noMaxBeforeOpset12();
     void packed_data();
     void packed();
+    void call_data();
+    void call();
     void form_data();
     void form();
     void bisectionNamesTheFirst();
@@ -229,6 +231,65 @@ void EquivalenceTest::packed() {
     QCOMPARE(difference(proof), QString());
     QCOMPARE(difference(proof, {{"batch", 3}, {"seq", 9}}), QString());
     QCOMPARE(difference(proof, {{"batch", 2}, {"seq", 1}}), QString());
+}
+
+void EquivalenceTest::call_data() {
+    QTest::addColumn<QString>("text");
+    QTest::addColumn<bool>("canonical");
+    // A function's body; one line of it is another in each row.
+    const std::map<QString, QString> plain{{"x0", "x0 = Identity(x)"}, {"q", "q = Transpose(q1, perm=[0,2,1,3])"}, {"v", "v = Transpose(v1, perm=[0,2,1,3])"}, {"t", "t = Mul(s, c: f32[] = {0.35})"},
+                                           {"p", "p = Softmax(t, axis=-1)"}, {"y", "y = MatMul(r, wo)"}};
+    const auto row = [&](const char* name, const QString& value, const QString& line, bool canonical) {
+        auto lines = plain;
+        if (!value.isEmpty()) lines[value] = line;
+        QTest::newRow(name) << "x: f32[B,S,16]\nwq: f32[16,16]\nwk: f32[16,16]\nwv: f32[16,16]\nwo: f32[16,16]\nm: f32[B,1,1,S]\n" + lines["x0"] +
+                "\nq1 = Reshape(MatMul(x0, wq), {0,-1,2,8})\nk = Transpose(Reshape(MatMul(x0, wk), {0,-1,2,8}), perm=[0,2,3,1])\nv1 = Reshape(MatMul(x0, wv), {0,-1,2,8})\n" + lines["q"] + "\n" + lines["v"] + "\ns = MatMul(q, k)\n" +
+                lines["t"] + "\n" + lines["p"] + "\nr = Reshape(Transpose(MatMul(p, v), perm=[0,2,1,3]), {0,-1,16})\n" + lines["y"] + "\nreturn y"
+            << canonical;
+    };
+    row("plain", "", "", true);
+    row("masked", "p", "p = Softmax(Add(t, m), axis=-1)", true);
+    row("negated scores", "t", "t = Mul(Neg(s), c: f32[] = {0.35})", true);
+    row("scaled queries", "q", "q = Mul(Transpose(q1, perm=[0,2,1,3]), cq: f32[] = {0.5})", true);
+    row("input that is changed before", "x0", "x0 = Relu(x)", true);
+    row("mask behind the softmax", "p", "p = Mul(Softmax(t, axis=-1), m)", false);
+    row("mask that is taken away", "p", "p = Softmax(Sub(t, m), axis=-1)", false);
+    row("mask that is scaled", "t", "t = Mul(Add(s, m), c: f32[] = {0.35})", false);
+    row("scores clamped", "t", "t = Min(s, c: f32[] = {0.05})", false);
+    row("rectified scores", "p", "l = Relu(t)\np = Div(l, Add(ReduceSum(l, {-1}), e: f32[] = {1.0}))", false);
+    row("scale that is learned", "t", "t = Mul(s, h: f32[1,2,1,1] = {0.3, 0.6})", false);
+    row("queries negated", "q", "q = Neg(Transpose(q1, perm=[0,2,1,3]))", false);
+    row("values scaled", "v", "v = Mul(Transpose(v1, perm=[0,2,1,3]), cv: f32[] = {2.0})", false);
+    row("residual", "y", "y = Add(MatMul(r, wo), x)", false);
+    row("activation", "y", "y = Relu(MatMul(r, wo))", false);
+}
+
+/// A call of a model-local function is written in canonical form only where that loses nothing.
+void EquivalenceTest::call() {
+    QFETCH(QString, text);
+    QFETCH(bool, canonical);
+    const auto body = parseText(text.toStdString());
+    QVERIFY2(body, body ? "" : body.error().message().c_str());
+    const auto main = parseText("x: f32[B,S,16]\nm: f32[B,1,1,S]\ny = my::Att(x, wq: f32[16,16], wk: f32[16,16], wv: f32[16,16], wo: f32[16,16], m)\nreturn y");
+    QVERIFY2(main, main ? "" : main.error().message().c_str());
+    Proof proof;
+    proof.model.graph = withWeights(**main);
+    proof.model.opsets = {{"", 17}, {"my", 1}};
+    proof.model.functions = {{"my", "Att", {}, {}, {{"", 17}}, *body}};
+    const auto inlined = inlineFunctions(proof.model, *proof.model.graph, {});
+    QVERIFY2(inlined, inlined ? "" : inlined.error().message().c_str());
+    proof.shapes = *inferShapes(proof.model, **inlined, *resolveBindings(**inlined, {}));
+    proof.attentions = findAttention(proof.model, **inlined, *proof.shapes);
+    QCOMPARE(proof.attentions.found.size(), std::size_t(1));
+    QCOMPARE(proof.attentions.found[0].form, std::string("function:my.Att"));
+    const ShapesPtr varied = *variedShapes(proof.model, **inlined, *proof.shapes);
+    auto made = decompose(proof.model, **inlined, *proof.shapes, proof.attentions, Expansion::canonical, varied.get());
+    QVERIFY2(made, made ? "" : made.error().message().c_str());
+    proof.decomposition = std::move(*made);
+    QCOMPARE(proof.decomposition.attentions[0].rewritten, canonical);
+    proof.model.graph = *inlined;
+    QCOMPARE(difference(proof), QString());
+    QCOMPARE(difference(proof, {{"B", 2}, {"S", 5}}), QString());
 }
 
 void EquivalenceTest::form_data() {
