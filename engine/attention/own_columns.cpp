@@ -104,4 +104,12 @@ ValueId OwnColumns::ofLast(Emitter& emit, ValueId value, const std::string& name
     return single(value) || dims.back() == 1 ? value : of(emit, value, dims.size() - 1, name);
 }
 
+bool worksByColumn(const Shapes& shapes, const Node& node, const OwnColumns& own) {
+    const auto rest = [&] { return std::all_of(node.inputs.begin() + 1, node.inputs.end(), [&](ValueId input) { return !input || own.cuts(input, 0); }); };
+    if (node.is("BatchNormalization")) return node.inputs.size() == 5 && rest();
+    const Dims& weight = shapes.of(node.input(1)).dims;
+    // A strided one leaves places out.
+    return node.is("Conv") && weight.size() >= 3 && weight[1] == 1 && node.attributes.integer("group", 1) == weight[0] && shapes.of(node.output()).dims == shapes.of(node.input(0)).dims && rest();
+}
+
 } // namespace triptych

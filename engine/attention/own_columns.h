@@ -38,6 +38,10 @@ private:
     std::vector<NodeId> m_written;
 };
 
+/// Whether a node scales or filters every column by itself, with numbers of its own for each: a BatchNormalization, a convolution that mixes no channels.
+/// Columns stand second in what it reads.
+bool worksByColumn(const Shapes& shapes, const Node& node, const OwnColumns& own);
+
 /// One role's own product and bias out of a packed one; none where the weight can't be cut. Adds the names to `names`; weights are called PREFIX.ROLE_weight.
 std::optional<ValueId> ownProjection(Emitter& emit, const Graph& graph, const Shapes& shapes, const RoleTrace& role, OwnColumns& own, const std::string& roleName, const std::string& weightPrefix,
                                      std::vector<std::string>& names, ValueId input = {});

@@ -49,11 +49,10 @@ std::vector<Held> heldBy(const Shapes& shapes, const Node& node) {
 std::optional<ValueId> ownProjection(Emitter& emit, const Graph& graph, const Shapes& shapes, const RoleTrace& role, OwnColumns& own, const std::string& roleName, const std::string& weightPrefix,
                                      std::vector<std::string>& names, ValueId input) {
     const Node& product = graph.node(role.linear);
-    const bool convolution = product.is("Conv");
     const auto all = heldBy(shapes, product);
     const auto asItIs = [&](const Held& held) { return held.optional && (!product.input(held.input) || shapes.of(product.input(held.input)).count() == 1); };
     const bool known = std::all_of(all.begin(), all.end(), [&](const Held& held) { return asItIs(held) || own.cuts(product.input(held.input), held.axis, held.each); });
-    if (all.empty() || !known || (convolution && role.bias)) return std::nullopt;
+    if (all.empty() || !known || (product.is("Conv") && role.bias)) return std::nullopt;
     ValueId bias;
     if (role.bias) {
         const Node& add = graph.node(role.bias);
@@ -72,12 +71,7 @@ std::optional<ValueId> ownProjection(Emitter& emit, const Graph& graph, const Sh
         value = emit.op(roleName + "_proj", "Add", {value, own.ofLast(emit, bias, prefix + "bias")});
         names.push_back(emit.names().back());
     }
-    if (!convolution) return value;
-    // Its channels are turned to the end: that is how a view counts them.
-    std::vector<std::int64_t> perm{0};
-    for (std::size_t i = 2; i < shapes.of(product.input(1)).dims.size(); ++i) perm.push_back(static_cast<std::int64_t>(i));
-    perm.push_back(1);
-    return emit.transpose(roleName + "_proj", value, perm);
+    return value;
 }
 
 } // namespace triptych

@@ -26,7 +26,7 @@ std::optional<std::vector<NodeId>> Decomposer::pointwiseBefore(const RoleTrace& 
     const Shapes& shapes = m_active->shapes();
     const Node& product = m_graph.node(trace.linear);
     std::vector<NodeId> found;
-    bool inOrder = !product.is("Conv"); // columns are still the last axis
+    bool inOrder = !product.is("Conv"), channels = !inOrder; // columns are still the last axis, or still the second
     for (std::size_t i = trace.path.size(); i-- > 0;) {
         const NodeId id = trace.path[i];
         if (id == stage.selector) return found;
@@ -34,7 +34,8 @@ std::optional<std::vector<NodeId>> Decomposer::pointwiseBefore(const RoleTrace& 
         const Node& node = m_graph.node(id);
         const Dims& dims = shapes.of(node.output()).dims;
         inOrder = inOrder && !node.is("Transpose") && !dims.empty() && dims.back() == shapes.of(product.output()).dims.back();
-        if (node.is("BatchNormalization") && inOrder && dims.size() == 2 && node.inputs.size() == 5 && std::all_of(node.inputs.begin() + 1, node.inputs.end(), [&](ValueId input) { return own.cuts(input, 0); })) {
+        channels = channels && dims == shapes.of(product.output()).dims;
+        if ((channels || (inOrder && dims.size() == 2)) && worksByColumn(shapes, node, own)) {
             found.push_back(id);
             continue;
         }
@@ -114,14 +115,16 @@ std::optional<ValueId> Decomposer::pointwiseOfOwn(const Cut& cut, const RoleTrac
     for (const NodeId id : cut.pointwise) {
         const Node& node = m_graph.node(id);
         std::vector<ValueId> inputs = node.inputs;
-        if (node.is("BatchNormalization")) { // of all rows in one axis
-            Dims flat = m_active->shapes().of(node.output()).dims;
-            flat.back() = cut.range.width;
+        const bool columns = node.is("BatchNormalization") || node.is("Conv");
+        if (columns) {
+            Dims flat = m_active->shapes().of(node.output()).dims; // all rows in one axis, or channels second
+            flat[1] = cut.range.width;
             const auto rows = flat == dims ? std::optional(own) : m_active->reshape(emit, role, own, dims, flat);
             if (!rows) return std::nullopt;
             dims = flat;
             inputs[0] = *rows;
-            for (std::size_t i = 1; i < inputs.size(); ++i) inputs[i] = part.of(emit, inputs[i], 0, prefix + m_graph.value(inputs[i]).name);
+            for (std::size_t i = 1; i < inputs.size(); ++i)
+                if (inputs[i]) inputs[i] = part.of(emit, inputs[i], 0, prefix + m_graph.value(inputs[i]).name);
         } else {
             const auto on = std::find(trace.path.begin(), trace.path.end(), id) + 1;
             const NodeId before = on == trace.path.end() ? trace.linear : *on;
@@ -131,16 +134,22 @@ std::optional<ValueId> Decomposer::pointwiseOfOwn(const Cut& cut, const RoleTrac
             }
         }
         own = emit.copy(role, node, std::move(inputs));
+        if (node.is("Conv")) m_builder.editNode(emit.nodes().back()).attributes.set("group", cut.range.width);
     }
-    return own;
+    if (!m_graph.node(trace.linear).is("Conv")) return own;
+    // Channels are turned to the end: that is how a view counts them.
+    std::vector<std::int64_t> perm{0};
+    for (std::size_t i = 2; i < dims.size(); ++i) perm.push_back(static_cast<std::int64_t>(i));
+    perm.push_back(1);
+    std::rotate(dims.begin() + 1, dims.begin() + 2, dims.end());
+    return emit.transpose(role, own, perm);
 }
 
 /// Hands on what the cut handed on, from the role's own columns.
 void Decomposer::replaceCut(const Cut& cut, const RoleTrace& trace, Emitter& emit, ValueId own, OwnColumns& part, NamedAttention& named) {
     const ValueShape& out = m_active->shapes().of(m_graph.node(trace.linear).output());
     Dims ownDims = out.dims;
-    if (m_graph.node(trace.linear).is("Conv")) std::rotate(ownDims.begin() + 1, ownDims.begin() + 2, ownDims.end()); // channels last, as ownProjection() hands them on
-    ownDims.back() = cut.range.width;
+    ownDims[m_graph.node(trace.linear).is("Conv") ? 1 : ownDims.size() - 1] = cut.range.width;
     const auto changed = pointwiseOfOwn(cut, trace, emit, own, ownDims, part);
     if (!changed || !viewOfOwn(emit, *m_active, std::string(roleNames[cut.role]) + "_proj", *changed, ownDims, cut.stage->view, m_active->shapes().of(cut.stage->value).dims)) {
         m_result.warnings.push_back(describe(m_graph, trace.linear) + ": a size behind its packed projection can't be told for other bindings, so it stays packed");

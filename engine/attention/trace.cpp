@@ -143,7 +143,7 @@ private:
             if (!before) return false;
             if (linearWeight(m_graph, m_shapes, before)) return true;
             const Node& each = m_graph.node(before);
-            const bool passes = isView(each) || each.is("Split") || each.is("Slice") || each.is("Gather") || (each.is("Add") && onlyActivation(each));
+            const bool passes = isView(each) || each.is("BatchNormalization") || each.is("Split") || each.is("Slice") || each.is("Gather") || (each.is("Add") && onlyActivation(each));
             if (!passes) return false;
             value = each.is("Add") ? onlyActivation(each) : each.input(0);
         }

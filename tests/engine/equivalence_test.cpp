@@ -192,6 +192,8 @@ void EquivalenceTest::packed_data() {
     QTest::newRow("flattened rows") << QStringLiteral("x: f32[batch,seq,32]\nflat = Reshape(x, {-1,32})\nall = Gemm(flat, w: f32[96,32], b: f32[96], transB=1)\nsh = Shape(x)\nbs = Gather(sh, ii: i64[2] = {0,1})\n"
                                              "full = Concat(bs, n: i64[1] = {96}, axis=0)\nqkv = Reshape(all, full)\nq1, k1, v1 = Split(qkv, {32,32,32}, axis=2)\n"
                                              "q = Transpose(Reshape(q1, {0,0,4,8}), perm=[0,2,1,3])\nk = Transpose(Reshape(k1, {0,0,4,8}), perm=[0,2,1,3])\nv = Transpose(Reshape(v1, {0,0,4,8}), perm=[0,2,1,3])\n") + tail + "y = MatMul(Reshape(m, {0,0,32}), wo: f32[32,32])\nreturn y";
+    QTest::newRow("convolved, normalised, filtered") << QStringLiteral("x: f32[batch,32,seq]\nf = BatchNormalization(Conv(x, w: f32[96,32,1]), g: f32[96], b: f32[96], mu: f32[96], va: f32[96] = {") + QStringList(QList<QString>(96, "0.5")).join(", ") +
+        "})\nq1, k1, v1 = Split(Conv(f, wd: f32[96,1,3], group=96, pads=[1,1]), {32,32,32}, axis=1)\nq = Transpose(Reshape(q1, {0,4,8,-1}), perm=[0,1,3,2])\nk = Transpose(Reshape(k1, {0,4,8,-1}), perm=[0,1,3,2])\nv = Transpose(Reshape(v1, {0,4,8,-1}), perm=[0,1,3,2])\n" + tail + "y = MatMul(Reshape(m, {0,-1,32}), wo: f32[32,32])\nreturn y";
 
     // Each role gets its own columns of everything that has columns.
     const auto cut = [&](const char* name, const QString& qkv) {
