@@ -53,15 +53,17 @@ bool Spelled::positive(ValueId value, int depth) const {
     return depth == 0 && hiding(node);
 }
 
-bool Spelled::weighs(ValueId value) const {
+bool Spelled::weighs(ValueId value, int depth) const {
+    constexpr int deepest = 2;
     for (int steps = 0; steps < 8 && value; ++steps) {
         const NodeId id = maker(value);
         if (!id) return false;
         const Node& node = m_graph.node(id);
         if (node.is("Softmax")) return true;
-        if (node.is("Mul")) value = weighs(node.input(0)) ? node.input(0) : node.input(1);
-        else if (node.is("Identity") || node.is("Cast") || node.is("Dropout") || node.is("Expand") || node.is("Unsqueeze") || node.is("Transpose") || node.is("Reshape")) value = node.input(0);
-        else return false;
+        if (node.is("Mul")) return depth < deepest && (weighs(node.input(0), depth + 1) || weighs(node.input(1), depth + 1));
+        const bool passes = node.is("Identity") || node.is("Cast") || node.is("Dropout") || node.is("Expand") || node.is("Unsqueeze") || node.is("Transpose") || node.is("Reshape");
+        if (!passes) return false;
+        value = node.input(0);
     }
     return false;
 }

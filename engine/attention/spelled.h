@@ -21,7 +21,7 @@ public:
     /// Whether a value is no score but a weight that is yet to be divided by the sum of all: Exp, Relu or its square, perhaps masked.
     bool positive(ValueId value, int depth = 0) const;
     /// Whether a value is weights of another softmax, perhaps times a factor.
-    bool weighs(ValueId value) const;
+    bool weighs(ValueId value, int depth = 0) const;
     /// The sum of these exponents along the last axis; none where `sum` is something else.
     NodeId sumOf(ValueId sum, ValueId exponent) const;
     /// Whether a node ends a spelled-out softmax.
