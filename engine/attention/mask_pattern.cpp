@@ -176,10 +176,11 @@ private:
 
 MaskPattern patternOf(const HostTensor& mask, Dim rows, Dim columns) {
     if (rows < 2 || columns < rows || mask.count() < rows * columns) return {};
-    // The last query stands at the last key, or the first at the first.
+    // The last query stands at the last key, or the first at the first: what one of them makes causal is.
     const MaskPattern last = Visible(mask, rows, columns, columns - rows).pattern();
-    if (columns == rows || last.causal || last.window || last.blockSparse) return last;
-    return Visible(mask, rows, columns, 0).pattern();
+    if (columns == rows || last.causal) return last;
+    const MaskPattern first = Visible(mask, rows, columns, 0).pattern();
+    return first.causal || !(last.window || last.blockSparse) ? first : last;
 }
 
 bool areSlopes(const std::vector<double>& row) {
