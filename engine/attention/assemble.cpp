@@ -116,6 +116,33 @@ std::int64_t headsOverPlaces(const Shapes& shapes, const std::optional<Projectio
     return many > 0 && operand.dims[rank - 1] == size && operand.dims[rank - 2] * many == projection->width && size * many != projection->width ? many : 0;
 }
 
+/// Heads of Q and of K, by the widths of projections and operands.
+void countHeads(const Graph& graph, const Shapes& shapes, const Roles& roles, AttentionSpec& spec) {
+    const auto& [q, k, v] = roles;
+    const auto heads = [&](const std::optional<Projection>& projection, const RoleTrace& trace, std::int64_t size) {
+        if (projection && projection->width > 0 && size > 0 && projection->width % size == 0) return projection->width / size;
+        return headsFromOperand(shapes, trace.operand);
+    };
+    if (const std::int64_t many = spec.heads == 0 ? headsOverPlaces(shapes, spec.projectionQ, q, spec.headDim) : 0) {
+        spec.heads = spec.kvHeads = many;
+        spec.headDim = spec.projectionQ->width / many;
+        if (spec.projectionV && spec.projectionV->width > 0 && spec.projectionV->width % many == 0) spec.vHeadDim = spec.projectionV->width / many;
+    }
+    if (spec.heads == 0) spec.heads = heads(spec.projectionQ, q, spec.headDim);
+    // Queries may have a part of positions beside each head's own: then V tells how many heads there are.
+    const auto joined = [&](const RoleTrace& trace) { return std::any_of(trace.path.begin(), trace.path.end(), [&](NodeId id) { return graph.node(id).is("Concat"); }); };
+    const std::int64_t byValues = heads(spec.projectionV, v, spec.vHeadDim);
+    if (!spec.opaque && joined(q) && byValues > spec.heads && q.linear != v.linear && shapes.of(q.operand).dims.size() == 3) spec.heads = spec.kvHeads = byValues;
+    spec.operandKvHeads = spec.kvHeads;
+    // Heads that were repeated before the operator are fewer where they are projected.
+    const std::int64_t projected = heads(spec.projectionK, k, spec.headDim);
+    if (spec.kvHeads == 0 || (k.extras.contains("kv_repeat") && projected > 0)) spec.kvHeads = projected;
+    if (spec.kvHeads == 0) spec.kvHeads = spec.heads;
+    if (spec.heads == 0) spec.heads = spec.kvHeads;
+    if (spec.heads == 0 && !spec.opaque && shapes.of(q.operand).ranked && shapes.of(q.operand).dims.size() <= 3) spec.heads = spec.kvHeads = 1; // no projection and no axis of heads
+    if (spec.operandKvHeads == 0) spec.operandKvHeads = spec.kvHeads;
+}
+
 void addEvidence(const Graph& graph, const RoleTrace& trace, const char* role, const char* where, AttentionSpec& spec) {
     std::string way;
     for (std::size_t i = 0; i < trace.path.size() && i < 8; ++i) way += (i ? ", " : "") + graph.node(trace.path[i]).op;
@@ -156,28 +183,7 @@ void assembleRoles(const Graph& graph, const Shapes& shapes, const Roles& roles,
     place(spec.projectionQ, q, qk || qv);
     place(spec.projectionK, k, qk || kv);
     place(spec.projectionV, v, qv || kv);
-    const auto heads = [&](const std::optional<Projection>& projection, const RoleTrace& trace, std::int64_t size) {
-        if (projection && projection->width > 0 && size > 0 && projection->width % size == 0) return projection->width / size;
-        return headsFromOperand(shapes, trace.operand);
-    };
-    if (const std::int64_t many = spec.heads == 0 ? headsOverPlaces(shapes, spec.projectionQ, q, spec.headDim) : 0) {
-        spec.heads = spec.kvHeads = many;
-        spec.headDim = spec.projectionQ->width / many;
-        if (spec.projectionV && spec.projectionV->width > 0 && spec.projectionV->width % many == 0) spec.vHeadDim = spec.projectionV->width / many;
-    }
-    if (spec.heads == 0) spec.heads = heads(spec.projectionQ, q, spec.headDim);
-    // Queries may have a part of positions beside each head's own: then V tells how many heads there are.
-    const auto joined = [&](const RoleTrace& trace) { return std::any_of(trace.path.begin(), trace.path.end(), [&](NodeId id) { return graph.node(id).is("Concat"); }); };
-    const std::int64_t byValues = heads(spec.projectionV, v, spec.vHeadDim);
-    if (!spec.opaque && joined(q) && byValues > spec.heads && q.linear != v.linear && shapes.of(q.operand).dims.size() == 3) spec.heads = spec.kvHeads = byValues;
-    spec.operandKvHeads = spec.kvHeads;
-    // Heads that were repeated before the operator are fewer where they are projected.
-    const std::int64_t projected = heads(spec.projectionK, k, spec.headDim);
-    if (spec.kvHeads == 0 || (k.extras.contains("kv_repeat") && projected > 0)) spec.kvHeads = projected;
-    if (spec.kvHeads == 0) spec.kvHeads = spec.heads;
-    if (spec.heads == 0) spec.heads = spec.kvHeads;
-    if (spec.heads == 0 && !spec.opaque && shapes.of(q.operand).ranked && shapes.of(q.operand).dims.size() <= 3) spec.heads = spec.kvHeads = 1; // no projection and no axis of heads
-    if (spec.operandKvHeads == 0) spec.operandKvHeads = spec.kvHeads;
+    countHeads(graph, shapes, roles, spec);
 
     for (const RoleTrace* trace : {&q, &k, &v}) {
         for (const std::string& extra : trace->extras) {
