@@ -273,8 +273,10 @@ Result<AnalysisPtr> run(std::shared_ptr<Analysis> analysis, const Job& job) {
     analysis->enhanced.key = "enhanced";
     analysis->counterparts = Counterparts(analysis->baseline.graph, analysis->enhanced.graph);
 
+    const auto declared = contradictions(*analysis->model, *analysis->inlined, *analysis->inlinedShapes, job);
+    if (!declared) return tl::unexpected(declared.error());
     analysis->warnings = analysis->model->warnings;
-    for (const auto* more : {&analysis->inlinedShapes->warnings(), &analysis->decomposition->warnings})
+    for (const auto* more : {&*declared, &analysis->inlinedShapes->warnings(), &analysis->decomposition->warnings})
         analysis->warnings.insert(analysis->warnings.end(), more->begin(), more->end());
     return finish(std::move(analysis), job);
 }

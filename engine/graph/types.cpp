@@ -104,6 +104,12 @@ TensorPtr tensorOf(std::string name, DataType type, Dims dims, const std::vector
 
 } // namespace
 
+std::string dimsText(const Dims& dims) {
+    std::string all;
+    for (const Dim dim : dims) all += (all.empty() ? "" : "x") + (dim < 0 ? std::string("?") : std::to_string(dim));
+    return all.empty() ? "scalar" : all;
+}
+
 TensorPtr makeTensor(std::string name, Dims dims, const std::vector<std::int64_t>& values) {
     return tensorOf(std::move(name), DataType::int64, std::move(dims), values);
 }

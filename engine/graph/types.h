@@ -61,6 +61,7 @@ struct Payload {
     std::filesystem::path file; ///< external: as the model names it, checked to stay in the model's folder; model: empty
     std::uint64_t offset = 0;
     std::uint64_t length = 0;
+    bool varints = false; ///< model: one protobuf varint for each element, as packed int32_data, int64_data and uint64_data are
     std::vector<TensorPart> parts; ///< derived: joined in this order along `axis`
     int axis = 0;
     /// Why the bytes can't be had, where place is absent although the file promised them.
@@ -77,6 +78,8 @@ struct Tensor {
     std::optional<std::uint64_t> byteSize() const;
 };
 
+/// "1x?x64": unknown sizes are question marks; "scalar" where there are no axes.
+std::string dimsText(const Dims& dims);
 /// A tensor of int64 in memory.
 TensorPtr makeTensor(std::string name, Dims dims, const std::vector<std::int64_t>& values);
 /// A float32 tensor in memory.

@@ -8,10 +8,14 @@
 
 namespace triptych {
 
-/// What decoding shares: where the bytes lie, what was odd.
 /// A type as the file numbers it; undefined for a number that can be none.
 DataType typeNumbered(std::uint64_t number);
+bool isKnown(DataType type);
 
+/// An OperatorSetIdProto: domain ("" for ai.onnx) and version.
+std::pair<std::string, std::int64_t> opsetImport(std::span<const std::byte> message);
+
+/// What decoding shares: where the bytes lie, what was odd.
 class Decoder {
 public:
     /// @param file  the whole model file, so that payloads become offsets; null for messages in memory
@@ -33,6 +37,8 @@ public:
     std::vector<std::string>& warnings() { return m_warnings; }
     /// Where external data lies that was refused for leaving the model's folder.
     const std::set<std::filesystem::path>& refusedFolders() const { return m_refused; }
+    /// Files of external data that are not where the model says.
+    const std::vector<std::string>& absentFiles() const { return m_absentFiles; }
 
 private:
     Result<Node> node(std::span<const std::byte> message, GraphBuilder& builder, int depth);
@@ -46,6 +52,10 @@ private:
     };
     Location lookAt(const std::filesystem::path& file, const std::string& tensor);
     DeclaredType type(std::span<const std::byte> message);
+    void tensorType(std::span<const std::byte> message, DeclaredType& declared);
+    void elementType(std::span<const std::byte> message, DeclaredType& declared);
+    /// Warns where an input is declared otherwise than its initializer is.
+    void contradicts(const DeclaredType& declared, const Tensor& initializer);
     std::optional<std::span<const std::byte>> bytesOf(const Tensor& tensor) const;
     std::shared_ptr<const std::vector<std::byte>> filled(const Tensor& dense, const Tensor& values, const Tensor& indices);
     tl::unexpected<Failure> damaged(std::string_view what) const;
@@ -53,13 +63,15 @@ private:
     std::shared_ptr<const MappedFile> m_file;
     const Job& m_job;
     std::vector<std::string> m_warnings;
+    std::set<std::string> m_odd; ///< in the type that is being decoded
     std::vector<std::filesystem::path> m_allowed;
     std::set<std::filesystem::path> m_refused;
     std::map<std::string, Location> m_locations;
+    std::vector<std::string> m_absentFiles;
     std::size_t m_decoded = 0, m_messages = 0, m_writtenOut = 0, m_sparseLeft = 0;
 };
 
-/// Any bytes as valid UTF-8: what is not becomes "\xNN".
+/// Any bytes as valid UTF-8: what is not becomes "\xNN". Different bytes become different texts.
 std::string cleanText(std::string_view bytes);
 
 /// {"encoder", "layer", "0"} joined by dots, from metadata or a path-like name; "" where there is none.

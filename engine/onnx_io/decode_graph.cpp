@@ -42,6 +42,17 @@ std::pair<std::string, std::string> textPair(std::span<const std::byte> message)
 
 } // namespace
 
+std::pair<std::string, std::int64_t> opsetImport(std::span<const std::byte> message) {
+    std::pair<std::string, std::int64_t> import{"", 0};
+    WireReader opset(message);
+    for (WireField part; opset.next(part);) {
+        if (part.number == 1) import.first = cleanText(part.text());
+        if (part.number == 2) import.second = part.whole();
+    }
+    if (import.first == "ai.onnx") import.first.clear();
+    return import;
+}
+
 tl::unexpected<Failure> Decoder::damaged(std::string_view what) const {
     return fail("import", "the file is damaged or truncated inside " + std::string(what), "copy or export the file again");
 }
@@ -64,36 +75,71 @@ DeclaredType Decoder::type(std::span<const std::byte> message) {
         case 9: declared.kind = "optional"; break;
         default: continue;
         }
-        if (field.number != 1 && field.number != 8) {
-            declared.other = std::make_shared<const std::string>(reinterpret_cast<const char*>(message.data()), message.size());
+        if (field.number == 1 || field.number == 8) {
+            tensorType(field.bytes, declared);
             continue;
         }
-        WireReader tensor(field.bytes);
-        for (WireField part; tensor.next(part);) {
-            if (part.number == 1) declared.type = typeNumbered(part.integer);
-            if (part.number != 2 || part.kind != Kind::bytes) continue;
-            declared.hasShape = true;
-            WireReader shape(part.bytes);
-            for (WireField dim; shape.next(dim);) {
-                if (dim.number != 1 || dim.kind != Kind::bytes || declared.dims.size() > highestRank) continue;
-                Dim size = unknownDim;
-                std::string symbol;
-                WireReader inner(dim.bytes);
-                for (WireField value; inner.next(value);) {
-                    if (value.number == 1) size = value.whole() < 0 ? unknownDim : value.whole();
-                    if (value.number == 2) symbol = cleanText(value.text());
-                }
-                declared.dims.push_back(size);
-                declared.symbols.push_back(std::move(symbol));
-            }
-            if (declared.dims.size() > highestRank) { // no tensor has as many axes
-                declared.hasShape = false;
-                declared.dims.clear();
-                declared.symbols.clear();
-            }
-        }
+        declared.other = std::make_shared<const std::string>(reinterpret_cast<const char*>(message.data()), message.size());
+        if (declared.kind != "map") elementType(field.bytes, declared);
     }
     return declared;
+}
+
+/// TypeProto.Tensor and TypeProto.SparseTensor.
+void Decoder::tensorType(std::span<const std::byte> message, DeclaredType& declared) {
+    WireReader tensor(message);
+    for (WireField part; tensor.next(part);) {
+        if (part.number == 1) {
+            declared.type = typeNumbered(part.integer);
+            if (!isKnown(declared.type) && part.integer != 0) m_odd.insert("element type " + std::to_string(part.integer) + " is unknown");
+        }
+        if (part.number != 2 || part.kind != Kind::bytes) continue;
+        declared.hasShape = true;
+        WireReader shape(part.bytes);
+        for (WireField dim; shape.next(dim);) {
+            if (dim.number != 1 || dim.kind != Kind::bytes || declared.dims.size() > highestRank) continue;
+            Dim size = unknownDim;
+            std::string symbol;
+            WireReader inner(dim.bytes);
+            for (WireField value; inner.next(value);) {
+                if (value.number == 1) size = value.whole();
+                if (value.number == 2) symbol = cleanText(value.text());
+            }
+            if (size < unknownDim) m_odd.insert("size " + std::to_string(size) + " is taken as free");
+            declared.dims.push_back(std::max(size, unknownDim));
+            declared.symbols.push_back(std::move(symbol));
+        }
+        if (declared.dims.size() > highestRank) { // no tensor has as many axes
+            declared.hasShape = false;
+            declared.dims.clear();
+            declared.symbols.clear();
+        }
+    }
+}
+
+/// The element of TypeProto.Sequence and TypeProto.Optional, as far as it is a tensor: innermost where they are nested.
+void Decoder::elementType(std::span<const std::byte> message, DeclaredType& declared) {
+    WireReader outer(message);
+    for (WireField element; outer.next(element);) {
+        if (element.number != 1 || element.kind != Kind::bytes) continue;
+        WireReader type(element.bytes);
+        for (WireField field; type.next(field);) {
+            if (field.kind != Kind::bytes) continue;
+            if (field.number == 1) tensorType(field.bytes, declared);
+            if (field.number != 4) continue;
+            // An optional sequence is followed as a sequence is; what lies deeper isn't.
+            if (declared.kind == "optional") elementType(field.bytes, declared);
+            declared.kind = declared.kind == "optional" ? "sequence" : "";
+        }
+    }
+}
+
+void Decoder::contradicts(const DeclaredType& declared, const Tensor& initializer) {
+    if (declared.type != DataType::undefined && declared.type != initializer.type)
+        warn("the file declares " + std::string(shortName(declared.type)) + " for '" + initializer.name + "', but its initializer is " + std::string(shortName(initializer.type)));
+    bool differs = declared.hasShape && declared.dims.size() != initializer.dims.size();
+    for (std::size_t i = 0; declared.hasShape && !differs && i < declared.dims.size(); ++i) differs = declared.dims[i] >= 0 && declared.dims[i] != initializer.dims[i];
+    if (differs) warn("the file declares " + dimsText(declared.dims) + " for '" + initializer.name + "', but its initializer is " + dimsText(initializer.dims));
 }
 
 std::pair<std::string, DeclaredType> Decoder::valueInfo(std::span<const std::byte> message) {
@@ -103,6 +149,8 @@ std::pair<std::string, DeclaredType> Decoder::valueInfo(std::span<const std::byt
         if (field.number == 1) found.first = cleanText(field.text());
         if (field.number == 2) found.second = type(field.bytes);
     }
+    for (const std::string& odd : m_odd) warn("'" + found.first + "': its declared " + odd);
+    m_odd.clear();
     return found;
 }
 
@@ -114,6 +162,7 @@ Result<Attribute> Decoder::attribute(std::span<const std::byte> message, int dep
     std::vector<TensorPtr> tensors;
     std::vector<GraphPtr> graphs;
     Attribute::Value single;
+    std::optional<std::span<const std::byte>> sparse;
     int kind = 0;
     bool bad = false;
     WireReader reader(message);
@@ -147,11 +196,17 @@ Result<Attribute> Decoder::attribute(std::span<const std::byte> message, int dep
             break;
         case 9: strings.emplace_back(field.text()); break;
         case 20: kind = static_cast<int>(field.integer); break;
+        case 22: sparse = field.bytes; break;
         case 21: made.reference = cleanText(field.text()); break;
         default: break;
         }
     }
     if (reader.bad() || bad) return damaged("the attribute " + made.name);
+    if (sparse && made.name == "sparse_value") { // of Constant: the same as a dense one
+        auto tensor = sparseTensor(*sparse);
+        if (!tensor) return tl::unexpected(tensor.error());
+        if ((*tensor)->payload.missing.empty()) return Attribute{"value", *tensor, ""};
+    }
     switch (kind) {
     case 0: // before IR 3 the type was told by the field that is set
     case 1: // a number that is 0 may be left out
@@ -263,7 +318,9 @@ Result<GraphPtr> Decoder::graph(std::span<const std::byte> message, int depth) {
     for (const auto each : inputs) {
         const auto [inputName, declared] = valueInfo(each);
         const ValueId id = builder.value(inputName);
-        if (!id || builder.peek(id).initializer || !given.insert(id).second) continue;
+        if (!id) continue;
+        if (const TensorPtr& tensor = builder.peek(id).initializer) contradicts(declared, *tensor);
+        if (builder.peek(id).initializer || !given.insert(id).second) continue;
         declare(declared, id);
         builder.addInput(id);
     }
@@ -292,7 +349,7 @@ Result<Function> Decoder::function(std::span<const std::byte> message) {
     Function function;
     GraphBuilder builder;
     std::vector<std::string> inputs, outputs;
-    std::vector<std::span<const std::byte>> nodes;
+    std::vector<std::span<const std::byte>> nodes, infos;
     WireReader reader(message);
     for (WireField field; reader.next(field);) {
         if (field.kind != Kind::bytes) continue;
@@ -302,18 +359,9 @@ Result<Function> Decoder::function(std::span<const std::byte> message) {
         case 5: outputs.push_back(cleanText(field.text())); break;
         case 6: function.parameters.push_back({cleanText(field.text()), false, {}}); break;
         case 7: nodes.push_back(field.bytes); break;
-        case 9: {
-            std::pair<std::string, std::int64_t> import;
-            WireReader opset(field.bytes);
-            for (WireField part; opset.next(part);) {
-                if (part.number == 1) import.first = cleanText(part.text());
-                if (part.number == 2) import.second = part.whole();
-            }
-            if (import.first == "ai.onnx") import.first.clear();
-            function.opsets.insert(import);
-            break;
-        }
+        case 9: function.opsets.insert(opsetImport(field.bytes)); break;
         case 10: function.domain = cleanText(field.text()); break;
+        case 12: infos.push_back(field.bytes); break;
         case 11: {
             auto made = attribute(field.bytes, 0);
             if (!made) return tl::unexpected(made.error());
@@ -325,11 +373,18 @@ Result<Function> Decoder::function(std::span<const std::byte> message) {
         }
     }
     if (reader.bad()) return damaged("the function " + function.name);
-    m_messages += nodes.size() + inputs.size() + outputs.size() + 20;
+    if (function.domain == "ai.onnx") function.domain.clear();
+    m_messages += nodes.size() + inputs.size() + outputs.size() + infos.size() + 20;
     if (m_messages > mostMessages) return fail("import", "its functions have more than " + std::to_string(mostMessages) + " nodes and values", "export a smaller model", function.name);
     std::set<std::string> given;
     for (const std::string& input : inputs)
         if (given.insert(input).second) builder.addInput(builder.value(input));
+    for (const auto each : infos) {
+        auto [name, declared] = valueInfo(each);
+        // Its symbols are its own: those of the graph that calls it may mean something else.
+        for (std::string& symbol : declared.symbols) symbol.clear();
+        if (const ValueId id = builder.value(name); id && !given.contains(name)) builder.edit(id).declared = std::move(declared);
+    }
     for (const auto each : nodes) {
         auto made = node(each, builder, 0);
         if (!made) return tl::unexpected(made.error());

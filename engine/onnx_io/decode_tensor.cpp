@@ -25,6 +25,15 @@ void append(std::vector<std::byte>& bytes, std::uint64_t number, std::size_t siz
     if (size > 0) std::memcpy(bytes.data() + at, &number, std::min(size, sizeof number));
 }
 
+/// Whether the varints of a field are many, and may be as many as the tensor has elements: they are counted when they are read.
+bool leftPacked(const Tensor& tensor, const WireField& field) {
+    constexpr std::uint64_t longestVarint = 10;
+    const auto count = elementCount(tensor.dims);
+    const bool fixed = field.number == TensorField::floatData || field.number == TensorField::doubleData;
+    if (fixed || field.kind != WireField::Kind::bytes || field.bytes.size() <= keptBytes || !count || bitsOf(tensor.type) < 8 || bitsOf(tensor.type) > 64) return false;
+    return field.bytes.size() >= static_cast<std::uint64_t>(*count) && field.bytes.size() / longestVarint <= static_cast<std::uint64_t>(*count);
+}
+
 /// Numbers of a repeated field, packed or one by one, each cut to `size` bytes.
 bool appendNumbers(std::vector<std::byte>& bytes, const WireField& field, std::size_t wireSize, std::size_t size) {
     if (field.kind != WireField::Kind::bytes) {
@@ -65,6 +74,8 @@ std::optional<std::uint64_t> number(const std::string& text) {
 
 } // namespace
 
+bool isKnown(DataType type) { return type == DataType::string || bitsOf(type) > 0; }
+
 DataType typeNumbered(std::uint64_t number) { return number <= UINT8_MAX ? static_cast<DataType>(number) : DataType::undefined; }
 
 std::string Decoder::whyAbsent(const std::filesystem::path& file, const std::string& tensor) {
@@ -82,7 +93,9 @@ std::string Decoder::whyAbsent(const std::filesystem::path& file, const std::str
         if (!file.empty()) m_refused.insert(whole.parent_path());
         return why;
     }
-    return std::filesystem::is_regular_file(whole, error) ? std::string() : "the file " + cleanText(file.string()) + " is not beside the model";
+    if (std::filesystem::is_regular_file(whole, error)) return {};
+    m_absentFiles.push_back(cleanText(file.string()));
+    return "the file " + m_absentFiles.back() + " is not beside the model";
 }
 
 void Decoder::externalData(Tensor& tensor, const std::vector<std::pair<std::string, std::string>>& entries) {
@@ -125,6 +138,7 @@ Result<TensorPtr> Decoder::tensor(std::span<const std::byte> message) {
     std::span<const std::byte> raw;
     std::vector<WireField> typed;
     bool hasRaw = false, isExternal = false;
+    std::uint64_t stranger = 0; ///< an element type that isn't known
     WireReader reader(message);
     for (WireField field; reader.next(field);) {
         const bool isBytes = field.kind == WireField::Kind::bytes;
@@ -137,7 +151,10 @@ Result<TensorPtr> Decoder::tensor(std::span<const std::byte> message) {
                 tensor->dims.push_back(field.whole());
             }
             break;
-        case TensorField::dataType: tensor->type = typeNumbered(field.integer); break;
+        case TensorField::dataType:
+            tensor->type = typeNumbered(field.integer);
+            stranger = isKnown(tensor->type) || field.integer == 0 ? 0 : field.integer;
+            break;
         case TensorField::name: tensor->name = cleanText(field.text()); break;
         case TensorField::rawData:
             if (isBytes) raw = field.bytes;
@@ -155,6 +172,7 @@ Result<TensorPtr> Decoder::tensor(std::span<const std::byte> message) {
         }
     }
     if (reader.bad()) return damaged("the tensor " + tensor->name);
+    if (stranger != 0) warn("the tensor " + tensor->name + " has the element type " + std::to_string(stranger) + ", which is unknown");
     for (const Dim dim : tensor->dims)
         if (dim < 0) return fail("import", "the tensor has a negative dimension", "export the model again", tensor->name);
     if (isExternal) {
@@ -174,6 +192,12 @@ Result<TensorPtr> Decoder::tensor(std::span<const std::byte> message) {
         payload.place = Payload::Place::model;
         payload.offset = static_cast<std::uint64_t>(raw.data() - m_file->bytes().data());
         payload.length = raw.size();
+    } else if (m_file && !hasRaw && typed.size() == 1 && leftPacked(*tensor, typed[0])) {
+        payload.place = Payload::Place::model;
+        payload.offset = static_cast<std::uint64_t>(typed[0].bytes.data() - m_file->bytes().data());
+        payload.length = typed[0].bytes.size();
+        payload.varints = true;
+        return tensor;
     } else {
         const std::size_t width = static_cast<std::size_t>(bitsOf(tensor->type) + 7) / 8;
         if (hasRaw) bytes->assign(raw.begin(), raw.end());

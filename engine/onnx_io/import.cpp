@@ -9,7 +9,7 @@ namespace triptych {
 namespace {
 
 /// The newest versions whose meaning we know; later ones are drawn with a warning.
-constexpr std::int64_t newestIr = 13, newestOpset = 25;
+constexpr std::int64_t newestIr = 13, newestOpset = 25, oldestIr = 3, oldestOpset = 7;
 
 /// What a file is that isn't ONNX, by its first bytes; "" where they tell nothing.
 std::string otherFormat(std::span<const std::byte> bytes) {
@@ -30,8 +30,11 @@ std::string otherFormat(std::span<const std::byte> bytes) {
     if (starts("\x7f" "ELF")) return "this is a program; name an .onnx file";
     const bool tensorFlow = head.find("saved_model") != std::string_view::npos || head.find("serve") != std::string_view::npos || head.find("Placeholder") != std::string_view::npos || head.find("NoOp") != std::string_view::npos;
     if (tensorFlow && (starts("\x08\x01\x12") || starts("\x0a"))) return "this looks like a TensorFlow model; convert it to ONNX with tf2onnx";
-    if (starts("<")) return "this is an HTML or XML page; was the download complete?";
-    if (starts("{") || starts("[")) return "this is JSON text; name the .onnx file";
+    std::string_view text = head.substr(starts("\xef\xbb\xbf") ? 3 : 0); // a mark of UTF-8
+    text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
+    if (text.starts_with("<?xml") && text.find("<net ") != std::string_view::npos) return "this is an OpenVINO model; convert the ONNX file that it was made from, or export to ONNX";
+    if (text.starts_with("<")) return "this is an HTML or XML page; was the download complete?";
+    if (text.starts_with("{") || text.starts_with("[")) return "this is JSON text; name the .onnx file";
     const auto printable = std::count_if(head.begin(), head.end(), [](char c) { return c == '\n' || c == '\t' || c == '\r' || (c >= 0x20 && c < 0x7f); });
     if (!head.empty() && static_cast<std::size_t>(printable) == head.size()) return "this is a text file; name an .onnx file";
     return {};
@@ -46,10 +49,13 @@ tl::unexpected<Failure> noModel(std::span<const std::byte> bytes, std::string ca
 
 void warnAboutVersions(Model& model) {
     if (model.irVersion > newestIr) model.warnings.push_back("IR version " + std::to_string(model.irVersion) + " is newer than what is known here (" + std::to_string(newestIr) + ")");
+    if (model.irVersion < oldestIr) model.warnings.push_back("IR version " + std::to_string(model.irVersion) + " is older than any that is in use; read as " + std::to_string(oldestIr));
     const auto found = model.opsets.find("");
     if (found == model.opsets.end()) {
         model.warnings.emplace_back("the file imports no version of ai.onnx; taken as the newest known");
         model.opsets[""] = newestOpset;
+    } else if (found->second < oldestOpset) {
+        model.warnings.push_back("opset " + std::to_string(found->second) + " is older than what is known here (" + std::to_string(oldestOpset) + " to " + std::to_string(newestOpset) + ")");
     } else if (found->second > newestOpset) {
         model.warnings.push_back("opset " + std::to_string(found->second) + " is newer than what is known here (" + std::to_string(newestOpset) + ")");
     }
@@ -83,6 +89,81 @@ void warnAboutGraph(Model& model) {
 /// What tells one function from all others.
 std::string calledName(const std::string& domain, const std::string& name, const std::string& overload) { return domain + '\n' + name + '\n' + overload; }
 
+/// The parts of a ModelProto that are decoded once the whole is known to be one.
+struct Parts {
+    std::vector<std::span<const std::byte>> graphs, functions;
+    std::string version; ///< of the producer
+    bool bad = false;
+};
+
+std::pair<std::string, std::string> metadataEntry(std::span<const std::byte> message) {
+    WireReader pair(message);
+    std::pair<std::string, std::string> entry;
+    for (WireField part; pair.next(part);) (part.number == 1 ? entry.first : entry.second) = cleanText(part.text());
+    return entry;
+}
+
+/// ModelProto: what stands beside the graph goes into the model.
+Parts readHeader(std::span<const std::byte> bytes, Model& model) {
+    Parts parts;
+    WireReader reader(bytes);
+    for (WireField field; reader.next(field);) {
+        const bool isBytes = field.kind == WireField::Kind::bytes;
+        if (field.number == 1 && !isBytes) model.irVersion = field.whole();
+        if (!isBytes) continue;
+        switch (field.number) {
+        case 2: model.producer = cleanText(field.text()); break;
+        case 3: parts.version = cleanText(field.text()); break;
+        case 7: parts.graphs.push_back(field.bytes); break;
+        case 8: {
+            const auto [domain, version] = opsetImport(field.bytes);
+            auto& known = model.opsets[domain];
+            known = std::max(known, version);
+            break;
+        }
+        case 14: model.metadata.push_back(metadataEntry(field.bytes)); break;
+        case 25: parts.functions.push_back(field.bytes); break;
+        default: break;
+        }
+    }
+    parts.bad = reader.bad();
+    return parts;
+}
+
+Result<ModelPtr> decodeModel(const std::shared_ptr<const MappedFile>& file, const std::filesystem::path& path, const Job& job, const std::vector<std::filesystem::path>& allowed) {
+    const auto bytes = file->bytes();
+    auto model = std::make_shared<Model>();
+    model->path = path;
+    model->file = file;
+    Decoder decoder(file, job, allowed);
+    const Parts parts = readHeader(bytes, *model);
+    if (parts.bad) return noModel(bytes, !parts.graphs.empty() || model->irVersion > 0 ? "the file is damaged or truncated" : "not an ONNX model");
+    if (parts.graphs.empty()) return noModel(bytes, "not an ONNX model: there is no graph in it");
+    if (!parts.version.empty()) model->producer += " " + parts.version;
+    job.report("import", 0.1);
+    for (const auto each : parts.functions) {
+        auto function = decoder.function(each);
+        if (!function) return tl::unexpected(function.error());
+        const auto [place, fresh] = model->functionPlaces.try_emplace(calledName(function->domain, function->name, function->overload), model->functions.size());
+        if (!fresh) decoder.warn("the function " + function->name + " is given twice; the first one counts");
+        model->functions.push_back(std::move(*function));
+    }
+    if (parts.graphs.size() > 1) decoder.warn("the file holds " + std::to_string(parts.graphs.size()) + " graphs; the last one counts");
+    auto decoded = decoder.graph(parts.graphs.back(), 0);
+    if (!decoded) return otherFormat(bytes).empty() ? tl::unexpected(decoded.error()) : noModel(bytes, decoded.error().cause);
+    model->graph = *decoded;
+    if (model->graph->nodes().empty() && model->graph->outputs().empty() && model->irVersion == 0)
+        return noModel(bytes, "not an ONNX model: its graph is empty");
+    if (const auto& absent = decoder.absentFiles(); !absent.empty())
+        decoder.warn("external data is not beside the model, so its weights are absent: " + absent.front() + (absent.size() > 1 ? " and " + std::to_string(absent.size() - 1) + " more files" : ""));
+    model->warnings = std::move(decoder.warnings());
+    model->refusedFolders.assign(decoder.refusedFolders().begin(), decoder.refusedFolders().end());
+    warnAboutVersions(*model);
+    warnAboutGraph(*model);
+    job.report("import", 1);
+    return model;
+}
+
 } // namespace
 
 const Function* Model::function(const Node& call) const {
@@ -99,70 +180,9 @@ const Function* Model::function(const Node& call) const {
 Result<ModelPtr> importModel(const std::filesystem::path& path, const Job& job, const std::vector<std::filesystem::path>& allowed) {
     auto file = MappedFile::open(path);
     if (!file) return tl::unexpected(file.error());
-    const auto bytes = (*file)->bytes();
-    auto model = std::make_shared<Model>();
-    model->path = path;
-    model->file = *file;
-    Decoder decoder(*file, job, allowed);
-    std::span<const std::byte> graph;
-    std::vector<std::span<const std::byte>> functions;
-    bool hasGraph = false;
-    std::string version;
-    WireReader reader(bytes);
-    for (WireField field; reader.next(field);) {
-        const bool isBytes = field.kind == WireField::Kind::bytes;
-        if (field.number == 1 && !isBytes) model->irVersion = field.whole();
-        if (!isBytes) continue;
-        switch (field.number) {
-        case 2: model->producer = cleanText(field.text()); break;
-        case 3: version = cleanText(field.text()); break;
-        case 7:
-            graph = field.bytes;
-            hasGraph = true;
-            break;
-        case 8: {
-            std::pair<std::string, std::int64_t> import{"", 0};
-            WireReader opset(field.bytes);
-            for (WireField part; opset.next(part);) {
-                if (part.number == 1) import.first = cleanText(part.text());
-                if (part.number == 2) import.second = part.whole();
-            }
-            if (import.first == "ai.onnx") import.first.clear();
-            auto& known = model->opsets[import.first];
-            known = std::max(known, import.second);
-            break;
-        }
-        case 14: {
-            WireReader pair(field.bytes);
-            std::pair<std::string, std::string> entry;
-            for (WireField part; pair.next(part);) (part.number == 1 ? entry.first : entry.second) = cleanText(part.text());
-            model->metadata.push_back(std::move(entry));
-            break;
-        }
-        case 25: functions.push_back(field.bytes); break;
-        default: break;
-        }
-    }
-    if (reader.bad()) return noModel(bytes, hasGraph || model->irVersion > 0 ? "the file is damaged or truncated" : "not an ONNX model");
-    if (!hasGraph) return noModel(bytes, "not an ONNX model: there is no graph in it");
-    if (!version.empty()) model->producer += " " + version;
-    job.report("import", 0.1);
-    for (const auto each : functions) {
-        auto function = decoder.function(each);
-        if (!function) return tl::unexpected(function.error());
-        model->functionPlaces.try_emplace(calledName(function->domain, function->name, function->overload), model->functions.size());
-        model->functions.push_back(std::move(*function));
-    }
-    auto decoded = decoder.graph(graph, 0);
-    if (!decoded) return otherFormat(bytes).empty() ? tl::unexpected(decoded.error()) : noModel(bytes, decoded.error().cause);
-    model->graph = *decoded;
-    if (model->graph->nodes().empty() && model->graph->outputs().empty() && model->irVersion == 0)
-        return noModel(bytes, "not an ONNX model: its graph is empty");
-    model->warnings = std::move(decoder.warnings());
-    model->refusedFolders.assign(decoder.refusedFolders().begin(), decoder.refusedFolders().end());
-    warnAboutVersions(*model);
-    warnAboutGraph(*model);
-    job.report("import", 1);
+    auto model = decodeModel(*file, path, job, allowed);
+    // Whatever was found then is found in a mixture of two files.
+    if ((*file)->altered()) return fail("import", "the file was written to while it was read", "open it again once it is complete");
     return model;
 }
 

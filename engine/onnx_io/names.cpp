@@ -40,13 +40,19 @@ std::vector<std::string> pythonList(std::string_view text) {
     return items;
 }
 
+/// A backslash that stands as one of ours would: it becomes \x5c itself, so that two texts never become one.
+bool looksCleaned(std::string_view bytes) {
+    const auto digit = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
+    return bytes.size() >= 4 && bytes[0] == '\\' && bytes[1] == 'x' && digit(bytes[2]) && digit(bytes[3]);
+}
+
 } // namespace
 
 std::string cleanText(std::string_view bytes) {
     std::string text;
     text.reserve(bytes.size());
     for (std::size_t at = 0; at < bytes.size();) {
-        if (const std::size_t length = sequenceLength(bytes.substr(at)); length != 0) {
+        if (const std::size_t length = sequenceLength(bytes.substr(at)); length != 0 && !looksCleaned(bytes.substr(at))) {
             text.append(bytes, at, length);
             at += length;
             continue;

@@ -15,19 +15,26 @@ tl::unexpected<Failure> absent(const Tensor& tensor) {
     return fail("weights", "the weights of " + tensor.name + " are absent" + (why.empty() ? "" : ": " + why), "put the weights beside the model", tensor.name);
 }
 
+tl::unexpected<Failure> changedMeanwhile(const MappedFile& file, const Tensor& tensor) {
+    return fail("weights", file.path().filename().string() + " was written to since it was opened", "open it again once it is complete", tensor.name);
+}
+
 /// The payload's bytes in its file, untouched.
 Result<std::span<const std::byte>> part(const MappedFile& file, const Tensor& tensor) {
     const auto bytes = file.bytes();
     const Payload& payload = tensor.payload;
+    if (file.altered()) return changedMeanwhile(file, tensor);
     if (payload.offset > bytes.size() || payload.length > bytes.size() - payload.offset)
         return fail("weights", "the weights of " + tensor.name + " lie beyond the end of " + file.path().filename().string(), "copy or export the file again", tensor.name);
     return bytes.subspan(payload.offset, payload.length);
 }
 
-/// Bytes that lie in memory or in a mapped file: the mapping is held as long as the view.
+/// Bytes that lie in memory or in a mapped file: either is held as long as the view.
 struct View {
     std::shared_ptr<const void> holder;
     std::span<const std::byte> bytes;
+    std::shared_ptr<const MappedFile> file; ///< null in memory
+    bool altered() const { return file && file->altered(); }
 };
 
 /// A few bytes of a file, without mapping the rest: thousands of small tensors may lie in one.
@@ -38,13 +45,28 @@ Result<View> piece(const std::filesystem::path& path, const Tensor& tensor) {
     file.seekg(static_cast<std::streamoff>(tensor.payload.offset));
     if (!file.read(reinterpret_cast<char*>(bytes->data()), static_cast<std::streamsize>(bytes->size())))
         return fail("weights", "the weights of " + tensor.name + " lie beyond the end of " + path.filename().string(), "copy or export the file again", tensor.name);
-    return View{bytes, *bytes};
+    return View{bytes, *bytes, nullptr};
+}
+
+/// One varint for each element, each cut to the width of the tensor's type.
+Result<View> unpacked(const MappedFile& file, const Tensor& tensor, std::span<const std::byte> packed) {
+    const std::size_t width = static_cast<std::size_t>(bitsOf(tensor.type)) / 8, size = tensor.byteSize().value_or(0);
+    auto bytes = std::make_shared<std::vector<std::byte>>();
+    bytes->reserve(std::min(size, packed.size() * width));
+    WireReader reader(packed);
+    for (std::uint64_t number = 0; bytes->size() < size && !reader.atEnd() && reader.varint(number);) {
+        const auto* first = reinterpret_cast<const std::byte*>(&number);
+        bytes->insert(bytes->end(), first, first + width);
+    }
+    if (file.altered()) return changedMeanwhile(file, tensor);
+    if (bytes->size() != size || !reader.atEnd()) return fail("weights", "its data doesn't fill its shape", "export the model again", tensor.name);
+    return View{bytes, *bytes, nullptr};
 }
 
 Result<View> view(const Model& model, const Tensor& tensor) {
     constexpr std::uint64_t fewBytes = 64 << 10;
     const Payload& payload = tensor.payload;
-    if (payload.place == Payload::Place::memory) return View{payload.bytes, *payload.bytes};
+    if (payload.place == Payload::Place::memory) return View{payload.bytes, *payload.bytes, nullptr};
     std::shared_ptr<const MappedFile> file = model.file;
     if (payload.place == Payload::Place::external && payload.length <= fewBytes) return piece(model.path.parent_path() / payload.file, tensor);
     if (payload.place == Payload::Place::external) {
@@ -57,7 +79,8 @@ Result<View> view(const Model& model, const Tensor& tensor) {
     if (!file) return absent(tensor);
     auto bytes = part(*file, tensor);
     if (!bytes) return tl::unexpected(bytes.error());
-    return View{file, *bytes};
+    if (payload.varints) return unpacked(*file, tensor, *bytes);
+    return View{nullptr, *bytes, file};
 }
 
 /// `parts` of matrices and vectors joined along an axis.
@@ -124,6 +147,7 @@ Result<std::vector<std::byte>> derived(const Model& model, const Tensor& tensor)
             }
         }
         column += count;
+        if (held.altered()) return changedMeanwhile(*held.file, *each.base);
     }
     return whole;
 }
@@ -134,7 +158,9 @@ Result<std::vector<std::byte>> readPayload(const Model& model, const Tensor& ten
     if (tensor.payload.place == Payload::Place::derived) return derived(model, tensor);
     auto found = view(model, tensor);
     if (!found) return tl::unexpected(found.error());
-    return std::vector<std::byte>(found->bytes.begin(), found->bytes.end());
+    std::vector<std::byte> bytes(found->bytes.begin(), found->bytes.end());
+    if (found->altered()) return changedMeanwhile(*found->file, tensor);
+    return bytes;
 }
 
 Result<bool> streamPayload(const Model& model, const Tensor& tensor, const FileSink& sink) {
@@ -151,10 +177,16 @@ Result<bool> streamPayload(const Model& model, const Tensor& tensor, const FileS
         if (!found) return tl::unexpected(found.error());
         held = std::move(*found);
     }
+    std::vector<std::byte> copy;
     for (std::size_t at = 0; at < held.bytes.size(); at += step) {
-        const auto piece = held.bytes.subspan(at, std::min(step, held.bytes.size() - at));
+        auto piece = held.bytes.subspan(at, std::min(step, held.bytes.size() - at));
+        if (held.file) { // not handed to write(2) itself, which would fail on lost pages with a reason of its own
+            copy.assign(piece.begin(), piece.end());
+            piece = copy;
+        }
         if (!sink({reinterpret_cast<const char*>(piece.data()), piece.size()})) return false;
     }
+    if (held.altered()) return changedMeanwhile(*held.file, tensor);
     return true;
 }
 

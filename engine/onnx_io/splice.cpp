@@ -60,6 +60,8 @@ private:
         const bool own = m_graph.producer(inner).valid();
         if (own && !m_actual.contains(inner)) {
             m_actual[inner] = outer;
+            // A function's declarations hold for every call; a branch's may name sizes of its own.
+            if (!m_body.seesOuter && !m_builder.peek(outer).declared.hasShape) m_builder.edit(outer).declared = m_graph.value(inner).declared;
             return;
         }
         Node copy;
@@ -79,7 +81,7 @@ private:
         if (!outer) {
             Value& copy = m_builder.edit(made);
             copy.initializer = value.initializer;
-            if (m_body.seesOuter) copy.declared = value.declared;
+            copy.declared = value.declared;
         }
         return m_actual[inner] = made;
     }

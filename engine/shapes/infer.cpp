@@ -107,6 +107,8 @@ private:
         return dims;
     }
 
+    static bool isSequence(const DeclaredType& declared) { return declared.kind == "sequence"; }
+
     void givens() {
         for (std::size_t i = 0; i < m_graph.values().size(); ++i) {
             const ValueId id(i);
@@ -115,9 +117,13 @@ private:
                 m_result->m_shapes[id] = {value.initializer->type, true, value.initializer->dims};
                 m_result->m_constant[id] = m_result->m_fixed[id] = true;
                 readInitializer(id, *value.initializer);
+            } else if (isSequence(value.declared)) {
+                if (m_graph.producer(id)) continue;
+                m_sequences[id] = {{value.declared.type, value.declared.hasShape, bound(value.declared, value.name)}, std::nullopt};
+                m_result->m_reasons[id] = "it is a sequence";
             } else if (m_graph.isInput(id) && value.declared.kind == "tensor") {
                 m_result->m_shapes[id] = {value.declared.type, value.declared.hasShape, bound(value.declared, value.name)};
-                if (!m_result->m_shapes[id].known()) m_result->m_reasons[id] = "the input declares no shape";
+                if (!m_result->m_shapes[id].known()) m_result->m_reasons[id] = isEndless(m_result->m_shapes[id]) ? endless : "the input declares no shape";
                 else readChoice(id, value);
             } else if (!m_graph.producer(id) && (!m_graph.readers(id).empty() || m_graph.isOutput(id))) {
                 m_result->m_shapes[id] = {value.declared.type, value.declared.hasShape, bound(value.declared, value.name)};
@@ -209,7 +215,8 @@ private:
             return;
         }
         shapes = std::move(call.outputs());
-        reason = call.dataDependent;
+        reason = call.dataDependent.empty() ? call.misfit : call.dataDependent;
+        if (!call.misfit.empty() && m_result->m_warnings.size() < mostWarnings) m_result->m_warnings.push_back(node.name + " (" + node.op + "): " + call.misfit);
         for (auto& [index, sequence] : call.sequences()) {
             // Sequences that grow one by one would make as many copies of themselves.
             constexpr std::size_t most = 65536;
@@ -222,6 +229,7 @@ private:
     void merge(const Node& node, ValueId id, ValueShape& shape) {
         const Value& value = m_graph.value(id);
         const DeclaredType& declared = value.declared;
+        if (isSequence(declared)) return;
         if (shape.type == DataType::undefined) shape.type = declared.type;
         else if (declared.type != DataType::undefined && declared.type != shape.type) otherType(node, value, shape.type);
         if (!declared.hasShape) return;
@@ -231,30 +239,18 @@ private:
             shape.dims = dims;
             return;
         }
-        // Another number of axes is wrong whatever sizes are bound.
-        if (shape.dims.size() != dims.size()) return contradiction(node, value, shape.dims, dims, true);
+        if (shape.dims.size() != dims.size()) return void(m_result->m_declaredOtherwise.push_back({id, m_graph.producer(id), dims}));
         bool differs = false;
         for (std::size_t i = 0; i < dims.size(); ++i) {
             if (shape.dims[i] < 0) shape.dims[i] = dims[i];
             differs = differs || (dims[i] >= 0 && shape.dims[i] != dims[i]);
         }
-        if (differs) contradiction(node, value, shape.dims, dims);
+        if (differs) m_result->m_declaredOtherwise.push_back({id, m_graph.producer(id), dims});
     }
 
     void otherType(const Node& node, const Value& value, DataType ours) {
         if (m_result->m_warnings.size() >= mostWarnings) return;
         m_result->m_warnings.push_back("the file declares " + std::string(shortName(value.declared.type)) + " for '" + value.name + "', but " + node.name + " (" + node.op + ") gives " + std::string(shortName(ours)));
-    }
-
-    void contradiction(const Node& node, const Value& value, const Dims& ours, const Dims& theirs, bool always = false) {
-        // A file traced at one size declares that size everywhere: once inputs are bound to others, the declarations are void.
-        if ((!always && !m_result->m_bindings.empty()) || m_result->m_warnings.size() >= mostWarnings) return;
-        const auto text = [](const Dims& dims) {
-            std::string all;
-            for (const Dim dim : dims) all += (all.empty() ? "" : "x") + (dim < 0 ? std::string("?") : std::to_string(dim));
-            return all;
-        };
-        m_result->m_warnings.push_back("the file declares " + text(theirs) + " for '" + value.name + "', but " + node.name + " (" + node.op + ") gives " + text(ours));
     }
 
     void fold(const Node& node, bool shapeOnly) {
@@ -298,7 +294,13 @@ private:
         m_result->m_constants[id] = std::make_shared<HostTensor>(std::move(tensor));
     }
 
+    /// All sizes are known, but not their product.
+    static bool isEndless(const ValueShape& shape) {
+        return shape.ranked && std::all_of(shape.dims.begin(), shape.dims.end(), [](Dim dim) { return dim >= 0; });
+    }
+
     void explain(const Node& node, ValueId id, const std::string& reason) {
+        if (isEndless(m_result->m_shapes[id])) return void(m_result->m_reasons[id] = node.name + " (" + node.op + "): " + endless);
         if (!reason.empty()) {
             m_result->m_reasons[id] = node.name + " (" + node.op + "): " + reason;
             return;
@@ -313,6 +315,7 @@ private:
     }
 
     static constexpr std::size_t mostWarnings = 10;
+    static constexpr const char* endless = "it has more elements than can be counted";
     const Model& m_model;
     const Graph& m_graph;
     NestingBudget m_budget;

@@ -24,6 +24,14 @@ Dims broadcast(const Dims& a, const Dims& b) {
     return out;
 }
 
+bool goTogether(const Dims& a, const Dims& b) {
+    for (std::size_t i = 1; i <= std::min(a.size(), b.size()); ++i) {
+        const Dim x = a[a.size() - i], y = b[b.size() - i];
+        if (x >= 0 && y >= 0 && x != 1 && y != 1 && x != y) return false;
+    }
+    return true;
+}
+
 Dim plus(Dim a, Dim b) { return a < 0 || b < 0 || a > INT64_MAX - b ? unknownDim : a + b; }
 
 Dim times(Dim a, Dim b) {

@@ -49,6 +49,8 @@ public:
     std::vector<std::pair<std::size_t, SequenceShape>>& sequences() { return m_sequences; } ///< by the place of the output
     /// Why an output's shape can't follow: its data decide.
     std::string dataDependent;
+    /// What doesn't go together in its inputs' sizes: the model is broken, or sizes are bound that don't fit each other.
+    std::string misfit;
 
 private:
     Known m_known;
@@ -63,6 +65,8 @@ using RuleTable = std::unordered_map<std::string_view, Rule>;
 std::optional<std::size_t> axisIn(std::int64_t axis, std::size_t rank);
 /// NumPy's rule, unknown sizes kept; sizes that don't go together become unknown.
 Dims broadcast(const Dims& a, const Dims& b);
+/// Whether NumPy's rule lets two shapes go together, as far as they are known.
+bool goTogether(const Dims& a, const Dims& b);
 /// Sum and product of sizes that may be unknown.
 Dim plus(Dim a, Dim b);
 Dim times(Dim a, Dim b);

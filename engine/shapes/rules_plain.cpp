@@ -15,6 +15,7 @@ void joined(RuleCall& call, DataType type) {
     for (std::size_t i = 1; i < call.inputCount(); ++i) {
         const ValueShape& next = call.in(i);
         out.ranked = out.ranked && next.ranked;
+        if (out.ranked && !goTogether(out.dims, next.dims)) call.misfit = dimsText(out.dims) + " and " + dimsText(next.dims) + " don't go together";
         if (out.ranked) out.dims = broadcast(out.dims, next.dims);
         if (out.type == DataType::undefined) out.type = next.type;
     }

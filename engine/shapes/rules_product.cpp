@@ -12,6 +12,9 @@ namespace {
 void matMul(RuleCall& call) {
     const ValueShape &a = call.in(0), &b = call.in(1);
     const bool integers = call.node.is("MatMulInteger");
+    const Dim along = a.ranked && !a.dims.empty() ? a.dims.back() : unknownDim;
+    const Dim against = b.ranked && !b.dims.empty() ? b.dims[b.dims.size() - std::min<std::size_t>(2, b.dims.size())] : unknownDim;
+    if (along >= 0 && against >= 0 && along != against) call.misfit = "it multiplies " + dimsText(a.dims) + " by " + dimsText(b.dims) + ": " + std::to_string(along) + " columns meet " + std::to_string(against) + " rows";
     call.set(0, multiplied(a, b, integers ? DataType::int32 : a.type == DataType::undefined ? b.type : a.type));
 }
 

@@ -254,6 +254,7 @@ void constant(RuleCall& call) {
     if (const auto* list = attributes.reals("value_floats")) return call.set(0, DataType::float32, {static_cast<Dim>(list->size())});
     if (attributes.has("value_int")) return call.set(0, DataType::int64, {});
     if (attributes.has("value_float")) return call.set(0, DataType::float32, {});
+    if (const auto* list = attributes.texts("value_strings")) return call.set(0, DataType::string, {static_cast<Dim>(list->size())});
     if (attributes.has("value_string")) return call.set(0, DataType::string, {});
     call.setType(0, DataType::string);
 }

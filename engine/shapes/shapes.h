@@ -41,6 +41,13 @@ struct ValueShape {
     std::int64_t count() const; ///< product of the sizes; only where known()
 };
 
+/// A value whose declared sizes are not what its producer gives under the bindings.
+struct DeclaredOtherwise {
+    ValueId value;
+    NodeId producer;
+    Dims declared;
+};
+
 /// Shapes, types and folded constants of one graph. Immutable.
 class Shapes {
 public:
@@ -61,6 +68,7 @@ public:
     std::string reasonUnknown(ValueId value) const;
     const Bindings& bindings() const { return m_bindings; }
     const std::vector<std::string>& warnings() const { return m_warnings; }
+    const std::vector<DeclaredOtherwise>& declaredOtherwise() const { return m_declaredOtherwise; }
     std::size_t unknownCount() const;
     /// Values whose shape isn't known, and why.
     const std::map<ValueId, std::string>& unknown() const { return m_reasons; }
@@ -75,6 +83,7 @@ private:
     std::map<ValueId, std::string> m_reasons;
     Bindings m_bindings;
     std::vector<std::string> m_warnings;
+    std::vector<DeclaredOtherwise> m_declaredOtherwise;
 };
 using ShapesPtr = std::shared_ptr<const Shapes>;
 
@@ -82,5 +91,9 @@ using ShapesPtr = std::shared_ptr<const Shapes>;
 /// initializers; `graph` may be any graph derived from the model's. Fails only when stopped.
 Result<ShapesPtr> inferShapes(const Model& model, const Graph& graph, const Bindings& bindings, const Job& job = {});
 
+/// Warnings about what `shapes.declaredOtherwise()` lists and no other sizes of the inputs could mend. A file traced at one
+/// size declares that size everywhere, so that its declarations are void, and no contradiction, once inputs have others.
+/// Infers the shapes once more where there is anything to tell apart. Fails only when stopped.
+Result<std::vector<std::string>> contradictions(const Model& model, const Graph& graph, const Shapes& shapes, const Job& job = {});
 
 } // namespace triptych

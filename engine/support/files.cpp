@@ -1,11 +1,11 @@
 #include "support/files.h"
+#include "support/mapping_guard.h"
 
 #include <cerrno>
 #include <cstring>
 #include <algorithm>
 #include <fcntl.h>
 #include <string>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -67,20 +67,19 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::filesystem
         copy.resize(at); // shorter where somebody truncates it meanwhile
         return std::shared_ptr<const MappedFile>(new MappedFile(path, std::move(copy)));
     }
-    void* memory = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.number(), 0);
-    if (memory == MAP_FAILED) return fail("open", std::string("cannot map the file: ") + std::strerror(errno));
-    return std::shared_ptr<const MappedFile>(
-        new MappedFile(path, {static_cast<const std::byte*>(memory), size}));
+    auto mapping = MappingGuard::map(file.number(), size);
+    if (!mapping) return fail("open", std::string("cannot map the file: ") + std::strerror(errno));
+    return std::shared_ptr<const MappedFile>(new MappedFile(path, std::move(mapping)));
 }
-
-MappedFile::MappedFile(std::filesystem::path path, std::span<const std::byte> bytes)
-    : m_path(std::move(path)), m_bytes(bytes), m_mapped(true) {}
 
 MappedFile::MappedFile(std::filesystem::path path, std::vector<std::byte> copy) : m_path(std::move(path)), m_copy(std::move(copy)), m_bytes(m_copy) {}
 
-MappedFile::~MappedFile() {
-    if (m_mapped) ::munmap(const_cast<std::byte*>(m_bytes.data()), m_bytes.size());
-}
+MappedFile::MappedFile(std::filesystem::path path, std::unique_ptr<MappingGuard> mapping)
+    : m_path(std::move(path)), m_mapping(std::move(mapping)), m_bytes(m_mapping->bytes()) {}
+
+MappedFile::~MappedFile() = default;
+
+bool MappedFile::altered() const { return m_mapping && m_mapping->altered(); }
 
 Result<void> writeFile(const std::filesystem::path& path, const std::function<bool(const FileSink&)>& content) {
     struct stat status {};

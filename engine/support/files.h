@@ -13,8 +13,10 @@
 
 namespace triptych {
 
+class MappingGuard;
+
 /// A file read-only: copied where it is small, so that whoever rewrites it meanwhile can't hurt, else mapped, whose pages
-/// cost nothing until they are touched.
+/// cost nothing until they are touched. Pages that are gone because somebody shortened the file read as zeros.
 class MappedFile {
 public:
     /// Fails, with advice, on what is missing, unreadable, empty or not a regular file.
@@ -24,16 +26,19 @@ public:
     ~MappedFile();
     std::span<const std::byte> bytes() const { return m_bytes; }
     const std::filesystem::path& path() const { return m_path; }
+    /// Whether somebody wrote into the file, or shortened it, after it was mapped: what `bytes` shows is neither the old
+    /// file nor surely the new one. Never so for a copy.
+    bool altered() const;
 
     static constexpr std::size_t copiedBytes = std::size_t(8) << 20;
 
 private:
-    MappedFile(std::filesystem::path path, std::span<const std::byte> bytes);
     MappedFile(std::filesystem::path path, std::vector<std::byte> copy);
+    MappedFile(std::filesystem::path path, std::unique_ptr<MappingGuard> mapping);
     std::filesystem::path m_path;
     std::vector<std::byte> m_copy;
+    std::unique_ptr<MappingGuard> m_mapping;
     std::span<const std::byte> m_bytes;
-    bool m_mapped = false;
 };
 
 /// Receives the content of a file piece by piece; false once the disk is full.
