@@ -8,7 +8,12 @@ namespace triptych {
 
 namespace {
 
-QString text(const std::string& given) { return QString::fromStdString(given).toHtmlEscaped(); }
+/// As HTML. Cut where nobody reads on: laying out a name of a million characters takes minutes.
+QString text(const std::string& given) {
+    constexpr int most = 2000;
+    const QString all = QString::fromStdString(given);
+    return (all.size() > most ? all.left(most) + QStringLiteral("…") : all).toHtmlEscaped();
+}
 
 QString bytes(std::int64_t count) { return text(formatBytes(static_cast<double>(count))); }
 

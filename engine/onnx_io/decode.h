@@ -41,7 +41,8 @@ public:
     const std::vector<std::string>& absentFiles() const { return m_absentFiles; }
 
 private:
-    Result<Node> node(std::span<const std::byte> message, GraphBuilder& builder, int depth);
+    /// @param index  its place in the file, for messages
+    Result<Node> node(std::span<const std::byte> message, std::size_t index, GraphBuilder& builder, int depth);
     void externalData(Tensor& tensor, const std::vector<std::pair<std::string, std::string>>& entries);
     /// Why a file of external data is not to be had; "" where it is.
     std::string whyAbsent(const std::filesystem::path& file, const std::string& tensor);

@@ -232,7 +232,7 @@ Result<Attribute> Decoder::attribute(std::span<const std::byte> message, int dep
     return made;
 }
 
-Result<Node> Decoder::node(std::span<const std::byte> message, GraphBuilder& builder, int depth) {
+Result<Node> Decoder::node(std::span<const std::byte> message, std::size_t index, GraphBuilder& builder, int depth) {
     Node node;
     std::vector<Attribute> attributes;
     WireReader reader(message);
@@ -247,7 +247,7 @@ Result<Node> Decoder::node(std::span<const std::byte> message, GraphBuilder& bui
             auto made = attribute(field.bytes, depth);
             if (!made) {
                 Failure failure = made.error();
-                if (failure.node.empty()) failure.node = node.name + " (" + node.op + ")";
+                if (failure.node.empty()) failure.node = node.name + " (" + node.op + ", node " + std::to_string(index) + ")";
                 return tl::unexpected(std::move(failure));
             }
             attributes.push_back(std::move(*made));
@@ -328,9 +328,9 @@ Result<GraphPtr> Decoder::graph(std::span<const std::byte> message, int depth) {
         const auto [valueName, declared] = valueInfo(each);
         if (const ValueId id = builder.value(valueName); id && !given.contains(id)) declare(declared, id);
     }
-    for (const auto each : nodes) {
+    for (std::size_t i = 0; i < nodes.size(); ++i) {
         if ((++m_decoded & 1023) == 0 && m_job.stopped()) return fail("import", "stopped");
-        auto made = node(each, builder, depth);
+        auto made = node(nodes[i], i, builder, depth);
         if (!made) return tl::unexpected(made.error());
         if (made->op.empty()) warn("the node " + made->name + " has no operator");
         builder.addNode(std::move(*made));
@@ -385,8 +385,8 @@ Result<Function> Decoder::function(std::span<const std::byte> message) {
         for (std::string& symbol : declared.symbols) symbol.clear();
         if (const ValueId id = builder.value(name); id && !given.contains(name)) builder.edit(id).declared = std::move(declared);
     }
-    for (const auto each : nodes) {
-        auto made = node(each, builder, 0);
+    for (std::size_t i = 0; i < nodes.size(); ++i) {
+        auto made = node(nodes[i], i, builder, 0);
         if (!made) return tl::unexpected(made.error());
         builder.addNode(std::move(*made));
     }

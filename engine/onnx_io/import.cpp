@@ -61,11 +61,24 @@ void warnAboutVersions(Model& model) {
     }
 }
 
+/// An If has two branches, each with as many outputs as it has itself.
+void warnAboutBranches(Model& model, NodeId id) {
+    const Node& node = model.graph->node(id);
+    for (const char* name : {"then_branch", "else_branch"}) {
+        const GraphPtr branch = node.attributes.graph(name);
+        if (!branch) model.warnings.push_back(describe(*model.graph, id) + " has no " + name);
+        else if (branch->outputs().size() < node.outputs.size()) model.warnings.push_back("the " + std::string(name) + " of " + describe(*model.graph, id) + " has " + std::to_string(branch->outputs().size()) + " outputs, the node " + std::to_string(node.outputs.size()));
+    }
+}
+
 void warnAboutGraph(Model& model) {
     const Graph& graph = *model.graph;
     std::set<std::string> strangers;
     std::size_t missing = 0;
-    for (const Node& node : graph.nodes()) {
+    std::size_t branched = 0;
+    for (std::size_t i = 0; i < graph.nodes().size(); ++i) {
+        const Node& node = graph.nodes()[i];
+        if (node.is("If") && ++branched <= 10) warnAboutBranches(model, NodeId(i));
         if (!node.domain.empty() && !model.opsets.contains(node.domain) && !model.function(node) && strangers.insert(node.domain).second)
             model.warnings.push_back("the domain " + node.domain + " is used but not imported (first by " + node.name + ")");
         for (const ValueId value : node.inputs) {

@@ -3,6 +3,7 @@
 #include "onnx_io/splice.h"
 
 #include <algorithm>
+#include <set>
 
 namespace triptych {
 
@@ -32,7 +33,8 @@ public:
             }
             // Counted before anything is built: a function that calls another 2^30 times costs nothing.
             m_total += sizeOf(node, 0);
-            if (m_total > m_most) return tooMuch(node.name, "more than " + std::to_string(m_most) + " nodes, or deeper than " + std::to_string(mostLevels) + " levels");
+            if (!m_callsItself.empty()) return fail("import", "the function " + m_callsItself + " calls itself", "export the model again without recursion", describe(m_graph, id));
+            if (m_total > m_most) return tooMuch(describe(m_graph, id), "more than " + std::to_string(m_most) + " nodes, or deeper than " + std::to_string(mostLevels) + " levels");
             const auto sources = m_graph.sources(id);
             if (auto done = add(builder, node, {sources.begin(), sources.end()}, asItIs, 0); !done) return tl::unexpected(done.error());
         }
@@ -70,9 +72,14 @@ private:
 
     std::size_t sizeOf(const Function& function, int level) {
         if (level > mostLevels) return mostInlinedNodes + 1;
-        const auto [known, fresh] = m_sizes.try_emplace(&function, mostInlinedNodes + 1); // one that calls itself finds this
-        if (!fresh) return known->second;
+        const auto [known, fresh] = m_sizes.try_emplace(&function, mostInlinedNodes + 1);
+        if (!fresh) {
+            if (m_counting.contains(&function)) m_callsItself = function.name;
+            return known->second;
+        }
+        m_counting.insert(&function);
         const std::size_t size = sizeOf(*function.body, level);
+        m_counting.erase(&function);
         return m_sizes[&function] = size;
     }
 
@@ -140,6 +147,8 @@ private:
     const Job& m_job;
     std::size_t m_most, m_total = 0;
     std::unordered_map<const Function*, std::size_t> m_sizes;
+    std::set<const Function*> m_counting; ///< those that are being counted: one that is met again calls itself
+    std::string m_callsItself;
     std::optional<Failure> m_failure;
 };
 

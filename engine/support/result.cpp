@@ -3,7 +3,7 @@
 namespace triptych {
 
 std::string Failure::message() const {
-    std::string line;
+    std::string line = stage.empty() ? stage : stage + ": ";
     if (!node.empty()) line += node + ": ";
     line += cause;
     if (!advice.empty()) line += "; " + advice;

@@ -12,7 +12,7 @@ struct Failure {
     std::string node;   ///< name, operator and index of the node: "/layer/0/MatMul (MatMul, node 17)"
     std::string cause;  ///< what is wrong
     std::string advice; ///< what the user can do about it
-    /// One line: "NODE: cause, and advice".
+    /// One line: "STAGE: NODE: cause; advice".
     std::string message() const;
 };
 
