@@ -10,6 +10,7 @@
 #include <QSpinBox>
 #include <QStandardPaths>
 #include <QVBoxLayout>
+#include <climits>
 
 namespace triptych {
 
@@ -59,10 +60,10 @@ void editBindings(QWidget* parent, const std::vector<SymbolicDim>& dims, const B
     for (const SymbolicDim& dim : dims) {
         if (dim.use == "derived") continue;
         auto* box = new QSpinBox;
-        box->setRange(0, dim.use == "switch" ? 1 : 1 << 24);
+        box->setRange(0, dim.use == "switch" ? 1 : INT_MAX);
         box->setObjectName(QString::fromStdString(dim.name));
         const auto found = present.find(dim.name);
-        box->setValue(static_cast<int>(std::min<std::int64_t>(found == present.end() ? dim.defaultSize : found->second, 1 << 24)));
+        box->setValue(static_cast<int>(std::min<std::int64_t>(found == present.end() ? dim.defaultSize : found->second, INT_MAX)));
         QStringList inputs;
         for (const std::string& input : dim.inputs) inputs << QString::fromStdString(input.substr(0, 200));
         const QString use = useOf(dim);
@@ -81,9 +82,12 @@ void editBindings(QWidget* parent, const std::vector<SymbolicDim>& dims, const B
     auto* buttons = new QDialogButtonBox(QDialogButtonBox::Ok | QDialogButtonBox::Cancel);
     column->addWidget(buttons);
     QObject::connect(buttons, &QDialogButtonBox::rejected, dialog, &QDialog::reject);
-    QObject::connect(buttons, &QDialogButtonBox::accepted, dialog, [dialog, boxes, accepted] {
+    QObject::connect(buttons, &QDialogButtonBox::accepted, dialog, [dialog, boxes, present, accepted] {
         Bindings chosen;
-        for (const auto& [name, box] : boxes) chosen[name] = box->value();
+        for (const auto& [name, box] : boxes) {
+            const auto found = present.find(name); // --bind takes sizes that no box can show: they stay until another is chosen
+            chosen[name] = found != present.end() && box->value() == INT_MAX ? found->second : box->value();
+        }
         dialog->accept();
         accepted(chosen);
     });

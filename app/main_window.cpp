@@ -37,7 +37,10 @@ MainWindow::MainWindow(const QString& theme) {
     m_themeChoice = theme.isEmpty() ? Settings().theme() : theme;
     applyTheme(m_themeChoice == QLatin1String("dark") || (m_themeChoice.isEmpty() && palette().color(QPalette::Window).lightness() < 128));
     connect(&m_document, &Document::changed, this, &MainWindow::refresh);
-    connect(&m_document, &Document::failed, this, &MainWindow::showError);
+    connect(&m_document, &Document::failed, this, [this](const QString& what, const QString& where, const QString& advice) {
+        showError(what, where, advice);
+        if (!m_document.loaded()) m_watcher.watch(m_asked, m_stamp); // it may be half written yet
+    });
     connect(&m_document, &Document::reloadFailed, this, [this](const QString& what, const QString& where, const QString& advice) {
         showError(tr("the file has changed and can't be read now: %1").arg(what), where, advice + (advice.isEmpty() ? QString() : QStringLiteral("; ")) + tr("the picture shows it as it was, until the file changes again"));
     });
@@ -58,6 +61,7 @@ bool MainWindow::inside(int side) const { return !m_document.snapshot().entered[
 
 void MainWindow::openFile(const QString& file) {
     m_errorBar->hide();
+    m_asked = file;
     m_stamp = FileWatcher::stampOf(file);
     AnalysisOptions options = m_document.options();
     if (m_document.loaded() && m_document.file() != file) options.bindings.clear();

@@ -88,6 +88,7 @@ private:
     Document m_document;
     Side m_sides[2];
     FileWatcher m_watcher;
+    QString m_asked; ///< the file that was last asked for, whether it could be read or not
     FileWatcher::Stamp m_stamp; ///< of the file that is being read
     MessageBar *m_errorBar = nullptr, *m_accessBar = nullptr, *m_sizesBar = nullptr;
     QWidget* m_legend = nullptr;

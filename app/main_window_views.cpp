@@ -120,13 +120,17 @@ void MainWindow::selectAgain() {
 }
 
 void MainWindow::reload() {
+    if (!m_document.loaded()) {
+        if (!m_asked.isEmpty()) openFile(m_asked);
+        return;
+    }
     m_stamp = FileWatcher::stampOf(m_document.file());
     m_document.reload();
 }
 
 // A run that the user asked for goes first; a change of the file must not cancel it.
 void MainWindow::reloadWhenIdle() {
-    if (m_watcher.file() != m_document.file()) return;
+    if (m_watcher.file() != (m_document.loaded() ? m_document.file() : m_asked)) return;
     constexpr int soon = 200;
     if (m_document.busy()) QTimer::singleShot(soon, this, &MainWindow::reloadWhenIdle);
     else reload();

@@ -16,8 +16,8 @@ struct RunOptions {
     std::map<std::string, std::int64_t> opsets;
     WeightReader weights;
     std::set<std::string> keep; ///< values to give out beside the graph's outputs, where they exist
-    /// Live elements at one time; a graph that needs more fails. 2^30 floats are 4 GiB.
-    std::int64_t maximumElements = std::int64_t(1) << 30;
+    /// Live elements at one time; a graph that needs more fails. 2^29 floats are 2 GiB, and as much again while one is made.
+    std::int64_t maximumElements = std::int64_t(1) << 29;
 };
 
 /// Nodes in order; what nothing reads any more is let go. If, Loop and Scan run their bodies.

@@ -58,12 +58,16 @@ Weighted firstWeighted(const Graph& graph, ValueId input, std::size_t rank, int 
     std::vector<Place> open{{input, {}}};
     for (std::size_t i = 0; i < rank; ++i) open[0].axes.push_back(i);
     constexpr std::size_t most = 16;
+    Weighted bias;
     for (std::size_t i = 0; i < open.size() && i < most && input; ++i) {
         const Place here = open[i];
         for (const NodeId reader : graph.readers(here.value)) {
             const Node& node = graph.node(reader);
             const bool weighs = node.is("Conv") || node.is("MatMul") || node.is("Gemm") || node.is("LayerNormalization") || node.is("RMSNormalization");
             const Dims weight = weighs && node.input(0) == here.value ? weightDims(graph, node.input(1)) : Dims();
+            // A vector that is added tells the features as a product's rows do, where nothing else does.
+            const Dims added = node.is("Add") && weight.empty() ? weightDims(graph, node.input(node.input(0) == here.value ? 1 : 0)) : Dims();
+            if (added.size() == 1 && added[0] > 1 && !bias.node) bias = {&node, added, here.axes};
             if (!weight.empty()) return {&node, weight, here.axes};
             if (Place next = handedOn(node, here); next.value) open.push_back(std::move(next));
             if (!node.is("If") || level > 4) continue;
@@ -74,7 +78,18 @@ Weighted firstWeighted(const Graph& graph, ValueId input, std::size_t rank, int 
             }
         }
     }
-    return {};
+    return bias;
+}
+
+/// Whether a value is the first part of a longer one along an axis, with something computed behind it: a cache that grows.
+bool grows(const Graph& graph, ValueId input, std::size_t axis, std::size_t rank) {
+    for (const NodeId reader : graph.readers(input)) {
+        const Node& node = graph.node(reader);
+        if (!node.is("Concat") || node.input(0) != input || node.inputs.size() != 2 || !graph.producer(node.input(1))) continue;
+        const std::int64_t along = node.attributes.integer("axis", 0);
+        if (static_cast<std::size_t>(along < 0 ? along + static_cast<std::int64_t>(rank) : along) == axis) return true;
+    }
+    return false;
 }
 
 struct Use {
@@ -92,11 +107,12 @@ std::optional<Use> fixedByWeight(const Weighted& weighted, std::size_t axis) {
     if (at + 1 != rank || rank < 2) return std::nullopt;
     if (weighted.is("MatMul")) return weight.size() >= 2 ? std::optional(Use{"features", weight[weight.size() - 2]}) : std::nullopt;
     if (weighted.is("Gemm")) return weight.size() == 2 && attributes.integer("transA", 0) == 0 ? std::optional(Use{"features", weight[attributes.integer("transB", 0) != 0 ? 1 : 0]}) : std::nullopt;
+    if (weighted.is("Add")) return Use{"features", weight[0]};
     return weight.size() == 1 && attributes.integer("axis", -1) == -1 ? std::optional(Use{"features", weight[0]}) : std::nullopt;
 }
 
-/// What weights say, then the name, then the place: axis 0 of an input is the batch, axis 1 of token ids the sequence.
-Use useOf(const std::string& symbol, const Value& input, const Weighted& weighted, std::size_t axis) {
+/// What weights say, then the name, then the use as a cache, then the place: axis 0 of an input is the batch, axis 1 of token ids the sequence.
+Use useOf(const std::string& symbol, const Value& input, const Weighted& weighted, std::size_t axis, bool growing) {
     constexpr std::int64_t tokens = 128, pixels = 224, samples = 16000; // as most models are tried with; a second of speech
     const DeclaredType& declared = input.declared;
     const std::size_t rank = declared.dims.size();
@@ -114,6 +130,7 @@ Use useOf(const std::string& symbol, const Value& input, const Weighted& weighte
             if (contains(symbol, word)) return {"sequence", tokens};
     }
     if (axis == 0) return {"batch", 1};
+    if (real && rank >= 3 && growing) return {"past", tokens};
     // States of a recurrent layer: layers and directions stand before the batch.
     if (real && rank == 3 && axis == 1 && declared.dims[0] > 1 && declared.dims[2] > 0) return {"batch", 1};
     if (contains(input.name, "past")) return axis == 2 ? Use{"past", tokens} : Use{"other", 1};
@@ -171,7 +188,7 @@ std::vector<SymbolicDim> symbolicDims(const Graph& graph) {
         for (std::size_t axis = 0; axis < input.declared.dims.size(); ++axis) {
             if (input.declared.dims[axis] >= 0) continue;
             std::string symbol = axis < input.declared.symbols.size() ? input.declared.symbols[axis] : "";
-            const Use use = useOf(symbol, input, weighted, axis);
+            const Use use = useOf(symbol, input, weighted, axis, grows(graph, id, axis, input.declared.dims.size()));
             if (symbol.empty()) symbol = input.name + "_dim_" + std::to_string(axis);
             const auto [known, fresh] = places.try_emplace(symbol, found.size());
             if (fresh) found.push_back({symbol, use.size, use.name, {}});

@@ -23,6 +23,7 @@ private slots:
     void aRewrittenFileIsReadAgain();
     void aReplacedFileIsReadAgain();
     void halfAFileKeepsThePicture();
+    void aFileThatFailedFirstIsReadOnceItIsWhole();
     void viewTogglesAndSelectionStay();
     void sizesAreOfferedAtOpening();
     void refusedFoldersCanBeAllowed();
@@ -110,6 +111,18 @@ void ReloadTest::halfAFileKeepsThePicture() {
     // The rest arrives: the message goes.
     write(m_file, whole);
     QTRY_VERIFY_WITH_TIMEOUT(!text->isVisible(), 20000);
+}
+
+void ReloadTest::aFileThatFailedFirstIsReadOnceItIsWhole() {
+    const QByteArray whole = sample("resources/samples/attention_block.onnx");
+    write(m_file, whole.left(whole.size() / 2));
+    QSignalSpy failed(&m_window->document(), &Document::failed), changed(&m_window->document(), &Document::changed);
+    m_window->openFile(m_file);
+    QVERIFY(failed.wait(20000));
+    write(m_file, whole);
+    QVERIFY(changed.count() == 1 || changed.wait(20000));
+    QCOMPARE(nodeCount(), std::size_t(83));
+    QVERIFY(!child<QLabel>("errorText")->isVisible());
 }
 
 void ReloadTest::viewTogglesAndSelectionStay() {

@@ -1,6 +1,7 @@
 // Files made to hurt: each ends in a result or a failure that names what is wrong, soon, and in little memory.
 
 #include "pipeline.h"
+#include "wire_model.h"
 
 #include <QElapsedTimer>
 #include <QTemporaryDir>
@@ -13,56 +14,6 @@
 using namespace triptych;
 
 namespace {
-
-/// A protobuf message, field by field.
-struct Wire {
-    std::string bytes;
-    Wire& varint(std::uint64_t value) {
-        for (; value >= 0x80; value >>= 7) bytes += static_cast<char>(value | 0x80);
-        bytes += static_cast<char>(value);
-        return *this;
-    }
-    Wire& integer(std::uint32_t field, std::int64_t value) {
-        varint(static_cast<std::uint64_t>(field) << 3);
-        return varint(static_cast<std::uint64_t>(value));
-    }
-    Wire& text(std::uint32_t field, const std::string& value) {
-        varint(static_cast<std::uint64_t>(field) << 3 | 2).varint(value.size());
-        bytes += value;
-        return *this;
-    }
-    Wire& message(std::uint32_t field, const Wire& inner) { return text(field, inner.bytes); }
-};
-
-Wire opset(const std::string& domain, std::int64_t version) { return Wire().text(1, domain).integer(2, version); }
-
-Wire node(const std::string& name, const std::string& op, const std::vector<std::string>& inputs, const std::vector<std::string>& outputs, const std::string& domain = {}) {
-    Wire made;
-    for (const auto& each : inputs) made.text(1, each);
-    for (const auto& each : outputs) made.text(2, each);
-    made.text(3, name).text(4, op);
-    if (!domain.empty()) made.text(7, domain);
-    return made;
-}
-
-Wire valueInfo(const std::string& name, const std::vector<std::int64_t>& dims) {
-    Wire shape;
-    for (const std::int64_t dim : dims) shape.message(1, Wire().integer(1, dim));
-    return Wire().text(1, name).message(2, Wire().message(1, Wire().integer(1, 1).message(2, shape)));
-}
-
-Wire tensor(const std::string& name, const std::vector<std::int64_t>& dims, const std::string& raw) {
-    Wire made;
-    for (const std::int64_t dim : dims) made.integer(1, dim);
-    return made.integer(2, 1).text(8, name).text(9, raw);
-}
-
-std::string model(const Wire& graph, const std::vector<Wire>& functions = {}) {
-    Wire made;
-    made.integer(1, 8).message(7, graph).message(8, opset("", 17)).message(8, opset("f", 1));
-    for (const Wire& each : functions) made.message(25, each);
-    return made.bytes;
-}
 
 std::int64_t anonymousKilobytes() {
     std::ifstream status("/proc/self/status");
@@ -87,6 +38,8 @@ private slots:
     void manyAttributes();
     void stops();
     void hugeWeightsCostNothing();
+    void aFileIsShortenedMeanwhile();
+    void manyVarintsStayInTheFile();
 
 private:
     Result<AnalysisPtr> analysed(const std::string& bytes) {
@@ -124,6 +77,19 @@ void HostileTest::files_data() {
     row("shapes that make no sense", model(graph({node("turn", "Reshape", {"x", "s"}, {"y"})}, {tensor("s", {2}, std::string(8, '\x7f'))})), "");
     row("length beyond the end", model(graph({node("n", "Neg", {"x"}, {"y"})})).substr(0, 60), "truncated");
     row("nothing in it", model(Wire()), "");
+    const Wire relu = node("n", "Relu", {"x"}, {"y"});
+    row("older opset", Wire().integer(1, 3).message(7, graph({relu})).message(8, opset("", 1)).bytes, "opset 1 is older");
+    row("negative IR", Wire().integer(1, -3).message(7, graph({relu})).message(8, opset("", 17)).bytes, "IR version -3");
+    row("two graphs", Wire().integer(1, 8).message(7, graph({relu})).message(7, graph({relu})).message(8, opset("", 17)).bytes, "2 graphs");
+    row("functions that call each other", model(graph({node("call", "F", {"x"}, {"y"}, "f")}), {Wire().text(1, "F").text(4, "a").text(5, "b").message(7, node("in", "G", {"a"}, {"b"}, "f")).text(10, "f"), Wire().text(1, "G").text(4, "a").text(5, "b").message(7, node("in", "F", {"a"}, {"b"}, "f")).text(10, "f")}), "call (f.F, node 0): the function F calls itself");
+    row("a function twice", model(graph({node("call", "F", {"x"}, {"y"}, "f")}), std::vector<Wire>(2, Wire().text(1, "F").text(4, "a").text(5, "b").message(7, node("in", "Neg", {"a"}, {"b"})).text(10, "f"))), "F is given twice");
+    row("If without branches", model(graph({node("choice", "If", {"x"}, {"y"})})), "choice (If, node 0) has no else_branch");
+    row("names that only look alike", model(graph({node("n", "Neg", {"x"}, {"a\x01"}), node("m", "Abs", {"x"}, {"a\\x01"}), node("o", "Add", {"a\x01", "a\\x01"}, {"y"})})), "");
+    row("sizes that don't go together", model(graph({node("n", "MatMul", {"x", "w"}, {"y"})}, {tensor("w", {3, 1}, std::string(12, 'a'))})), "2 columns meet 3 rows");
+    row("an unknown element type", model(graph({node("n", "Add", {"x", "w"}, {"y"})}, {Wire().integer(1, 1).integer(2, 257).text(8, "w").text(9, "abcd")})), "257");
+    row("a negative size of an input", model(Wire().message(1, relu).text(2, "g").message(11, valueInfo("x", {-5, 2})).message(12, y)), "size -5");
+    row("an input against its initializer", model(Wire().message(1, node("n", "Neg", {"w"}, {"y"})).message(5, tensor("w", {2}, std::string(8, 'a'))).text(2, "g").message(11, valueInfo("w", {99, 7})).message(12, y)), "99x7 for 'w', but its initializer is 2");
+    row("a declared size that no binding mends", model(Wire().message(1, relu).text(2, "g").message(11, symbolicInfo("x", "n", 4)).message(12, symbolicInfo("y", "n", 5))), "1x5 for 'y', but n (Relu) gives 1x4");
     row("newer opset", Wire().integer(1, 99).message(7, graph({node("n", "Neg", {"x"}, {"y"})})).message(8, opset("", 99)).bytes, "newer");
     row("a function that calls itself", model(graph({node("call", "F", {"x"}, {"y"}, "f")}), {Wire().text(1, "F").text(4, "a").text(5, "b").message(7, node("in", "F", {"a"}, {"b"}, "f")).text(10, "f")}), "call");
 }
@@ -268,6 +234,52 @@ void HostileTest::hugeWeightsCostNothing() {
     QVERIFY2(timer.elapsed() < 2'000, qPrintable(QString::number(timer.elapsed())));
     const Graph& graph = *(*result)->model->graph;
     QCOMPARE(graph.value(graph.findValue("w")).initializer->payload.length, weightBytes);
+}
+
+void HostileTest::aFileIsShortenedMeanwhile() {
+    constexpr std::size_t weightBytes = std::size_t(12) << 20; // small files are copied
+    const std::filesystem::path path = m_dir.filePath("shortened.onnx").toStdString();
+    const Wire graph = Wire().message(1, node("n", "Mul", {"x", "w"}, {"y"})).message(1, node("m", "Mul", {"y", "v"}, {"z"})).text(2, "g")
+                           .message(5, tensor("w", {weightBytes / 4}, std::string(weightBytes, '\1'))).message(5, tensor("v", {512}, std::string(2048, '\2'))).message(11, valueInfo("x", {1}));
+    std::ofstream(path, std::ios::binary) << model(graph);
+    const auto read = importModel(path);
+    QVERIFY2(read, read ? "" : read.error().message().c_str());
+    const TensorPtr& small = (*read)->graph->value((*read)->graph->findValue("v")).initializer;
+    QVERIFY(readPayload(**read, *small).has_value());
+    QVERIFY(::truncate(path.c_str(), 1000) == 0);
+    // What lay behind the new end is gone: reading it is a failure that says so, and no signal.
+    for (const char* name : {"w", "v"}) {
+        const auto bytes = readPayload(**read, *(*read)->graph->value((*read)->graph->findValue(name)).initializer);
+        QVERIFY(!bytes);
+        QVERIFY2(bytes.error().message().find("written to since") != std::string::npos, bytes.error().message().c_str());
+    }
+    const auto mapped = (*read)->file->bytes();
+    QCOMPARE(mapped[mapped.size() - 1], std::byte(0));
+    QVERIFY((*read)->file->altered());
+}
+
+void HostileTest::manyVarintsStayInTheFile() {
+    // int8 weights as exporters without raw_data write them: one varint each.
+    constexpr std::size_t count = std::size_t(48) << 20;
+    const std::filesystem::path path = m_dir.filePath("varints.onnx").toStdString();
+    Wire weights = Wire().integer(1, count).integer(2, 3).text(8, "w");
+    weights.varint(5 << 3 | 2).varint(count);
+    Wire graph = Wire().message(1, node("n", "Cast", {"w"}, {"y"})).message(12, Wire().text(1, "y")).text(2, "g");
+    graph.varint(5 << 3 | 2).varint(weights.bytes.size() + count);
+    Wire start;
+    start.integer(1, 8).message(8, opset("", 17)).varint(7 << 3 | 2).varint(graph.bytes.size() + weights.bytes.size() + count);
+    const std::string prefix = start.bytes + graph.bytes + weights.bytes;
+    std::ofstream(path, std::ios::binary) << prefix;
+    std::filesystem::resize_file(path, prefix.size() + count); // zeros, which take no place on the disk
+    const std::int64_t was = anonymousKilobytes();
+    const auto read = importModel(path);
+    QVERIFY2(read, read ? "" : read.error().message().c_str());
+    QVERIFY2(anonymousKilobytes() - was < 20'000, qPrintable(QString::number(anonymousKilobytes() - was)));
+    const TensorPtr& tensor = (*read)->graph->value((*read)->graph->findValue("w")).initializer;
+    QVERIFY(tensor->payload.varints);
+    const auto bytes = readPayload(**read, *tensor);
+    QVERIFY2(bytes, bytes ? "" : bytes.error().message().c_str());
+    QCOMPARE(bytes->size(), count);
 }
 
 QTEST_APPLESS_MAIN(HostileTest)

@@ -1,6 +1,7 @@
 // Files as they are, and as they should not be.
 
 #include "pipeline.h"
+#include "wire_model.h"
 
 #include <QFile>
 #include <QRandomGenerator>
@@ -21,6 +22,11 @@ private slots:
     void weightsAreNotRead();
     void cutWeightsAreTheRightColumns();
     void functionsAreInlinedWithTheirSource();
+    void otherFormatsAreNamed_data();
+    void otherFormatsAreNamed();
+    void functionsDeclareTheirValues();
+    void elementsOfSequencesAreDeclared();
+    void sparseConstantsAreWrittenOut();
 
 private:
     static QByteArray sample(const char* name) {
@@ -163,6 +169,70 @@ void ImportTest::functionsAreInlinedWithTheirSource() {
         inside += (*inlined)->nodes()[i].name.find("MultiheadAttention/") != std::string::npos;
     }
     QVERIFY(inside > 400);
+}
+
+void ImportTest::otherFormatsAreNamed_data() {
+    QTest::addColumn<QByteArray>("bytes");
+    QTest::addColumn<QString>("says");
+    const auto row = [](const char* name, const QByteArray& bytes, const char* says) { QTest::newRow(name) << bytes << QString::fromLatin1(says); };
+    row("page behind blank lines", "\n\n<!DOCTYPE html><html></html>", "HTML or XML page");
+    row("page with a mark of UTF-8", "\xef\xbb\xbf<html></html>", "HTML or XML page");
+    row("OpenVINO", "<?xml version=\"1.0\"?>\n<net name=\"m\" version=\"11\">", "OpenVINO");
+    row("gzip", "\x1f\x8b\x08 and more", "gzip");
+    row("zip", "PK\x03\x04 and more", "zip");
+    row("TensorFlow", QByteArray("\x08\x01\x12\x20") + "saved_model and serve", "TensorFlow");
+    row("TensorRT", "ftrt and more of it", "TensorRT");
+    row("safetensors", QByteArray("\x40\0\0\0\0\0\0\0{\"weight\":{}}", 20), "safetensors");
+    row("text", "a note that somebody left", "text file");
+}
+
+void ImportTest::otherFormatsAreNamed() {
+    QFETCH(QByteArray, bytes);
+    QFETCH(QString, says);
+    const auto model = importModel(write(bytes));
+    QVERIFY(!model);
+    QVERIFY2(QString::fromStdString(model.error().message()).contains(says), model.error().message().c_str());
+}
+
+void ImportTest::functionsDeclareTheirValues() {
+    // The shape behind an operator that nobody knows: said by the function's own value_info, IR 10 and later.
+    const Wire function = Wire().text(1, "F").text(4, "a").text(5, "b").text(10, "f").message(12, valueInfo("q", {3, 4}))
+                              .message(7, node("odd", "Strange", {"a"}, {"q"}, "acme")).message(7, node("turn", "Transpose", {"q"}, {"b"}));
+    const Wire graph = Wire().message(1, node("call", "F", {"x"}, {"y"}, "f")).text(2, "g").message(11, valueInfo("x", {2})).message(12, Wire().text(1, "y"));
+    const auto analysis = analyze(write(QByteArray::fromStdString(model(graph, {function}))), AnalysisOptions());
+    QVERIFY2(analysis.has_value(), analysis ? "" : analysis.error().message().c_str());
+    const ValueShape& shape = (*analysis)->inlinedShapes->of((*analysis)->inlined->findValue("y"));
+    QVERIFY(shape.known());
+    QCOMPARE(shape.dims, (Dims{4, 3}));
+}
+
+void ImportTest::elementsOfSequencesAreDeclared() {
+    const Wire element = Wire().message(1, Wire().integer(1, 1).message(2, Wire().message(1, Wire().text(2, "n")).message(1, Wire().integer(1, 4))));
+    const Wire list = Wire().text(1, "s").message(2, Wire().message(4, Wire().message(1, element)));
+    const Wire maybe = Wire().text(1, "o").message(2, Wire().message(9, Wire().message(1, element)));
+    const Wire graph = Wire().message(1, node("pick", "SequenceAt", {"s", "i"}, {"a"})).message(1, node("open", "OptionalGetElement", {"o"}, {"b"})).message(1, node("sum", "Add", {"a", "b"}, {"y"}))
+                           .text(2, "g").message(11, list).message(11, maybe).message(11, valueInfo("i", {})).message(12, Wire().text(1, "y"));
+    AnalysisOptions options;
+    options.bindings = {{"n", 7}};
+    const auto analysis = analyze(write(QByteArray::fromStdString(model(graph))), options);
+    QVERIFY2(analysis.has_value(), analysis ? "" : analysis.error().message().c_str());
+    for (const char* name : {"a", "b", "y"}) QCOMPARE((*analysis)->inlinedShapes->of((*analysis)->inlined->findValue(name)).dims, (Dims{7, 4}));
+    // The list itself is no tensor.
+    QVERIFY(!(*analysis)->inlinedShapes->of((*analysis)->inlined->findValue("s")).known());
+}
+
+void ImportTest::sparseConstantsAreWrittenOut() {
+    const Wire indices = Wire().integer(1, 2).integer(2, 7).text(9, std::string("\1\0\0\0\0\0\0\0\3\0\0\0\0\0\0\0", 16));
+    const Wire sparse = Wire().message(1, tensor("", {2}, std::string("\0\0\x80\x3f\0\0\0\x40", 8))).message(2, indices).integer(3, 2).integer(3, 3);
+    Wire constant = node("c", "Constant", {}, {"w"});
+    constant.message(5, Wire().text(1, "sparse_value").message(22, sparse).integer(20, 11));
+    const Wire graph = Wire().message(1, constant).message(1, node("n", "Neg", {"w"}, {"y"})).text(2, "g").message(12, Wire().text(1, "y"));
+    const auto analysis = analyze(write(QByteArray::fromStdString(model(graph))), AnalysisOptions());
+    QVERIFY2(analysis.has_value(), analysis ? "" : analysis.error().message().c_str());
+    const HostTensor* content = (*analysis)->inlinedShapes->constant((*analysis)->inlined->findValue("w"));
+    QVERIFY(content);
+    QCOMPARE(content->dims, (Dims{2, 3}));
+    for (std::int64_t i = 0; i < 6; ++i) QCOMPARE(content->at(static_cast<std::size_t>(i)), i == 1 ? 1.0 : i == 3 ? 2.0 : 0.0);
 }
 
 QTEST_APPLESS_MAIN(ImportTest)

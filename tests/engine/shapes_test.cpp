@@ -64,6 +64,7 @@ private slots:
     void expressionsOfSizes();
     void defaultsByUse();
     void derivedSizesFollow();
+    void sizesAreToldByUse();
     void operators_data();
     void operators();
     void wrongShapesAndAttributesAreSurvived_data() { operators_data(); }
@@ -236,6 +237,23 @@ void ShapesTest::derivedSizesFollow() {
     Bindings varied{{"batch", 1}, {"seq", 3}, {"past_len", 5}};
     deriveSizes(symbolicDims(*graph), varied);
     QCOMPARE(varied.at("past_len + seq"), std::int64_t(8));
+}
+
+void ShapesTest::sizesAreToldByUse() {
+    GraphBuilder builder;
+    const ValueId cache = inputOf(builder, "k", DataType::float32, {-1, 4, -1, 8}, {"N", "", "P", ""}), fresh = inputOf(builder, "x", DataType::float32, {-1, 4, 1, 8}, {"N", "", "", ""});
+    builder.addNode(nodeOf("Neg", {fresh}, builder.value("new")));
+    Node joined = nodeOf("Concat", {cache, builder.value("new")}, builder.value("all"));
+    joined.attributes.set("axis", std::int64_t(2));
+    builder.addNode(std::move(joined));
+    const ValueId features = inputOf(builder, "f", DataType::float32, {-1, -1, -1}, {"N", "T", "C"});
+    builder.addInitializer(makeTensor("bias", {16}, std::vector<float>(16, 1)));
+    builder.addNode(nodeOf("Add", {features, builder.value("bias")}, builder.value("sum")));
+    const GraphPtr graph = *builder.finish();
+    const Bindings sizes = *resolveBindings(*graph, {});
+    QCOMPARE(sizes.at("N"), std::int64_t(1));
+    QCOMPARE(sizes.at("P"), std::int64_t(128)); // a cache that grows, whatever it is called
+    QCOMPARE(sizes.at("C"), std::int64_t(16));
 }
 
 QTEST_APPLESS_MAIN(ShapesTest)
