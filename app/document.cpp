@@ -32,8 +32,8 @@ private:
 Document::Document(QObject* parent) : QObject(parent) {}
 
 Document::~Document() {
-    m_worker.request_stop();
-    m_effects.request_stop();
+    m_worker.stop();
+    m_effects.stop();
 }
 
 Result<Snapshot> Document::layOutBoth(AnalysisPtr analysis, const LayoutOptions& options, const Job& job) {
@@ -89,8 +89,8 @@ void Document::run(Work work, const QString& file, Change change) {
     const int generation = ++m_generation;
     m_busy = true;
     emit busyChanged(true);
-    m_effects.request_stop();
-    m_worker = std::jthread([this, generation, file, change, work = std::move(work)](const std::stop_token& stop) {
+    m_effects.stop();
+    m_worker.start([this, generation, file, change, work = std::move(work)](const std::stop_token& stop) {
         Job job{stop, {}};
         job.progress = [this](std::string_view stage, double part) {
             QMetaObject::invokeMethod(this, [this, name = QString::fromUtf8(stage.data(), qsizetype(stage.size())), part] { emit progress(name, part); });
@@ -131,7 +131,7 @@ void Document::publish(Result<Snapshot> result, const QString& file, Change chan
 }
 
 void Document::open(const QString& file, const AnalysisOptions& options) {
-    m_worker.request_stop();
+    m_worker.stop();
     run([path = file.toStdString(), options = AnalysisOptions(options)](const Job& job) mutable -> Result<Snapshot> {
         auto model = importModel(path, job, options.allowedFolders);
         if (!model) return tl::unexpected(model.error());
@@ -144,7 +144,7 @@ void Document::open(const QString& file, const AnalysisOptions& options) {
 
 void Document::reload() {
     if (!loaded()) return;
-    m_worker.request_stop();
+    m_worker.stop();
     run([path = m_file.toStdString(), options = m_options, layout = m_layout, entered = m_snapshot.entered](const Job& job) mutable -> Result<Snapshot> {
         auto model = importModel(path, job, options.allowedFolders);
         if (!model) return tl::unexpected(model.error());
@@ -170,7 +170,7 @@ void Document::applyOptions(const AnalysisOptions& options) {
         }, m_file, Change::laidOut);
         return;
     }
-    m_effects.request_stop();
+    m_effects.stop();
     auto analysis = reanalyze(m_snapshot.analysis, options);
     if (!analysis) {
         emit failed(QString::fromStdString(analysis.error().cause), {}, QString::fromStdString(analysis.error().advice));
@@ -276,7 +276,7 @@ void Document::allowFolder(const QString& folder) {
 
 void Document::cancel() {
     ++m_generation;
-    m_worker.request_stop();
+    m_worker.stop();
     m_busy = false;
     emit busyChanged(false);
     if (loaded()) measureEffects(); // they were stopped for what is cancelled now
@@ -284,7 +284,7 @@ void Document::cancel() {
 
 void Document::measureEffects() {
     const int generation = ++m_generation;
-    m_effects = std::jthread([this, generation, analysis = m_snapshot.analysis](const std::stop_token& stop) {
+    m_effects.start([this, generation, analysis = m_snapshot.analysis](const std::stop_token& stop) {
         auto effects = marginalEffects(*analysis, Job{stop, {}});
         if (stop.stop_requested()) return;
         QMetaObject::invokeMethod(this, [this, generation, effects = std::move(effects)] {

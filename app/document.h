@@ -3,11 +3,11 @@
 
 #include "drawing/draw.h"
 #include "nested.h"
+#include "worker.h"
 
 #include <QObject>
 #include <QUndoStack>
 #include <array>
-#include <thread>
 
 namespace triptych {
 
@@ -95,7 +95,7 @@ private:
     LayoutOptions m_layout;
     Snapshot m_snapshot;
     QUndoStack m_undo;
-    std::jthread m_worker, m_effects;
+    Worker m_worker, m_effects;
     int m_generation = 0;
     bool m_busy = false;
 };
