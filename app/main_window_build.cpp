@@ -83,13 +83,14 @@ void MainWindow::buildToolBar() {
     m_bind = button(tr("sizes"), tr("Bind the symbolic dimensions of the inputs"), [this] {
         changeSizes();
     });
+    m_bind->setStyleSheet(QStringLiteral("text-align:left")); // where it is cut, the end goes
     const auto chooser = [&](const QString& name, const std::vector<std::string>& items, auto apply) {
         auto* made = new QComboBox;
         made->setAccessibleName(name);
         made->setToolTip(name);
         made->setObjectName(name);
-        made->setSizeAdjustPolicy(QComboBox::AdjustToMinimumContentsLengthWithIcon);
-        made->setMinimumContentsLength(3);
+        made->setSizeAdjustPolicy(QComboBox::AdjustToContents);
+        made->setMinimumWidth(64); // a narrow window cuts the text
         for (const std::string& item : items) made->addItem(QString::fromStdString(item));
         connect(made, &QComboBox::currentTextChanged, this, [this, apply](const QString& text) {
             if (m_filling || !m_document.loaded()) return;

@@ -88,7 +88,7 @@ void MainWindow::refresh() {
                               .arg(attentionCount(a))
                               .arg(parallel.size())
                               .arg(a.enhanced.partition->nearMisses.size())
-                              .arg(a.warnings.empty() ? QString() : tr(" · %1 warnings").arg(a.warnings.size()))
+                              .arg(a.warnings.empty() ? QString() : (a.warnings.size() == 1 ? tr(" · 1 warning") : tr(" · %1 warnings").arg(a.warnings.size())))
                               .arg(snapshot.change == Change::reloaded ? tr(" · read again at %1").arg(QTime::currentTime().toString(QStringLiteral("HH:mm:ss"))) : QString()));
 }
 
