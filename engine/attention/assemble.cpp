@@ -137,6 +137,9 @@ void countHeads(const Graph& graph, const Shapes& shapes, const Roles& roles, At
     // Heads that were repeated before the operator are fewer where they are projected.
     const std::int64_t projected = heads(spec.projectionK, k, spec.headDim);
     if (spec.kvHeads == 0 || (k.extras.contains("kv_repeat") && projected > 0)) spec.kvHeads = projected;
+    // Without a projection the copies themselves tell.
+    const bool copied = k.extras.contains("kv_repeat") && !k.linear && k.repeats > 1 && spec.kvHeads == spec.heads && spec.heads % k.repeats == 0;
+    if (copied) spec.kvHeads = spec.heads / k.repeats;
     if (spec.kvHeads == 0) spec.kvHeads = spec.heads;
     if (spec.heads == 0) spec.heads = spec.kvHeads;
     if (spec.heads == 0 && !spec.opaque && shapes.of(q.operand).ranked && shapes.of(q.operand).dims.size() <= 3) spec.heads = spec.kvHeads = 1; // no projection and no axis of heads

@@ -94,11 +94,11 @@ private:
                 return take(m_graph.producer(node.input(0)), picked);
             }
             if (node.is("Gather") && !constant(node.input(1))) return false;
-            if (node.is("Gather") && m_shapes.of(node.output()).count() > m_shapes.of(node.input(0)).count()) m_trace.extras.insert("kv_repeat");
+            if (node.is("Gather") && m_shapes.of(node.output()).count() > m_shapes.of(node.input(0)).count()) repeats(node.input(0), node.output());
             return take(id, node.input(0));
         }
         if (node.is("Expand") || node.is("Tile")) {
-            m_trace.extras.insert("kv_repeat");
+            repeats(node.input(0), node.output());
             return take(id, node.input(0));
         }
         if (node.is("MaxPool") || node.is("AveragePool") || node.is("BatchNormalization")) return take(id, node.input(0)); // trained, the last one scales columns
@@ -265,7 +265,7 @@ private:
             else sameSource = sameSource && linearBehind(value) == linearBehind(next);
         }
         if (!next) return false;
-        if (node.inputs.size() > 1 && std::all_of(node.inputs.begin(), node.inputs.end(), [&](ValueId each) { return repeated(each, next); })) m_trace.extras.insert("kv_repeat");
+        if (node.inputs.size() > 1 && std::all_of(node.inputs.begin(), node.inputs.end(), [&](ValueId each) { return repeated(each, next); })) repeats(next, node.output());
         if (past) m_trace.extras.insert("kv_cache");
         else if (activations > 1 && sameSource && negated) m_trace.extras.insert("rope");
         if (!sameSource) {
@@ -298,6 +298,16 @@ private:
             found = input;
         }
         return found;
+    }
+
+    /// Heads are copied: by as much as the axes between the batch and the elements of a head grow.
+    void repeats(ValueId from, ValueId to) {
+        m_trace.extras.insert("kv_repeat");
+        const Dims &in = m_shapes.of(from).dims, &out = m_shapes.of(to).dims;
+        for (std::size_t back = 2; back < out.size(); ++back) {
+            const Dim was = back <= in.size() ? in[in.size() - back] : 1, is = out[out.size() - back];
+            if (was > 0 && is > was && is % was == 0) m_trace.repeats *= is / was;
+        }
     }
 
     /// The same heads once more, perhaps with an axis for the copies.

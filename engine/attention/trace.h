@@ -36,6 +36,7 @@ struct RoleTrace {
     NodeId linear;                       ///< the first product with a constant weight; none: there is no projection
     std::vector<NodeId> path;            ///< nodes from the operand back, the projection's product not included
     ValueId source;                      ///< where the walk ended: the projection's output before its bias, or what has none
+    std::int64_t repeats = 1;            ///< how often each head was copied on the way, behind the batch axis
     double scale = 1;                    ///< product of constant scales met
     bool scaled = false;
     std::set<std::string> extras;        ///< "rope", "qk_norm", "kv_cache", "kv_repeat", "cast", "cosine", "linformer"
