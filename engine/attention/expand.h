@@ -1,6 +1,7 @@
 #pragma once
 // Opaque attention under expansion. Private to engine/attention.
 
+#include "attention/opaque_inputs.h"
 #include "attention/rewrite.h"
 #include "attention/sizes.h"
 
@@ -64,7 +65,7 @@ class MaskExpansion {
 public:
     MaskExpansion(OpaqueEmitter& emit, const OpaqueCall& call, DataType type) : m_emit(emit), m_call(call), m_type(type) {}
     /// @param past    value that holds past keys [B,N,P,D]; none where there is none
-    /// @param before  grouped queries: how many keys came before, [B,1,1,1]
+    /// @param before  how many keys came before, where that isn't the length of `past`: [1], for grouped queries [B,1,1,1]
     /// @returns masked scores
     ValueId apply(ValueId scores, ValueId past, ValueId before);
     /// Whether a row may hide all its keys.
@@ -80,7 +81,9 @@ private:
     bool shorterThanKeys(ValueId mask) const;
     /// Minus infinity for the keys that a mask leaves out; `floats` is the mask as what is added to scores.
     ValueId padded(ValueId floats, ValueId mask, ValueId scores);
-    ValueId classic(ValueId scores, ValueId past);
+    ValueId classic(ValueId scores, ValueId past, ValueId before);
+    /// Packed tokens: keys within the length of their own sequence.
+    ValueId ownSequence(ValueId scores);
     ValueId filtered(ValueId scores, ValueId shown);
     ValueId ranged(ValueId scores, ValueId list, Dim length);
     ValueId groupedQuery(ValueId scores, ValueId before);

@@ -159,6 +159,20 @@ SymbolicDim choiceOf(const Graph& graph, ValueId input) {
     return {};
 }
 
+/// Operators on packed tokens take sums of lengths: one more than there are sequences.
+void sumsOfLengths(const Graph& graph, std::vector<SymbolicDim>& dims) {
+    const auto firstOf = [&](ValueId value) {
+        const std::string place = value && graph.isInput(value) ? graph.value(value).name + "[0]" : "";
+        return std::find_if(dims.begin(), dims.end(), [&](const SymbolicDim& dim) { return std::find(dim.inputs.begin(), dim.inputs.end(), place) != dim.inputs.end(); });
+    };
+    for (const Node& node : graph.nodes()) {
+        const std::size_t offsets = node.is("com.microsoft", "PackedAttention") ? 3 : 4;
+        if (offsets == 4 && !node.is("com.microsoft", "PackedMultiHeadAttention")) continue;
+        const auto sequences = firstOf(node.input(offsets)), sums = firstOf(node.input(offsets + 1));
+        if (sequences != dims.end() && sums != dims.end() && sums != sequences) sums->defaultSize = sequences->defaultSize + 1;
+    }
+}
+
 } // namespace
 
 std::vector<SymbolicDim> symbolicDims(const Graph& graph) {
@@ -187,6 +201,7 @@ std::vector<SymbolicDim> symbolicDims(const Graph& graph) {
     const auto fresh = std::find_if(found.begin(), found.end(), [&](const SymbolicDim& dim) { return dim.use == "sequence" && !total(dim); });
     for (SymbolicDim& dim : found)
         if (total(dim) && past != found.end() && fresh != found.end()) dim.defaultSize = past->defaultSize + fresh->defaultSize;
+    sumsOfLengths(graph, found);
     // One that follows from others is no choice. Large, so that "s - 2" is a size.
     constexpr std::int64_t trial = 720720;
     const auto plain = [&](std::string_view name) -> std::optional<std::int64_t> {
