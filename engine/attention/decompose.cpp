@@ -81,7 +81,7 @@ void Decomposer::writeSoftmax(const AttentionSpec& spec, NamedAttention& named) 
     const Node& node = m_graph.node(spec.softmax);
     Emitter emit = emitter(node.name, node.scope, sourcesOf({spec.softmax}));
     const ValueId sum = emit.op("bias", "Add", {node.input(0), node.input(1)});
-    emit.op("softmax", "Softmax", {sum}, {{"axis", static_cast<std::int64_t>(m_shapes.of(node.input(0)).dims.size()) - 1, {}}}, node.output());
+    emit.op("softmax", "Softmax", {sum}, {{"axis", emit.lastAxis(m_shapes.of(node.input(0)).dims.size()), {}}}, node.output());
     std::erase(named.nodes, node.name);
     named.nodes.insert(named.nodes.end(), emit.names().begin(), emit.names().end());
     named.softmax = emit.names().back();

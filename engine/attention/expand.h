@@ -46,8 +46,6 @@ public:
     ValueId unsqueeze(const std::string& role, ValueId value, std::int64_t axis);
     /// Of each row along the last axis, kept as an axis of size 1.
     ValueId largest(const std::string& role, ValueId value);
-    /// Pieces along the last axis.
-    std::vector<ValueId> split(const std::string& role, ValueId value, const std::vector<std::int64_t>& lengths);
     /// [n]: the size of a value along an axis.
     ValueId sizeOf(const std::string& role, ValueId value, std::int64_t axis);
     /// 0, 1, ... as far as a size [n] says, as int64 [n].

@@ -53,7 +53,7 @@ void OpaqueExpansion::inputs() {
     if (alone && rank >= 4) return partsOf(q, static_cast<std::int64_t>(rank) - 2, {{"q", &m_q}, {"k", &m_k}, {"v", &m_v}}); // [B,S,N,3,H], [tokens,N,3,H]
     if (alone) {
         if (bias) q = m_emit.op("qkv", "Add", {q, bias});
-        heads(m_emit.split("qkv", q, {m_spec.heads * m_spec.headDim, m_kvHeads * m_spec.headDim, m_kvHeads * m_spec.vHeadDim}), {3, 3, 3});
+        heads(m_emit.base().split("qkv", q, {m_spec.heads * m_spec.headDim, m_kvHeads * m_spec.headDim, m_kvHeads * m_spec.vHeadDim}, 3), {3, 3, 3});
         return;
     }
     if (m_call.rankOf(k) == 5) { // [B,L,N,2,H]
@@ -113,7 +113,7 @@ void OpaqueExpansion::packedWeight() {
     bool apart = m_call.expansion == Expansion::canonical && cuttable(weight) && (!bias || cuttable(bias));
     for (const ValueId each : quantisation) apart = apart && (single(each) || cuttable(each));
     if (!apart) {
-        heads(m_emit.split("qkv", projected("qkv_proj", weight, bias, quantisation), {width, width, vWidth}), {3, 3, 3});
+        heads(m_emit.base().split("qkv", projected("qkv_proj", weight, bias, quantisation), {width, width, vWidth}, m_node.input(m_inputs.tokens) ? 2 : 3), {3, 3, 3});
         return;
     }
     std::vector<ValueId> roles;

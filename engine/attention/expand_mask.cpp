@@ -26,13 +26,15 @@ ValueId OpaqueEmitter::largest(const std::string& role, ValueId value) {
     return op(role, "ReduceMax", {value, list(role + "/axis", {-1})});
 }
 
-std::vector<ValueId> OpaqueEmitter::split(const std::string& role, ValueId value, const std::vector<std::int64_t>& lengths) { return m_emit.split(role, value, lengths); }
-
 ValueId OpaqueEmitter::sizeOf(const std::string& role, ValueId value, std::int64_t axis) {
     return op(role, "Gather", {op(role, "Shape", {value}), list(role + "/axis", {axis})});
 }
 
 ValueId OpaqueEmitter::upTo(const std::string& role, ValueId size) {
+    if (m_emit.opset() < 11) { // no Range yet: where that many ones are
+        const ValueId ones = op(role, "ConstantOfShape", {size}, {{"value", makeTensor("", {1}, std::vector<std::int64_t>{1}), {}}});
+        return m_emit.reshape(role, op(role, "NonZero", {ones}), {-1});
+    }
     const ValueId scalar = m_emit.reshape(role, size, {});
     return op(role, "Range", {number(role + "/zero", DataType::int64, 0), scalar, number(role + "/one", DataType::int64, 1)});
 }

@@ -33,7 +33,9 @@ std::string OpaqueExpansion::unknownOption() const {
     if (!m_call.standard() && !hasPackedWeight(m_node) && !hasProjectedInputs(m_node)) return "kind of operator";
     if (m_spec.heads <= 0 || m_kvHeads <= 0 || m_spec.headDim <= 0 || m_spec.vHeadDim <= 0 || !m_spec.scale) return "number of heads";
     if (!isFloating(m_type)) return "type";
-    if (m_opset < 11) return "opset, older than 11,";
+    if (m_opset < 10) return "opset, older than 10,";
+    // Gathering from caches and scattering tokens need operators of opset 11.
+    if (m_opset < 11 && (m_node.input(m_inputs.tokens) || (m_call.grouped() && m_node.input(m_inputs.past)))) return "opset, older than 11,";
     if (const std::string mask = MaskExpansion::unknown(m_call); !mask.empty()) return mask;
     if (m_call.standard()) return {};
     if (m_call.grouped()) return unknownOfGrouped();
@@ -110,7 +112,7 @@ ValueId OpaqueExpansion::softmax(ValueId scores, bool guarded) {
     const auto precision = static_cast<DataType>(m_call.standard() ? m_node.attributes.integer("softmax_precision", 0) : 0);
     const bool cast = precision != DataType::undefined && precision != m_type;
     const ValueId all = hasSink(m_node) ? withSink(scores) : scores, given = cast ? m_emit.cast("softmax", all, precision) : all;
-    ValueId weights = m_emit.op("softmax", "Softmax", {given}, {{"axis", std::int64_t(-1), {}}});
+    ValueId weights = m_emit.op("softmax", "Softmax", {given}, {{"axis", m_emit.base().lastAxis(4), {}}});
     m_named.softmax = m_emit.base().names().back();
     if (cast) weights = m_emit.cast("softmax", weights, m_type);
     if (hasSink(m_node)) weights = m_emit.slice("sink", weights, 3, 0, -1);

@@ -93,6 +93,8 @@ private slots:
     void whatIsNotWrittenOutStays();
     void scoresOfGroupedQueriesStay();
     void noMaxBeforeOpset12();
+    void opset10_data();
+    void opset10();
     void packed_data();
     void packed();
     void form_data();
@@ -244,6 +246,31 @@ void EquivalenceTest::noMaxBeforeOpset12() {
     QVERIFY(!hasOpaque(*proof.decomposition.graph));
     for (const Node& node : proof.decomposition.graph->nodes()) QVERIFY(!node.is("Max"));
     QCOMPARE(difference(proof), QString());
+}
+
+void EquivalenceTest::opset10_data() {
+    QTest::addColumn<QString>("text");
+    const QString x = "x: f32[B,S,32]\nw: f32[32,96]\nb: f32[96]\n";
+    QTest::newRow("causal, lengths") << x + "n: i32[B]\ny = com.microsoft::Attention(x, w, b, n, num_heads=4, unidirectional=1)\nreturn y";
+    QTest::newRow("mask, past") << x + "n: i32[B,T]\npast: f32[2,B,4,P,8]\ny, z = com.microsoft::Attention(x, w, b, n, past, num_heads=4)\nreturn y, z";
+    QTest::newRow("packed, first call") << "q: f32[B,S,64]\nn: i32[B]\nt: i32[]\ny = com.microsoft::GroupQueryAttention(q, _, _, _, _, n, t, num_heads=4, kv_num_heads=2, local_window_size=2)\nreturn y";
+    QTest::newRow("mask with the softmax") << "q: f32[B,2,S,8]\nm: f32[B,1,1,S]\ny = MatMul(com.microsoft::BiasSoftmax(MatMul(q, Transpose(q, perm=[0,1,3,2])), m, axis=3, is_inner_broadcast=1), q)\nreturn y";
+}
+
+void EquivalenceTest::opset10() {
+    QFETCH(QString, text);
+    const auto parsed = parseText(text.toStdString());
+    QVERIFY(parsed);
+    const Bindings all{{"B", 2}, {"S", 3}, {"P", 4}, {"T", 7}};
+    Bindings own;
+    for (const SymbolicDim& dim : symbolicDims(**parsed)) own[dim.name] = all.at(dim.name);
+    const Proof proof = decomposed(text.toStdString(), 10, own);
+    QVERIFY2(!hasOpaque(*proof.decomposition.graph), proof.decomposition.warnings.empty() ? "" : proof.decomposition.warnings[0].c_str());
+    for (const Node& node : proof.decomposition.graph->nodes()) {
+        QVERIFY2(!node.is("Range"), node.name.c_str());
+        QVERIFY2(node.attributes.integer("axis", 0) >= 0, node.name.c_str());
+    }
+    QCOMPARE(difference(proof, own), QString());
 }
 
 void EquivalenceTest::packed_data() {
