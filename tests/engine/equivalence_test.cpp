@@ -198,7 +198,7 @@ void EquivalenceTest::lengthsFitWhatTheyCount_data() {
     QTest::addColumn<QString>("text");
     QTest::newRow("past and new keys") << "q: f32[B,S,64]\np: f32[B,2,P,8]\nn: i32[B]\nt: i32[]\ny, k, v = com.microsoft::GroupQueryAttention(q, _, _, p, p, n, t, num_heads=4, kv_num_heads=2)\nreturn y, k, v";
     QTest::newRow("a first call") << "q: f32[B,S,64]\nn: i32[B]\nt: i32[1]\ny = com.microsoft::GroupQueryAttention(q, _, _, _, _, Cast(n, to=6), t, num_heads=4, kv_num_heads=2)\nreturn y";
-    QTest::newRow("a shared buffer") << "q: f32[B,1,32]\nm: i32[B,T]\npast: f32[B,4,P,8]\nl: i32[1]\ny, k, v = com.microsoft::DecoderMaskedMultiHeadAttention(q, q, q, m, _, past, past, l, num_heads=4, past_present_share_buffer=1)\nreturn y, k, v";
+    QTest::newRow("a shared buffer") << "q: f32[B,1,32]\nm: i32[B,T]\np: f32[B,4,P,8]\nl: i32[1]\ny, k, v = com.microsoft::DecoderMaskedMultiHeadAttention(q, q, q, m, _, p, p, l, num_heads=4, past_present_share_buffer=1)\nreturn y, k, v";
     QTest::newRow("packed tokens") << "x: f32[N,32]\no: i32[B,S]\nc: i32[C]\ny = com.microsoft::PackedAttention(x, w: f32[32,96], b: f32[96], o, c, num_heads=4)\nreturn y";
 }
 
