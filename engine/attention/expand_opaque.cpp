@@ -38,6 +38,9 @@ std::string OpaqueExpansion::unknownOption() const {
     if (m_opset < 11 && (m_node.input(m_inputs.tokens) || (m_call.grouped() && m_node.input(m_inputs.past)))) return "opset, older than 11,";
     if (const std::string mask = MaskExpansion::unknown(m_call); !mask.empty()) return mask;
     if (m_call.standard()) return {};
+    const std::size_t axes = m_call.rankOf(m_node.input(0)), plain = m_node.input(m_inputs.tokens) ? 2 : 3;
+    const bool inAxes = axes == plain + 2 && (m_node.op == "MultiHeadAttention" || m_node.op == "PackedMultiHeadAttention");
+    if (axes != plain && !inAxes) return "rank of its input";
     if (m_call.grouped()) return unknownOfGrouped();
     if (a.integer("do_rotary", 0) != 0) return "rotary embedding, whose angles its documentation doesn't give,";
     if (m_node.input(m_inputs.beams)) return "choice of beams";
@@ -55,7 +58,8 @@ std::string OpaqueExpansion::unknownOfGrouped() const {
     if (a.integer("sliding_window_cache", 0) != 0) return "cache of a sliding window";
     if (a.integer("do_rotary", 0) != 0 && (!m_node.input(7) || !m_node.input(8))) return "rotary embedding without caches";
     if (!m_node.input(5) || !m_node.input(6)) return "missing sequence lengths";
-    if (m_call.wanted(3)) return "output of its scores";
+    // Hidden scores are told from the others by comparing floats.
+    if (const std::int64_t asked = a.integer("qk_output", 0); m_call.wanted(3) && ((asked != 1 && asked != 2) || m_opset < 11)) return "output of its scores";
     return {};
 }
 
@@ -101,11 +105,23 @@ void OpaqueExpansion::merge(ValueId context) {
     else m_emit.op("merge", "Gather", {m_emit.base().reshape("merge", turned, {-1, width}), places()}, {{"axis", std::int64_t(0), {}}}, m_node.output());
 }
 
-/// ai.onnx can give out the scores of one of its steps, MultiHeadAttention and its like those before the softmax.
+/// ai.onnx can give out the scores of one of its steps, GroupQueryAttention those before or after the softmax, MultiHeadAttention and
+/// its like those before it.
 void OpaqueExpansion::show(std::int64_t step, ValueId value) {
-    const std::int64_t asked = m_call.standard() ? m_node.attributes.integer("qk_matmul_output_mode", 0) : 2;
-    if (m_call.microsoft() && m_node.op != "MultiHeadAttention" && m_node.op != "DecoderMaskedMultiHeadAttention") return;
-    if (const ValueId output = m_call.wanted(3); output && asked == step) m_emit.op("qk_output", "Identity", {value}, {}, output);
+    const std::int64_t asked = m_call.standard() ? m_node.attributes.integer("qk_matmul_output_mode", 0) : m_call.grouped() ? m_node.attributes.integer("qk_output", 0) + 1 : 2;
+    const ValueId output = hasPackedWeight(m_node) ? ValueId() : m_call.wanted(3);
+    if (!output || asked != step) return;
+    if (m_call.grouped() && step == 2) { // what is hidden is 0 there
+        const ValueId hidden = m_emit.op("qk_output", "Equal", {value, constant("minus_infinity", -std::numeric_limits<double>::infinity())});
+        value = m_emit.op("qk_output", "Where", {hidden, constant("zero", 0), value});
+    }
+    if (!m_call.grouped() || !m_node.input(m_inputs.past)) {
+        m_emit.op("qk_output", "Identity", {value}, {}, output);
+        return;
+    }
+    // A buffer of past keys may have more room than there are keys.
+    const ValueId total = m_emit.base().reshape("qk_output", m_emit.cast("qk_output", m_node.input(6), DataType::int64), {1});
+    m_emit.op("qk_output", "Slice", {value, m_emit.list("qk_output/begin", {0}), total, m_emit.list("qk_output/axis", {3})}, {}, output);
 }
 
 ValueId OpaqueExpansion::softmax(ValueId scores, bool guarded) {

@@ -25,6 +25,9 @@ HostTensor present(const KernelCall& call, const HostTensor* past, const HostTen
     return out;
 }
 
+/// Scores as they are handed out: what is hidden is 0.
+HostTensor shown(const HostTensor& scores) { return eachElement(scores, [](double x) { return x == lowest ? 0 : x; }); }
+
 Outputs groupQuery(const KernelCall& call) {
     needAxes(call, {0, 1, 2}, 3);
     needAxes(call, {3, 4}, 4);
@@ -80,11 +83,15 @@ Outputs groupQuery(const KernelCall& call) {
         if (window > 0 && j <= position - window) return lowest;
         return bias ? broadcastAt(*bias, b, n, i, j) : 0.0;
     };
-    Outputs outputs{mergeHeads(attentionCore(call, core).context)};
+    const std::int64_t asked = a.integer("qk_output", 0);
+    core.keep = asked == 1 ? 2 : 3;
+    CoreOutput made = attentionCore(call, core);
+    Outputs outputs{mergeHeads(made.context)};
     if (call.node.outputs.size() > 1) {
         outputs.push_back(std::move(k));
         outputs.push_back(std::move(v));
-        outputs.resize(std::min<std::size_t>(call.node.outputs.size(), 3));
+        if (call.node.outputs.size() > 3 && (asked == 1 || asked == 2)) outputs.push_back(shown(columns(made.kept, 0, total)));
+        outputs.resize(std::min(call.node.outputs.size(), outputs.size()));
     }
     return outputs;
 }

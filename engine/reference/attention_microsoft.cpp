@@ -230,7 +230,9 @@ Outputs multiHead(const KernelCall& call, const HeadInputs& at, bool shares) {
     const std::int64_t heads = a.integer("num_heads", 0);
     const HostTensor &query = need(call, 0), *key = call.input(1), *bias = call.input(at.bias);
     HostTensor q, k, v;
-    if (query.dims.size() == 5) {
+    const bool inFive = query.dims.size() == 5 && call.node.op == "MultiHeadAttention";
+    if (!inFive && query.dims.size() != 3) refuse("its query has another rank than 3");
+    if (inFive) {
         if (bias) refuse("a bias on packed input isn't known");
         q = unpacked(query, 0);
         k = unpacked(query, 1);

@@ -76,6 +76,7 @@ void groupQueryAttention(RuleCall& call) {
     Dim total = call.integer(6).value_or(unknownDim);
     if (total < 0) total = call.has(3) ? plus(sizeAt(call.in(3), 2), q.dims[1]) : q.dims[1];
     for (const std::size_t index : {1U, 2U}) call.set(index, q.type, {q.dims[0], kvHeads, total, size});
+    call.set(3, q.type, {q.dims[0], heads, q.dims[1], total});
 }
 
 void rotaryEmbedding(RuleCall& call) { call.set(0, call.in(0)); }
