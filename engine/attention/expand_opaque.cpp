@@ -41,6 +41,7 @@ std::string OpaqueExpansion::unknownOption() const {
     const std::size_t axes = m_call.rankOf(m_node.input(0)), plain = m_node.input(m_inputs.tokens) ? 2 : 3;
     const bool inAxes = axes == plain + 2 && (m_node.op == "MultiHeadAttention" || m_node.op == "PackedMultiHeadAttention");
     if (axes != plain && !inAxes) return "rank of its input";
+    if (hasProjectedInputs(m_node) && !m_node.input(1) && m_node.input(2)) return "value without a key";
     if (m_call.grouped()) return unknownOfGrouped();
     if (a.integer("do_rotary", 0) != 0) return "rotary embedding, whose angles its documentation doesn't give,";
     if (m_node.input(m_inputs.beams)) return "choice of beams";

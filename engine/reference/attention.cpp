@@ -98,7 +98,7 @@ HostTensor mergeHeads(const HostTensor& from) {
 
 HostTensor appended(const HostTensor* past, const HostTensor& now) {
     if (!past) return now;
-    if (past->dims.size() != 4 || past->dims[0] != now.dims[0] || past->dims[1] != now.dims[1] || past->dims[3] != now.dims[3]) refuse("its past doesn't fit its key or value");
+    if (past->type != now.type || past->dims.size() != 4 || past->dims[0] != now.dims[0] || past->dims[1] != now.dims[1] || past->dims[3] != now.dims[3]) refuse("its past doesn't fit its key or value");
     Dims dims = now.dims;
     dims[2] += past->dims[2];
     HostTensor out = HostTensor::zeros(now.type, dims);

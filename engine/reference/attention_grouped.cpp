@@ -31,6 +31,7 @@ HostTensor shown(const HostTensor& scores) { return eachElement(scores, [](doubl
 Outputs groupQuery(const KernelCall& call) {
     needAxes(call, {0, 1, 2}, 3);
     needAxes(call, {3, 4}, 4);
+    needOneType(call, {0, 1, 2, 3, 4, 7, 8, 10, 11});
     const Attributes& a = call.node.attributes;
     for (std::size_t i = 12; i < 16; ++i)
         if (call.input(i)) refuse("quantised caches and norms of queries aren't known");
@@ -41,6 +42,7 @@ Outputs groupQuery(const KernelCall& call) {
     HostTensor q, k, v;
     if (!call.input(1)) {
         if (heads < 1 || kvHeads < 1) refuse("it has no number of heads");
+        if (call.input(2) || query.dims.back() % (heads + 2 * kvHeads) != 0) refuse("its packed input doesn't fit its heads");
         const std::int64_t size = query.dims.back() / (heads + 2 * kvHeads);
         q = splitHeads(columns(query, 0, heads * size), heads);
         k = splitHeads(columns(query, heads * size, kvHeads * size), kvHeads);
@@ -52,6 +54,7 @@ Outputs groupQuery(const KernelCall& call) {
     }
     const std::int64_t now = q.dims[2], total = static_cast<std::int64_t>(need(call, 6).at(0));
     const bool prompt = now == total;
+    if (k.dims[2] != now || v.dims[2] != now || (!call.input(3) && !prompt)) refuse("its lengths don't fit its keys");
     if (!need(call, 5).isInteger() || need(call, 5).count() < q.dims[0]) refuse("its lengths are not one for each batch");
     const std::vector<std::int64_t>& lengths = need(call, 5).integers(); // less one
     std::vector<std::int64_t> before;

@@ -24,7 +24,7 @@ HostTensor columns(const HostTensor& from, std::int64_t begin, std::int64_t widt
 HostTensor biased(HostTensor to, const HostTensor* bias, std::int64_t begin) {
     if (!bias) return to;
     const std::int64_t width = to.dims.back();
-    if (begin + width > bias->count() || !to.isFloat()) refuse("its bias has too few elements");
+    if (bias->dims.size() != 1 || begin + width > bias->count() || !to.isFloat() || bias->type != to.type) refuse("its bias has too few elements");
     for (std::int64_t i = 0; i < to.count(); ++i) to.floats()[static_cast<std::size_t>(i)] += bias->floats()[static_cast<std::size_t>(begin + i % width)];
     to.normalise();
     return to;
@@ -38,6 +38,12 @@ double scaleOf(const KernelCall& call, const HostTensor& q) {
 void needAxes(const KernelCall& call, std::initializer_list<std::size_t> inputs, std::size_t least) {
     for (const std::size_t index : inputs)
         if (const HostTensor* given = call.input(index); given && given->dims.size() < least) refuse("its input " + std::to_string(index) + " has too few axes");
+}
+
+void needOneType(const KernelCall& call, std::initializer_list<std::size_t> inputs) {
+    const DataType type = need(call, *inputs.begin()).type;
+    for (const std::size_t index : inputs)
+        if (call.input(index) && call.input(index)->type != type) refuse("its inputs are of different types");
 }
 
 HostTensor unpacked(const HostTensor& from, std::int64_t part) {
@@ -80,9 +86,9 @@ struct ClassicMask {
         const Dims& d = index->dims;
         switch (d.size()) {
         case 1: return d[0] == batch || d[0] == 2 * batch || d[0] == 3 * batch + 2;
-        case 2: return d[0] >= batch && d[1] == keys;
-        case 3: return d[0] >= batch && d[1] >= queries && d[2] >= keys;
-        case 4: return d[0] >= batch && d[1] == 1 && d[2] >= past + queries && d[3] >= keys;
+        case 2: return d[0] == batch && d[1] == keys;
+        case 3: return d[0] == batch && d[1] >= queries && d[2] >= keys;
+        case 4: return d[0] == batch && d[1] == 1 && d[2] >= past + queries && d[3] >= keys;
         default: return false;
         }
     }
@@ -196,6 +202,7 @@ Outputs packedAttention(const KernelCall& call, bool inBlocks) {
     needAxes(call, {0}, 3);
     needAxes(call, {1}, 2);
     needAxes(call, {2}, 1);
+    needOneType(call, {0, 1, 2, 4, 5});
     if (inBlocks && call.input(8)) refuse("a choice of beams isn't known");
     return ofPacked(call, biased(product(call, need(call, 0), need(call, 1)), call.input(2), 0), {3, 5, 4, 6}, inBlocks);
 }
@@ -225,6 +232,7 @@ Outputs multiHead(const KernelCall& call, const HeadInputs& at, bool shares) {
     needAxes(call, {0, 1, 2}, 3);
     needAxes(call, {at.bias, at.mask}, 1);
     needAxes(call, {at.past, at.past + 1}, 4);
+    needOneType(call, {0, 1, 2, at.bias, at.attentionBias, at.past, at.past + 1});
     const Attributes& a = call.node.attributes;
     if (call.input(at.beams)) refuse("a choice of beams isn't known");
     const std::int64_t heads = a.integer("num_heads", 0);

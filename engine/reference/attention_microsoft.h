@@ -16,6 +16,9 @@ double scaleOf(const KernelCall& call, const HostTensor& q);
 /// Damaged graphs give operands of any rank.
 void needAxes(const KernelCall& call, std::initializer_list<std::size_t> inputs, std::size_t least);
 
+/// All that are given, of the type of the first.
+void needOneType(const KernelCall& call, std::initializer_list<std::size_t> inputs);
+
 void addGroupedAttention(KernelTable& table);
 void addPackedAttention(KernelTable& table);
 

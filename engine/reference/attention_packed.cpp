@@ -66,6 +66,7 @@ Outputs ofSequences(const KernelCall& call, const HostTensor& q, const HostTenso
 
 Outputs packedWeight(const KernelCall& call) {
     needAxes(call, {0, 1}, 2);
+    needOneType(call, {0, 1, 2, 5});
     const HostTensor all = biased(product(call, need(call, 0), need(call, 1)), call.input(2), 0);
     if (all.dims.size() != 2) refuse("its tokens have more than one axis");
     std::vector<std::int64_t> widths(3, all.dims.back() / 3);
@@ -75,6 +76,7 @@ Outputs packedWeight(const KernelCall& call) {
 
 Outputs packedHeads(const KernelCall& call) {
     needAxes(call, {0, 1, 2}, 2);
+    needOneType(call, {0, 1, 2, 3, 6});
     const HostTensor &query = need(call, 0), *bias = call.input(3);
     if (query.dims.size() == 4) { // [tokens, N, 3, H]
         if (bias) refuse("a bias on packed input isn't known");
