@@ -62,7 +62,7 @@ void OpaqueExpansion::sharedPast() {
     if (keysInBlocks()) bufferK = reordered("past_k", bufferK, false);
     const ValueId length = m_node.input(m_inputs.pastLength);
     m_before = m_call.sizes.forFile() ? m_emit.base().reshape("past_length", m_emit.cast("past_length", length, DataType::int64), {1}) : m_emit.list("past_length", {boundPast(m_node, m_call.shapes)});
-    const ValueId axis = m_emit.list("past_length/axis", {2}), end = m_emit.op("past_length", "Add", {m_before, m_emit.sizeOf("past_length", m_q, 2)});
+    const ValueId axis = m_emit.list("past_length/axis", {2}), end = m_emit.op("past_length", "Add", {m_before, m_emit.sizeOf("past_length", m_k, 2)});
     const auto joined = [&](const std::string& role, ValueId buffer, ValueId& now) {
         now = m_emit.op(role, "Concat", {m_emit.op(role, "Slice", {buffer, m_emit.list(role + "/begin", {0}), m_before, axis}), now}, {{"axis", std::int64_t(2), {}}});
         if (!m_call.wanted(1) && !m_call.wanted(2)) return ValueId();

@@ -35,10 +35,11 @@ bool sharesPast(const Node& node) {
 std::int64_t boundPast(const Node& node, const Shapes& shapes) {
     const OpaqueInputs inputs = inputsOf(node);
     const auto dimsOf = [&](std::size_t index) { return shapes.of(node.input(index)).dims; };
-    const Dims mask = dimsOf(inputs.mask), bias = dimsOf(inputs.attentionBias), past = dimsOf(inputs.past), query = dimsOf(0);
-    if (past.size() < 4 || query.size() < 2) return 0;
+    const Dims mask = dimsOf(inputs.mask), bias = dimsOf(inputs.attentionBias), past = dimsOf(inputs.past);
+    const Dims now = dimsOf(hasProjectedInputs(node) && node.input(1) ? 1 : 0);
+    if (past.size() < 4 || now.size() < 2) return 0;
     const Dim room = past[past.size() - 2], total = !bias.empty() ? bias.back() : mask.size() == 2 || mask.size() == 3 ? mask.back() : room;
-    return std::max<Dim>(std::min(total, room) - query[1], 0);
+    return std::max<Dim>(std::min(total, room) - now[1], 0);
 }
 
 bool hasSink(const Node& node) {

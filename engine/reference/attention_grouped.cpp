@@ -54,8 +54,8 @@ Outputs groupQuery(const KernelCall& call) {
     }
     const std::int64_t now = q.dims[2], total = static_cast<std::int64_t>(need(call, 6).at(0));
     const bool prompt = now == total;
-    if (k.dims[2] != now || v.dims[2] != now || (!call.input(3) && !prompt)) refuse("its lengths don't fit its keys");
-    if (!need(call, 5).isInteger() || need(call, 5).count() < q.dims[0]) refuse("its lengths are not one for each batch");
+    if (k.dims[2] != now || v.dims[2] != now || (!call.input(3) && !prompt) || (call.input(3) && call.input(4) && call.input(3)->dims != call.input(4)->dims)) refuse("its lengths don't fit its keys");
+    if (!need(call, 5).isInteger() || need(call, 5).count() != q.dims[0]) refuse("its lengths are not one for each batch");
     const std::vector<std::int64_t>& lengths = need(call, 5).integers(); // less one
     std::vector<std::int64_t> before;
     for (std::int64_t b = 0; b < q.dims[0]; ++b) before.push_back(prompt ? 0 : lengths[static_cast<std::size_t>(b)] + 1 - now);

@@ -87,7 +87,7 @@ struct ClassicMask {
         switch (d.size()) {
         case 1: return d[0] == batch || d[0] == 2 * batch || d[0] == 3 * batch + 2;
         case 2: return d[0] == batch && d[1] == keys;
-        case 3: return d[0] == batch && d[1] >= queries && d[2] >= keys;
+        case 3: return d[0] == batch && d[1] == queries && d[2] == keys;
         case 4: return d[0] == batch && d[1] == 1 && d[2] >= past + queries && d[3] >= keys;
         default: return false;
         }

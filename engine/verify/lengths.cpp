@@ -18,8 +18,9 @@ public:
     NamedTensors run() {
         for (const Node& node : m_graph.nodes()) {
             if (node.is("com.microsoft", "GroupQueryAttention")) grouped(node);
-            else if (sharesPast(node)) give(node.input(inputsOf(node).pastLength), {boundPast(node, m_shapes)});
             else if (node.input(inputsOf(node).tokens)) packed(node);
+            else if (node.input(inputsOf(node).mask)) ends(node);
+            if (sharesPast(node)) give(node.input(inputsOf(node).pastLength), {boundPast(node, m_shapes)});
         }
         return std::move(m_made);
     }
@@ -57,6 +58,22 @@ private:
         for (std::size_t b = 1; m_differ && past > 0 && b < last.size(); b += 2) --last[b];
         give(node.input(5), std::move(last));
         give(node.input(6), {total});
+    }
+
+    /// Where the keys of each sequence end, then perhaps where they begin, or how many queries and keys there are before each sequence.
+    void ends(const Node& node) {
+        const OpaqueInputs inputs = inputsOf(node);
+        const ValueShape& list = m_shapes.of(node.input(inputs.mask));
+        const bool apart = hasProjectedInputs(node) && node.input(1) && m_shapes.of(node.input(1)).dims.size() == 3;
+        const std::int64_t batch = size(node.input(0), 0), rows = size(node.input(0), 1), past = node.input(inputs.past) ? size(node.input(inputs.past), hasPackedWeight(node) ? 3 : 2) : 0;
+        if (!list.known() || list.dims.size() != 1 || batch < 1) return;
+        const std::int64_t total = past + (apart ? size(node.input(1), 1) : rows), length = list.dims[0];
+        std::vector<std::int64_t> numbers(static_cast<std::size_t>(batch), total);
+        for (std::size_t b = 1; m_differ && b < numbers.size(); b += 2) numbers[b] -= total / 3;
+        if (length == 2 * batch) numbers.resize(static_cast<std::size_t>(2 * batch), 0);
+        for (const std::int64_t each : {rows, total})
+            for (std::int64_t b = 0; length == 3 * batch + 2 && b <= batch; ++b) numbers.push_back(b * each);
+        give(node.input(inputs.mask), std::move(numbers));
     }
 
     /// Tokens fill one sequence after another; behind their places come those of padding.

@@ -175,7 +175,7 @@ void EquivalenceTest::opaque_data() {
     microsoft("one token, cross", "q: f32[2,1,32]\nk: f32[2,4,9,8]\nv: f32[2,4,9,8]\nm: i32[2,9]\ny = com.microsoft::DecoderMaskedMultiHeadAttention(q, k, v, m" + heads + ")\nreturn y");
     microsoft("one token, keys in blocks", "x: f32[2,1,32]\nw: f32[32,96]\nb: f32[96]\nm: i32[2,4]\np: f32[2,2,4,9,8]\nl: i32[1] = {3}\ny, z = com.microsoft::DecoderMaskedSelfAttention(x, w, b, m, p, _, l, past_present_share_buffer=1" + heads + ")\nreturn y, z");
     microsoft("packed, shared buffer", x + "p: f32[2,2,4,9,8]\nl: i32[1] = {2}\ny, z = com.microsoft::Attention(x, w, b, _, p, _, l, past_present_share_buffer=1, unidirectional=1" + heads + ")\nreturn y, z");
-    microsoft("heads, shared buffer", "q: f32[2,3,32]\npk: f32[2,4,9,8]\npv: f32[2,4,9,8]\nl: i32[1] = {5}\ny, k2, v2 = com.microsoft::MultiHeadAttention(q, q, q, _, _, _, pk, pv, l, unidirectional=1" + heads + ")\nreturn y, k2, v2");
+    microsoft("heads, shared buffer", "q: f32[2,3,32]\nk: f32[2,2,32]\npk: f32[2,4,9,8]\npv: f32[2,4,9,8]\nl: i32[1] = {5}\ny, k2, v2 = com.microsoft::MultiHeadAttention(q, k, k, _, _, _, pk, pv, l, unidirectional=1" + heads + ")\nreturn y, k2, v2");
 
     const QString bytes = "x: f32[2,6,32]\nxs: f32[] = {0.02}\ne: i32[] = {120}\nxz = Cast(e, to=2)\nu = QuantizeLinear(x, xs, xz)\n";
     microsoft("integers", bytes + "n: i32[2,6]\nd: i32[] = {3}\nwz = Cast(d, to=3)\ny = com.microsoft::QAttention(u, w: i8[32,96], b: f32[96], xs, s: f32[] = {0.01}, n, xz, wz" + heads + ")\nreturn y");
@@ -202,6 +202,9 @@ void EquivalenceTest::lengthsFitWhatTheyCount_data() {
     QTest::newRow("past and new keys") << "q: f32[B,S,64]\np: f32[B,2,P,8]\nn: i32[B]\nt: i32[]\ny, k, v = com.microsoft::GroupQueryAttention(q, _, _, p, p, n, t, num_heads=4, kv_num_heads=2)\nreturn y, k, v";
     QTest::newRow("a first call") << "q: f32[B,S,64]\nn: i32[B]\nt: i32[1]\ny = com.microsoft::GroupQueryAttention(q, _, _, _, _, Cast(n, to=6), t, num_heads=4, kv_num_heads=2)\nreturn y";
     QTest::newRow("a shared buffer") << "q: f32[B,1,32]\nm: i32[B,T]\np: f32[B,4,P,8]\nl: i32[1]\ny, k, v = com.microsoft::DecoderMaskedMultiHeadAttention(q, q, q, m, _, p, p, l, num_heads=4, past_present_share_buffer=1)\nreturn y, k, v";
+    QTest::newRow("ends of keys") << "x: f32[B,S,32]\nn: i32[B]\nq: f32[2,B,4,P,8]\ny = com.microsoft::Attention(x, w: f32[32,96], b: f32[96], n, q, num_heads=4, mask_filter_value=-30000.0)\nreturn y";
+    QTest::newRow("ends and begins") << "x: f32[2,S,32]\nn: i32[4]\ny = com.microsoft::Attention(x, w: f32[32,96], b: f32[96], n, num_heads=4, mask_filter_value=-30000.0)\nreturn y";
+    QTest::newRow("ends and sums") << "q: f32[2,S,32]\nk: f32[2,T,32]\nn: i32[8]\ny = com.microsoft::MultiHeadAttention(q, k, k, _, n, num_heads=4)\nreturn y";
     QTest::newRow("packed tokens") << "x: f32[N,32]\no: i32[B,S]\nc: i32[C]\ny = com.microsoft::PackedAttention(x, w: f32[32,96], b: f32[96], o, c, num_heads=4)\nreturn y";
 }
 
