@@ -249,7 +249,9 @@ private:
         ValueId next;
         bool sameSource = true, past = false, negated = false;
         // A buffer of past keys is cut where they end; what is cut from one input alone has no past.
-        const bool cuts = node.attributes.integer("axis", 0) == static_cast<std::int64_t>(m_shapes.of(node.output()).dims.size()) - 2 && !std::all_of(node.inputs.begin(), node.inputs.end(), [&](ValueId value) { return constant(value) || isFed(m_graph, value, true); });
+        const std::int64_t over = node.attributes.integer("axis", 0);
+        const bool keys = over == -2 || over == static_cast<std::int64_t>(m_shapes.of(node.output()).dims.size()) - 2;
+        const bool cuts = keys && !std::all_of(node.inputs.begin(), node.inputs.end(), [&](ValueId value) { return constant(value) || isFed(m_graph, value, true); });
         std::size_t activations = 0;
         for (const ValueId value : node.inputs) {
             if (constant(value)) continue;

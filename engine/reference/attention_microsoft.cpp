@@ -216,7 +216,8 @@ Outputs quantisedAttention(const KernelCall& call) {
     if (!x.isInteger() || !w.isInteger()) refuse("its input and weight are not integers");
     const HostTensor sums = product(call, lessZero(x, call.input(6), true), lessZero(w, call.input(7), false));
     const std::int64_t width = sums.dims.back();
-    if (xScale.count() != 1 || (scale.count() != 1 && scale.count() != width)) refuse("its scales don't fit its weight");
+    const auto fits = [&](const HostTensor& each) { return each.count() == 1 || each.dims == Dims{width}; };
+    if (xScale.count() != 1 || !fits(scale) || (call.input(7) && !fits(*call.input(7)))) refuse("its scales and zero points don't fit its weight");
     HostTensor all = make(call, scale.type, sums.dims);
     for (std::int64_t i = 0; i < all.count(); ++i) setElement(all, static_cast<std::size_t>(i), sums.at(static_cast<std::size_t>(i)) * xScale.at(0) * scale.at(scale.count() == 1 ? 0 : static_cast<std::size_t>(i % width)));
     all.normalise();
