@@ -180,6 +180,10 @@ void EquivalenceTest::opaque_data() {
     const QString bytes = "x: f32[2,6,32]\nxs: f32[] = {0.02}\ne: i32[] = {120}\nxz = Cast(e, to=2)\nu = QuantizeLinear(x, xs, xz)\n";
     microsoft("integers", bytes + "n: i32[2,6]\nd: i32[] = {3}\nwz = Cast(d, to=3)\ny = com.microsoft::QAttention(u, w: i8[32,96], b: f32[96], xs, s: f32[] = {0.01}, n, xz, wz" + heads + ")\nreturn y");
     microsoft("integers, a scale for each column, past", bytes + "p: f32[2,2,4,3,8]\ny, z = com.microsoft::QAttention(u, w: i8[32,96], b: f32[96], xs, s: f32[96], _, xz, wz: i8[96], p, unidirectional=1" + heads + ")\nreturn y, z");
+    microsoft("integers, half", bytes + "s: f32[] = {0.001}\nhs = Cast(s, to=10)\ny = com.microsoft::QAttention(u, w: i8[32,96], b: f16[96], hs, hs, _, xz" + heads + ")\nreturn y");
+    microsoft("one token, keys in blocks, half", "x: f16[2,1,32]\nw: f16[32,96]\nb: f16[96]\np: f16[2,2,4,9,8]\nl: i32[1] = {3}\ny, z = com.microsoft::DecoderMaskedSelfAttention(x, w, b, _, p, _, l, past_present_share_buffer=1" + heads + ")\nreturn y, z");
+    microsoft("packed tokens, half", "x: f16[5,32]\n" + lists + "y = com.microsoft::PackedAttention(x, w: f16[32,96], b: f16[96], o, c" + heads + ")\nreturn y");
+    microsoft("grouped, smooth softmax, half", "q: f16[2,3,64]\nn: i32[2] = {2, 1}\nt: i32[] = {3}\ny, _, _, z = com.microsoft::GroupQueryAttention(q, _, _, _, _, n, t, smooth_softmax=1, qk_output=1" + grouped + ")\nreturn y, z");
 }
 
 void EquivalenceTest::opaque() {
