@@ -183,6 +183,15 @@ void readByAttention(const Graph& graph, std::vector<SymbolicDim>& dims) {
     }
 }
 
+/// All keys are those that came before and those that are new: these two dimensions, where `dim` is the length of all.
+std::optional<std::pair<const SymbolicDim*, const SymbolicDim*>> partsOfTotal(const std::vector<SymbolicDim>& dims, const SymbolicDim& dim) {
+    const auto total = [](const SymbolicDim& each) { return each.use == "sequence" && (contains(each.name, "total") || contains(each.name, "attention_mask")); };
+    const auto past = std::find_if(dims.begin(), dims.end(), [](const SymbolicDim& each) { return each.use == "past"; });
+    const auto fresh = std::find_if(dims.begin(), dims.end(), [&](const SymbolicDim& each) { return each.use == "sequence" && !total(each); });
+    if (!total(dim) || past == dims.end() || fresh == dims.end()) return std::nullopt;
+    return std::pair(&*past, &*fresh);
+}
+
 } // namespace
 
 std::vector<SymbolicDim> symbolicDims(const Graph& graph) {
@@ -206,12 +215,8 @@ std::vector<SymbolicDim> symbolicDims(const Graph& graph) {
         }
     }
     readByAttention(graph, found);
-    // All keys are those that came before and those that are new.
-    const auto total = [](const SymbolicDim& dim) { return dim.use == "sequence" && (contains(dim.name, "total") || contains(dim.name, "attention_mask")); };
-    const auto past = std::find_if(found.begin(), found.end(), [](const SymbolicDim& dim) { return dim.use == "past"; });
-    const auto fresh = std::find_if(found.begin(), found.end(), [&](const SymbolicDim& dim) { return dim.use == "sequence" && !total(dim); });
     for (SymbolicDim& dim : found)
-        if (total(dim) && past != found.end() && fresh != found.end()) dim.defaultSize = past->defaultSize + fresh->defaultSize;
+        if (const auto parts = partsOfTotal(found, dim)) dim.defaultSize = parts->first->defaultSize + parts->second->defaultSize;
     // One that follows from others is no choice. Large, so that "s - 2" is a size.
     constexpr std::int64_t trial = 720720;
     const auto plain = [&](std::string_view name) -> std::optional<std::int64_t> {
@@ -251,6 +256,8 @@ Result<Bindings> resolveBindings(const Graph& graph, const Bindings& wanted) {
         if (size > 1 && switches.contains(name)) return fail("bindings", "the switch " + name + " can't be " + std::to_string(size), "give 0 or 1");
         found->second = size;
     }
+    for (const SymbolicDim& dim : dims)
+        if (const auto parts = wanted.contains(dim.name) ? std::nullopt : partsOfTotal(dims, dim)) all[dim.name] = all[parts->first->name] + all[parts->second->name];
     deriveSizes(dims, all);
     for (const auto& [name, size] : wanted) all[name] = size;
     return all;
