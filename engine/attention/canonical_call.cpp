@@ -142,7 +142,7 @@ std::optional<NamedAttention> Decomposer::canonicalCall(const AttentionSpec& spe
     named.scores = emit.names().back();
     scores = emit.op("scale", "Mul", {scores, emit.scalar(name + "/scale", m_shapes.of(m_graph.node(spec.scores).output()).type, spec.scale.value_or(1))});
     if (!core->masks.empty()) scores = emit.op("mask", "Add", {scores, maskForHeads(emit, core->masks[0], spec.heads)});
-    const ValueId weights = emit.op("softmax", "Softmax", {scores}, {{"axis", std::int64_t(-1), {}}});
+    const ValueId weights = emit.op("softmax", "Softmax", {scores}, {{"axis", emit.lastAxis(4), {}}});
     named.softmax = emit.names().back();
     const ValueId context = emit.op("context", "MatMul", {weights, heads[2]});
     named.context = emit.names().back();

@@ -16,6 +16,16 @@ namespace triptych {
 
 namespace {
 
+/// ONNX Runtime joins what is added to scores with the softmax.
+bool addsBias(const Node& node) { return node.is("com.microsoft", "BiasSoftmax"); }
+
+/// It takes everything from its axis on together: only over the last one it is the softmax of an attention.
+bool overLastAxis(const Shapes& shapes, const Node& node) {
+    const auto rank = static_cast<std::int64_t>(shapes.of(node.input(0)).dims.size());
+    const std::int64_t axis = node.attributes.integer("axis", 1);
+    return addsBias(node) && node.input(1) && rank > 0 && (axis == -1 || axis == rank - 1);
+}
+
 class CoreWalk {
 public:
     CoreWalk(const Graph& graph, const Shapes& shapes, NodeId softmax)
@@ -26,7 +36,8 @@ public:
     CoreResult run() {
         const Node& softmax = m_graph.node(m_core.softmax);
         ValueId input = softmax.input(0);
-        if (!softmax.is("Softmax")) input = spelledOut(softmax);
+        if (addsBias(softmax)) m_core.masks.push_back(softmax.input(1));
+        else if (!softmax.is("Softmax")) input = spelledOut(softmax);
         if (!input) return {};
         if (!backward(input, 0)) return {std::nullopt, m_reason, m_detail};
         if (!forward()) return {std::nullopt, m_reason, m_detail};
@@ -359,7 +370,7 @@ std::vector<NodeId> softmaxes(const Graph& graph, const Shapes& shapes) {
     for (std::size_t i = 0; i < graph.nodes().size(); ++i) {
         const Node& node = graph.nodes()[i];
         const bool live = node.input(0) && !isGiven(graph, shapes, node.input(0));
-        if (live && (node.is("Softmax") || spelled.ends(node) || spelled.sumsLate(node))) found.emplace_back(i);
+        if (live && (node.is("Softmax") || overLastAxis(shapes, node) || spelled.ends(node) || spelled.sumsLate(node))) found.emplace_back(i);
     }
     return found;
 }

@@ -56,6 +56,7 @@ NamedAttention Decomposer::one(const AttentionSpec& spec) {
     if (m_expansion == Expansion::canonical && spec.form.starts_with("function:"))
         if (auto named = canonicalCall(spec)) return std::move(*named);
     NamedAttention named = asWritten(spec);
+    writeSoftmax(spec, named);
     if (m_expansion == Expansion::canonical) takeApart(spec, named, coreOperands(spec));
     outerProjections(spec, named);
     return named;
@@ -72,6 +73,20 @@ NamedAttention Decomposer::asWritten(const AttentionSpec& spec) const {
     named.inputV = spec.v;
     named.wasPacked = spec.projections == ProjectionForm::packed || spec.projections == ProjectionForm::packedInterleaved;
     return named;
+}
+
+/// BiasSoftmax as the sum and the softmax that it joins.
+void Decomposer::writeSoftmax(const AttentionSpec& spec, NamedAttention& named) {
+    if (!spec.softmax || !m_graph.node(spec.softmax).is("com.microsoft", "BiasSoftmax")) return;
+    const Node& node = m_graph.node(spec.softmax);
+    Emitter emit = emitter(node.name, node.scope, sourcesOf({spec.softmax}));
+    const ValueId sum = emit.op("bias", "Add", {node.input(0), node.input(1)});
+    emit.op("softmax", "Softmax", {sum}, {{"axis", emit.lastAxis(m_shapes.of(node.input(0)).dims.size()), {}}}, node.output());
+    std::erase(named.nodes, node.name);
+    named.nodes.insert(named.nodes.end(), emit.names().begin(), emit.names().end());
+    named.softmax = emit.names().back();
+    named.rewritten = true;
+    m_removed.insert(spec.softmax);
 }
 
 std::array<ValueId, 3> Decomposer::coreOperands(const AttentionSpec& spec) const {

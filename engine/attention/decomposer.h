@@ -19,6 +19,7 @@ private:
     Emitter emitter(const std::string& prefix, const std::string& scope, std::vector<SourceId> sources);
     NamedAttention one(const AttentionSpec& spec);
     NamedAttention asWritten(const AttentionSpec& spec) const;
+    void writeSoftmax(const AttentionSpec& spec, NamedAttention& named);
     std::array<ValueId, 3> coreOperands(const AttentionSpec& spec) const;
     /// Projections that stay as the file has them.
     void outerProjections(const AttentionSpec& spec, NamedAttention& named) const;

@@ -1,6 +1,7 @@
 #pragma once
 // Opaque attention under expansion. Private to engine/attention.
 
+#include "attention/opaque_inputs.h"
 #include "attention/rewrite.h"
 #include "attention/sizes.h"
 
@@ -45,8 +46,6 @@ public:
     ValueId unsqueeze(const std::string& role, ValueId value, std::int64_t axis);
     /// Of each row along the last axis, kept as an axis of size 1.
     ValueId largest(const std::string& role, ValueId value);
-    /// Pieces along the last axis.
-    std::vector<ValueId> split(const std::string& role, ValueId value, const std::vector<std::int64_t>& lengths);
     /// [n]: the size of a value along an axis.
     ValueId sizeOf(const std::string& role, ValueId value, std::int64_t axis);
     /// 0, 1, ... as far as a size [n] says, as int64 [n].
@@ -64,7 +63,7 @@ class MaskExpansion {
 public:
     MaskExpansion(OpaqueEmitter& emit, const OpaqueCall& call, DataType type) : m_emit(emit), m_call(call), m_type(type) {}
     /// @param past    value that holds past keys [B,N,P,D]; none where there is none
-    /// @param before  grouped queries: how many keys came before, [B,1,1,1]
+    /// @param before  how many keys came before, where that isn't the length of `past`: [1], for grouped queries [B,1,1,1]
     /// @returns masked scores
     ValueId apply(ValueId scores, ValueId past, ValueId before);
     /// Whether a row may hide all its keys.
@@ -80,7 +79,9 @@ private:
     bool shorterThanKeys(ValueId mask) const;
     /// Minus infinity for the keys that a mask leaves out; `floats` is the mask as what is added to scores.
     ValueId padded(ValueId floats, ValueId mask, ValueId scores);
-    ValueId classic(ValueId scores, ValueId past);
+    ValueId classic(ValueId scores, ValueId past, ValueId before);
+    /// Packed tokens: keys within the length of their own sequence.
+    ValueId ownSequence(ValueId scores);
     ValueId filtered(ValueId scores, ValueId shown);
     ValueId ranged(ValueId scores, ValueId list, Dim length);
     ValueId groupedQuery(ValueId scores, ValueId before);

@@ -26,13 +26,15 @@ ValueId OpaqueEmitter::largest(const std::string& role, ValueId value) {
     return op(role, "ReduceMax", {value, list(role + "/axis", {-1})});
 }
 
-std::vector<ValueId> OpaqueEmitter::split(const std::string& role, ValueId value, const std::vector<std::int64_t>& lengths) { return m_emit.split(role, value, lengths); }
-
 ValueId OpaqueEmitter::sizeOf(const std::string& role, ValueId value, std::int64_t axis) {
     return op(role, "Gather", {op(role, "Shape", {value}), list(role + "/axis", {axis})});
 }
 
 ValueId OpaqueEmitter::upTo(const std::string& role, ValueId size) {
+    if (m_emit.opset() < 11) { // no Range yet: where that many ones are
+        const ValueId ones = op(role, "ConstantOfShape", {size}, {{"value", makeTensor("", {1}, std::vector<std::int64_t>{1}), {}}});
+        return m_emit.reshape(role, op(role, "NonZero", {ones}), {-1});
+    }
     const ValueId scalar = m_emit.reshape(role, size, {});
     return op(role, "Range", {number(role + "/zero", DataType::int64, 0), scalar, number(role + "/one", DataType::int64, 1)});
 }
@@ -49,7 +51,7 @@ ValueId OpaqueEmitter::part(const std::string& role, ValueId value, std::int64_t
 
 std::string MaskExpansion::unknown(const OpaqueCall& call) {
     if (call.standard() || call.grouped()) return {};
-    const ValueId index = call.node.input(call.node.op == "Attention" ? 3 : 4);
+    const ValueId index = call.node.input(inputsOf(call.node).mask);
     if (!index) return {};
     const ValueShape& shape = call.sizes.shapes().of(index);
     const ValueShape& input = call.sizes.shapes().of(call.node.input(0));
@@ -64,7 +66,7 @@ std::string MaskExpansion::unknown(const OpaqueCall& call) {
 
 ValueId MaskExpansion::apply(ValueId scores, ValueId past, ValueId before) {
     if (m_call.standard()) return standard(scores, past);
-    return m_call.grouped() ? groupedQuery(scores, before) : classic(scores, past);
+    return m_call.grouped() ? groupedQuery(scores, before) : classic(scores, past, before);
 }
 
 /// Scores where `shown`, minus infinity elsewhere.
@@ -175,13 +177,21 @@ ValueId MaskExpansion::ranged(ValueId scores, ValueId list, Dim length) {
     return m_emit.op("mask", "And", {below(m_emit.gather("mask", halves, 0, 0)), begun});
 }
 
-ValueId MaskExpansion::classic(ValueId scores, ValueId past) {
+ValueId MaskExpansion::ownSequence(ValueId scores) {
+    const ValueId sums = m_emit.cast("lengths", m_call.node.input(inputsOf(m_call.node).tokens + 1), DataType::int64);
+    const ValueId lengths = m_emit.op("lengths", "Sub", {m_emit.slice("lengths", sums, 0, 1, std::numeric_limits<std::int64_t>::max()), m_emit.slice("lengths", sums, 0, 0, -1)});
+    return hide(scores, m_emit.op("lengths", "Less", {columns(scores), m_emit.base().reshape("lengths", lengths, {-1, 1, 1, 1})}), "lengths");
+}
+
+ValueId MaskExpansion::classic(ValueId scores, ValueId past, ValueId before) {
     const Node& node = m_call.node;
-    const bool packed = node.op == "Attention";
-    const ValueId index = node.input(packed ? 3 : 4), bias = node.input(5);
+    const OpaqueInputs inputs = inputsOf(node);
+    const ValueId index = node.input(inputs.mask), bias = node.input(inputs.attentionBias);
     if (bias) scores = m_emit.op("bias", "Add", {scores, bias});
     const Dims dims = index ? m_call.sizes.shapes().of(index).dims : Dims();
-    const bool dummy = packed && dims.size() == 2 && dims[1] == 1; // the operator takes it for no mask
+    const bool dummy = hasPackedWeight(node) && dims.size() == 2 && dims[1] == 1; // the operator takes it for no mask
+    if (node.input(inputs.tokens)) return ownSequence(scores);
+    const auto offset = [&](const char* role) { return before ? before : past ? m_emit.sizeOf(role, past, 2) : ValueId(); };
     if (index && !dummy) {
         const auto positive = [&](ValueId value) {
             const DataType type = m_call.shapes.of(index).type;
@@ -195,20 +205,25 @@ ValueId MaskExpansion::classic(ValueId scores, ValueId past) {
             scores = filtered(scores, m_emit.unsqueeze("mask", positive(index), 1));
         } else {
             // [B,1,M,M] for the longest sequence: rows begin behind the past.
-            const ValueId from = past ? m_emit.sizeOf("mask", past, 2) : m_emit.list("mask/from", {0});
+            const ValueId counted = offset("mask"), from = counted ? counted : m_emit.list("mask/from", {0});
             const ValueId to = m_emit.op("mask", "Add", {from, m_emit.sizeOf("mask", scores, 2)});
             const ValueId lines = m_emit.op("mask", "Slice", {positive(index), from, to, m_emit.list("mask/rows", {2})});
             scores = filtered(scores, m_emit.op("mask", "Slice", {lines, m_emit.list("mask/from", {0}), m_emit.sizeOf("mask", scores, 3), m_emit.list("mask/columns", {3})}));
         }
     }
     if (node.attributes.integer("unidirectional", 0) == 0) return scores;
-    return causal(scores, past ? m_emit.sizeOf("past", past, 2) : ValueId());
+    return causal(scores, offset("past"));
 }
 
 ValueId MaskExpansion::groupedQuery(ValueId scores, ValueId before) {
     const std::int64_t window = m_call.node.attributes.integer("local_window_size", -1);
     if (const ValueId bias = m_call.node.input(10)) scores = m_emit.op("bias", "Add", {scores, bias});
-    scores = causal(scores, before);
+    if (m_call.node.attributes.integer("causal", 1) != 0) {
+        scores = causal(scores, before);
+    } else { // each sequence as far as it goes
+        const ValueId last = m_emit.base().reshape("lengths", m_emit.cast("lengths", m_call.node.input(5), DataType::int64), {-1, 1, 1, 1});
+        scores = hide(scores, m_emit.op("lengths", "Not", {m_emit.op("lengths", "Less", {last, columns(scores)})}), "lengths");
+    }
     if (window <= 0) return scores;
     const ValueId apart = m_emit.op("window", "Sub", {rows(scores, before), columns(scores)});
     return hide(scores, m_emit.op("window", "Less", {apart, m_emit.list("window/size", {window})}), "window");

@@ -70,6 +70,31 @@ ValueId bare(const Graph& graph, const Shapes& shapes, ValueId value) {
     return value;
 }
 
+bool isFed(const Graph& graph, ValueId value, bool cut) {
+    constexpr int longest = 8;
+    for (int steps = 0; steps < longest && value; ++steps) {
+        const NodeId id = graph.producer(value);
+        if (!id) return graph.isInput(value) || !graph.value(value).initializer;
+        const Node& node = graph.node(id);
+        if (!cut || !(node.is("Slice") || node.is("Gather") || node.is("Transpose") || isCopy(node) || keepsOrder(node))) return false;
+        value = node.input(0);
+    }
+    return false;
+}
+
+bool sumsIntegers(const Graph& graph, const Shapes& shapes, ValueId value) {
+    constexpr int longest = 4;
+    for (int steps = 0; steps < longest && value; ++steps) {
+        const NodeId id = graph.producer(bare(graph, shapes, value));
+        if (!id) return false;
+        const Node& node = graph.node(id);
+        if (node.is("MatMulInteger") || node.is("ConvInteger")) return true;
+        if (!node.is("Mul") || shapes.isConstant(node.input(0)) == shapes.isConstant(node.input(1))) return false;
+        value = node.input(shapes.isConstant(node.input(0)) ? 1 : 0);
+    }
+    return false;
+}
+
 bool isGiven(const Graph& graph, const Shapes& shapes, ValueId value) {
     const NodeId id = graph.producer(value);
     return shapes.isFixed(value) && (!id || graph.node(id).is("Constant"));

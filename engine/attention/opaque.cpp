@@ -5,9 +5,11 @@
 // Sources: the ONNX operator specification; ONNX Runtime's ContribOperators.md.
 
 #include "attention/assemble.h"
+#include "attention/opaque_inputs.h"
 #include "attention/product_axes.h"
 
 #include <array>
+#include <cmath>
 
 namespace triptych {
 
@@ -45,8 +47,6 @@ void standardAttention(const Graph& graph, const Shapes& shapes, const Node& nod
     spec.headDim = size(node.input(0), spec.heads);
     spec.vHeadDim = size(node.input(2), spec.kvHeads);
     traceInputs(graph, shapes, {node.input(0), node.input(1), node.input(2)}, spec);
-    if (attributes.has("scale")) spec.scale = attributes.real("scale", 1);
-    spec.scaleAt = ScalePlace::inside;
     if (attributes.real("softcap", 0) != 0) spec.extras.insert("softcap");
     if (node.input(4)) spec.extras.insert("kv_cache");
     describeMasks(givenOf(node, {3}), masks, spec);
@@ -56,24 +56,6 @@ void standardAttention(const Graph& graph, const Shapes& shapes, const Node& nod
         spec.masks.insert("causal");
     }
     if (spec.kvHeads > 0 && spec.kvHeads < spec.heads) spec.extras.insert("kv_repeat");
-}
-
-/// Where operators of com.microsoft have their masks and their past. Source: ContribOperators.md.
-struct Places {
-    std::vector<std::size_t> masks;
-    std::size_t past; ///< its key; an input that no operator has where it takes none
-};
-constexpr std::size_t none = 99;
-
-Places placesOf(const std::string& op) {
-    if (op == "GroupQueryAttention") return {{10}, 3};
-    if (op == "DecoderMaskedMultiHeadAttention") return {{3, 4}, 5};
-    // What is packed has no padding: its lists of tokens and lengths hide nothing.
-    if (op == "PackedMultiHeadAttention") return {{6}, none};
-    if (op == "PackedAttention") return {{5}, none};
-    if (op == "QAttention") return {{5}, 8};
-    if (op == "MultiHeadAttention") return {{4, 5}, 6};
-    return {{3, 5}, 4}; // Attention and DecoderMaskedSelfAttention
 }
 
 /// com.microsoft Attention and what has its form: input, packed weight E x (Dq + Dk + Dv), bias, then masks and past.
@@ -97,14 +79,14 @@ void packedAttention(const Shapes& shapes, NodeId id, const Node& node, MaskRead
         offset += width;
     }
     for (const char* role : {"q", "k", "v"}) spec.evidence.push_back({role, node.name, "columns of the operator's packed weight, in the documented order"});
-    const Places places = placesOf(node.op);
-    describeMasks(givenOf(node, places.masks), masks, spec);
+    const OpaqueInputs inputs = inputsOf(node);
+    describeMasks(givenOf(node, {inputs.mask, inputs.attentionBias}), masks, spec);
     if (node.attributes.integer("unidirectional", 0) != 0) {
         spec.causal = true;
         spec.masks.insert("causal");
     }
     if (node.attributes.integer("do_rotary", 0) != 0) spec.extras.insert("rope");
-    if (node.input(places.past)) spec.extras.insert("kv_cache");
+    if (node.input(inputs.past)) spec.extras.insert("kv_cache");
 }
 
 /// com.microsoft MultiHeadAttention and its relatives: Q, K, V (or packed), heads as an attribute.
@@ -114,40 +96,44 @@ void multiHeadAttention(const Graph& graph, const Shapes& shapes, const Node& no
     spec.kvHeads = grouped ? node.attributes.integer("kv_num_heads", spec.heads) : spec.heads;
     const ValueId q = node.input(0), k = node.input(1) ? node.input(1) : q, v = node.input(2) ? node.input(2) : k;
     if (spec.heads > 0) {
-        const bool packedInput = !node.input(1);
-        if (grouped && packedInput) spec.headDim = lastDim(shapes, q) / (spec.heads + 2 * spec.kvHeads);
-        else spec.headDim = rank(shapes, q) == 5 ? lastDim(shapes, q) : lastDim(shapes, q) / spec.heads;
-        spec.vHeadDim = rank(shapes, v) == 3 && spec.kvHeads > 0 && !packedInput && node.input(2) ? lastDim(shapes, v) / spec.kvHeads : spec.headDim;
+        // Side by side in one input, with an axis for the roles or without.
+        const std::int64_t parts = node.input(1) || rank(shapes, q) >= 4 ? spec.heads : spec.heads + 2 * spec.kvHeads;
+        spec.headDim = rank(shapes, q) >= 4 ? lastDim(shapes, q) : lastDim(shapes, q) / parts;
+        const bool own = node.input(2) && spec.kvHeads > 0;
+        spec.vHeadDim = !own ? spec.headDim : rank(shapes, v) >= 4 ? lastDim(shapes, v) : lastDim(shapes, v) / spec.kvHeads;
     }
     traceInputs(graph, shapes, {q, k, v}, spec);
-    const Places places = placesOf(node.op);
-    describeMasks(givenOf(node, places.masks), masks, spec);
-    if (grouped || node.attributes.integer("unidirectional", 0) != 0) {
+    const OpaqueInputs inputs = inputsOf(node);
+    describeMasks(givenOf(node, {inputs.mask, inputs.attentionBias}), masks, spec);
+    if ((grouped && node.attributes.integer("causal", 1) != 0) || node.attributes.integer("unidirectional", 0) != 0) {
         spec.causal = true;
         spec.masks.insert("causal");
     }
     if (node.attributes.integer("do_rotary", 0) != 0) spec.extras.insert("rope");
     if (grouped && node.attributes.integer("local_window_size", -1) > 0) spec.masks.insert("window");
     if (node.attributes.real("softcap", 0) != 0) spec.extras.insert("softcap");
-    if (node.input(places.past)) spec.extras.insert("kv_cache");
+    if (hasSink(node)) spec.extras.insert("sink");
+    if (node.input(inputs.past)) spec.extras.insert("kv_cache");
     if (spec.kvHeads > 0 && spec.kvHeads < spec.heads) spec.extras.insert("kv_repeat");
 }
 
-bool hasPackedWeight(const std::string& op) { return op == "Attention" || op == "QAttention" || op == "DecoderMaskedSelfAttention" || op == "PackedAttention"; }
-bool hasProjectedInputs(const std::string& op) {
-    return op == "MultiHeadAttention" || op == "GroupQueryAttention" || op == "DecoderMaskedMultiHeadAttention" || op == "PackedMultiHeadAttention";
+/// Both specifications: one over the root of the head size, unless it is given. com.microsoft takes 0 for "not given".
+std::optional<double> scaleOf(const Node& node, const AttentionSpec& spec) {
+    const double given = node.attributes.real("scale", 0);
+    if (node.domain.empty() ? node.attributes.has("scale") : given != 0) return given;
+    return spec.headDim > 0 ? std::optional(1 / std::sqrt(static_cast<double>(spec.headDim))) : std::nullopt;
 }
 
 } // namespace
 
 bool isUnknownAttention(const Node& node) {
-    return node.domain == "com.microsoft" && node.op.ends_with("Attention") && !hasPackedWeight(node.op) && !hasProjectedInputs(node.op);
+    return node.domain == "com.microsoft" && node.op.ends_with("Attention") && !hasPackedWeight(node) && !hasProjectedInputs(node);
 }
 
 std::optional<AttentionSpec> opaqueAttention(const Graph& graph, const Shapes& shapes, NodeId id, MaskReader& masks) {
     const Node& node = graph.node(id);
     const bool microsoft = node.domain == "com.microsoft";
-    const std::size_t needed = node.is("Attention") ? 3 : microsoft && hasPackedWeight(node.op) ? 2 : 1;
+    const std::size_t needed = node.is("Attention") ? 3 : hasPackedWeight(node) ? 2 : 1;
     for (std::size_t i = 0; i < needed; ++i)
         if (!node.input(i)) return std::nullopt; // damaged: what it attends to is left out
     AttentionSpec spec;
@@ -155,12 +141,12 @@ std::optional<AttentionSpec> opaqueAttention(const Graph& graph, const Shapes& s
     spec.nodes = {id};
     spec.scope = node.scope;
     spec.scaleAt = ScalePlace::inside;
-    if (node.attributes.has("scale")) spec.scale = node.attributes.real("scale", 1);
     spec.form = (microsoft ? "com.microsoft." : "ai.onnx.") + node.op;
     if (node.is("Attention")) standardAttention(graph, shapes, node, masks, spec);
-    else if (microsoft && hasPackedWeight(node.op)) packedAttention(shapes, id, node, masks, spec);
-    else if (microsoft && hasProjectedInputs(node.op)) multiHeadAttention(graph, shapes, node, masks, spec);
+    else if (hasPackedWeight(node)) packedAttention(shapes, id, node, masks, spec);
+    else if (hasProjectedInputs(node)) multiHeadAttention(graph, shapes, node, masks, spec);
     else return std::nullopt;
+    spec.scale = scaleOf(node, spec);
     return spec;
 }
 

@@ -48,13 +48,13 @@ ValueId Emitter::scalar(const std::string& name, DataType type, double value) {
     return m_builder.addInitializer(std::move(tensor));
 }
 
-std::vector<ValueId> Emitter::split(const std::string& role, ValueId value, const std::vector<std::int64_t>& lengths) {
+std::vector<ValueId> Emitter::split(const std::string& role, ValueId value, const std::vector<std::int64_t>& lengths, std::size_t rank) {
     Node node;
     node.name = m_prefix + "/" + role + "/Split";
     node.op = "Split";
     node.scope = m_scope;
     node.inputs = {value};
-    std::vector<Attribute> attributes{{"axis", std::int64_t(-1), {}}};
+    std::vector<Attribute> attributes{{"axis", lastAxis(rank), {}}};
     if (m_opset < 13) attributes.push_back({"split", lengths, {}});
     else node.inputs.push_back(integers(m_prefix + "/" + role + "/lengths", lengths));
     for (std::size_t i = 0; i < lengths.size(); ++i) node.outputs.push_back(m_builder.newValue(node.name + "_output_" + std::to_string(i)));

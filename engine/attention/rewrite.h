@@ -19,8 +19,10 @@ public:
     ValueId reshape(const std::string& role, ValueId value, Dims dims, ValueId output = {});
     ValueId integers(const std::string& name, std::vector<std::int64_t> values);
     ValueId scalar(const std::string& name, DataType type, double value);
-    /// Pieces along the last axis.
-    std::vector<ValueId> split(const std::string& role, ValueId value, const std::vector<std::int64_t>& lengths);
+    /// Pieces along the last of `rank` axes.
+    std::vector<ValueId> split(const std::string& role, ValueId value, const std::vector<std::int64_t>& lengths, std::size_t rank);
+    /// The last of `rank` axes: counted from the back where the opset can.
+    std::int64_t lastAxis(std::size_t rank) const { return m_opset < 11 ? static_cast<std::int64_t>(rank) - 1 : -1; }
     /// A copy of a node with other inputs and outputs.
     ValueId copy(const std::string& role, const Node& node, std::vector<ValueId> inputs);
 

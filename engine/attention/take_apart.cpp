@@ -102,7 +102,7 @@ std::optional<std::vector<ValueId>> Decomposer::splitInstead(const std::vector<C
     }
     if (product.is("Conv") || end != m_active->shapes().of(product.output()).dims.back()) return std::nullopt;
     Emitter emit = emitter(product.name, product.scope, sourcesOf({trace.linear, cuts[0].stage->selector}));
-    const auto parts = emit.split("qkv", trace.bias ? m_graph.node(trace.bias).output() : product.output(), lengths);
+    const auto parts = emit.split("qkv", trace.bias ? m_graph.node(trace.bias).output() : product.output(), lengths, m_active->shapes().of(product.output()).dims.size());
     named.nodes.insert(named.nodes.end(), emit.names().begin(), emit.names().end());
     std::vector<ValueId> own(cuts.size());
     for (std::size_t i = 0; i < order.size(); ++i) own[order[i]] = parts[i];

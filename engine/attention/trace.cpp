@@ -121,6 +121,8 @@ private:
         if (lessItsMean(node)) return take(id, node.input(0)); // of a norm that is spelled out
         if (node.is("Add") || node.is("Sub")) return add(id, node);
         if (node.is("Concat")) return concat(id, node);
+        // Packed tokens are put at their places among padding.
+        if (node.is("ScatterND") && constant(node.input(0))) return take(id, node.input(2));
         if (node.is("Neg") || node.is("Pad") || node.is("ScatterND")) return take(id, node.input(0));
         return false;
     }
@@ -158,7 +160,7 @@ private:
         if (!next) return join(id, node);
         const ValueId other = node.input(0) == next ? node.input(1) : node.input(0);
         if (const auto factor = m_shapes.scalar(other)) {
-            if (*factor == 1) return take(id, next);
+            if (*factor == 1 || sumsIntegers(m_graph, m_shapes, next)) return take(id, next); // not of scores: what integers stand for
             m_trace.scaled = true;
             m_trace.scale *= node.is("Mul") ? *factor : 1 / *factor;
             return take(id, next);
@@ -248,18 +250,19 @@ private:
     bool concat(NodeId id, const Node& node) {
         ValueId next;
         bool sameSource = true, past = false, negated = false;
+        // A buffer of past keys is cut where they end; what is cut from one input alone has no past.
+        const std::int64_t over = node.attributes.integer("axis", 0);
+        const bool keys = over == -2 || over == static_cast<std::int64_t>(m_shapes.of(node.output()).dims.size()) - 2;
+        const bool cuts = keys && !std::all_of(node.inputs.begin(), node.inputs.end(), [&](ValueId value) { return constant(value) || isFed(m_graph, value, true); });
         std::size_t activations = 0;
         for (const ValueId value : node.inputs) {
             if (constant(value)) continue;
             ++activations;
             const ValueId source = bare(m_graph, m_shapes, value);
             const NodeId producer = m_graph.producer(source);
-            if (!producer) {
-                // In a body the past comes from outside of it.
-                const bool fed = m_graph.isInput(source) || !m_graph.value(source).initializer;
-                past = past || fed;
-                if (fed && node.inputs.size() > 1) continue;
-            }
+            const bool fed = isFed(m_graph, source) || (cuts && isFed(m_graph, source, true));
+            past = past || fed;
+            if (fed && node.inputs.size() > 1) continue;
             negated = negated || (producer && (m_graph.node(producer).is("Neg") || m_graph.node(producer).is("Sub") || m_graph.node(producer).is("Add")));
             if (!next) next = value;
             else sameSource = sameSource && linearBehind(value) == linearBehind(next);

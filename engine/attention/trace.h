@@ -52,6 +52,10 @@ std::optional<std::size_t> linearWeight(const Graph& graph, const Shapes& shapes
 ValueId linearBias(const Node& node);
 /// The earliest value with the same elements in the same order: back through copies, casts, and views that cancel out.
 ValueId bare(const Graph& graph, const Shapes& shapes, ValueId value);
+/// Whether a value is fed in: an input of the graph or, in a body, of what is round it. `cut`: or what views leave of one.
+bool isFed(const Graph& graph, ValueId value, bool cut = false);
+/// Whether a value is a sum of products of integers, perhaps times a constant: what it is multiplied by is a scale of quantisation.
+bool sumsIntegers(const Graph& graph, const Shapes& shapes, ValueId value);
 /// An initializer or a Constant node's value.
 bool isGiven(const Graph& graph, const Shapes& shapes, ValueId value);
 /// Columns of a projection: sizes that come from its weight; 0 where unknown.

@@ -67,7 +67,7 @@ std::optional<double> convolution(const Shapes& shapes, const Node& node) {
 /// Operations an element, of input or output, whichever is larger.
 double perElement(const std::string& op) {
     static const std::map<std::string, double> table{
-        {"Softmax", 5}, {"LogSoftmax", 6}, {"LayerNormalization", 8}, {"SkipLayerNormalization", 9}, {"RMSNormalization", 5}, {"SimplifiedLayerNormalization", 5},
+        {"Softmax", 5}, {"BiasSoftmax", 6}, {"LogSoftmax", 6}, {"LayerNormalization", 8}, {"SkipLayerNormalization", 9}, {"RMSNormalization", 5}, {"SimplifiedLayerNormalization", 5},
         {"SkipSimplifiedLayerNormalization", 6}, {"GroupNormalization", 8}, {"InstanceNormalization", 8}, {"BatchNormalization", 2}, {"Gelu", 10}, {"FastGelu", 12},
         {"BiasGelu", 11}, {"QuickGelu", 6}, {"Sigmoid", 4}, {"Swish", 5}, {"Tanh", 6}, {"Erf", 8}, {"Exp", 4}, {"Log", 4}, {"Sqrt", 2}, {"Reciprocal", 1}, {"Pow", 4}, {"Sin", 4},
         {"Cos", 4}, {"Div", 1}, {"RotaryEmbedding", 6}, {"Softplus", 8}, {"HardSwish", 4}, {"Mish", 14}};

@@ -22,15 +22,16 @@ double rounded(double number, DataType type) {
     return one.floats()[0];
 }
 
-/// Softmax of one row; what is hidden everywhere becomes 0 or NaN.
-void softmaxRow(std::vector<double>& row, bool emptyIsZero) {
-    double most = lowest, sum = 0;
+/// Softmax of one row and a logit beside it; what is hidden everywhere becomes 0 or NaN.
+void softmaxRow(std::vector<double>& row, double sink, bool emptyIsZero) {
+    double most = sink, sum = 0;
     for (const double each : row) most = std::max(most, each);
     const bool empty = most == lowest;
     for (double& each : row) {
         each = empty ? 0 : std::exp(each - most);
         sum += each;
     }
+    if (!empty) sum += std::exp(sink - most);
     for (double& each : row) each = empty ? (emptyIsZero ? 0 : std::numeric_limits<double>::quiet_NaN()) : each / sum;
 }
 
@@ -72,7 +73,7 @@ CoreOutput attentionCore(const KernelCall& call, const CoreCall& core) {
             setElement(out.kept, static_cast<std::size_t>(line * keys + j), kept);
             row[static_cast<std::size_t>(j)] = rounded(rounded(sum, type), softmaxType);
         }
-        softmaxRow(row, core.emptyRowIsZero);
+        softmaxRow(row, core.sinks.empty() ? lowest : core.sinks[static_cast<std::size_t>(n)], core.emptyRowIsZero);
         std::vector<double> sums(static_cast<std::size_t>(width));
         for (std::int64_t j = 0; j < keys; ++j) {
             const double weight = rounded(rounded(row[static_cast<std::size_t>(j)], softmaxType), type);
@@ -97,7 +98,7 @@ HostTensor mergeHeads(const HostTensor& from) {
 
 HostTensor appended(const HostTensor* past, const HostTensor& now) {
     if (!past) return now;
-    if (past->dims.size() != 4 || past->dims[0] != now.dims[0] || past->dims[1] != now.dims[1] || past->dims[3] != now.dims[3]) refuse("its past doesn't fit its key or value");
+    if (past->type != now.type || past->dims.size() != 4 || past->dims[0] != now.dims[0] || past->dims[1] != now.dims[1] || past->dims[3] != now.dims[3]) refuse("its past doesn't fit its key or value");
     Dims dims = now.dims;
     dims[2] += past->dims[2];
     HostTensor out = HostTensor::zeros(now.type, dims);

@@ -15,6 +15,7 @@ struct CoreCall {
     double scale = 1;
     double softcap = 0;  ///< 0: none
     ScoreBias bias = {}; ///< null: none
+    std::vector<double> sinks = {}; ///< a logit for each head beside those of the keys; empty: none
     DataType softmaxType = DataType::undefined; ///< undefined: the query's
     /// A row whose keys are all hidden gives 0, as ai.onnx Attention says; else NaN.
     bool emptyRowIsZero = false;

@@ -1,19 +1,16 @@
-// Attention operators of com.microsoft: Attention, MultiHeadAttention, GroupQueryAttention.
+// Attention operators of com.microsoft that take a batch of sequences: Attention, QAttention, MultiHeadAttention, and those that decode
+// one token with a buffer of past keys, DecoderMaskedSelfAttention and DecoderMaskedMultiHeadAttention.
 // Source: ONNX Runtime's ContribOperators.md and what its CPU implementation does.
 
-#include "reference/attention.h"
+#include "reference/attention_microsoft.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 namespace triptych {
 
-namespace {
-
-constexpr double lowest = -std::numeric_limits<double>::infinity();
-
-/// Columns [begin, begin + width) of a tensor's last axis.
 HostTensor columns(const HostTensor& from, std::int64_t begin, std::int64_t width) {
     Dims dims = from.dims;
     const std::int64_t all = dims.back();
@@ -24,15 +21,39 @@ HostTensor columns(const HostTensor& from, std::int64_t begin, std::int64_t widt
     return out;
 }
 
-/// A bias added along the last axis, from its element `begin` on.
 HostTensor biased(HostTensor to, const HostTensor* bias, std::int64_t begin) {
     if (!bias) return to;
     const std::int64_t width = to.dims.back();
-    if (begin + width > bias->count() || !to.isFloat()) refuse("its bias has too few elements");
+    if (bias->dims.size() != 1 || begin + width > bias->count() || !to.isFloat() || bias->type != to.type) refuse("its bias has too few elements");
     for (std::int64_t i = 0; i < to.count(); ++i) to.floats()[static_cast<std::size_t>(i)] += bias->floats()[static_cast<std::size_t>(begin + i % width)];
     to.normalise();
     return to;
 }
+
+double scaleOf(const KernelCall& call, const HostTensor& q) {
+    const double given = call.node.attributes.real("scale", 0);
+    return given != 0 ? given : 1 / std::sqrt(static_cast<double>(std::max<std::int64_t>(q.dims.back(), 1)));
+}
+
+void needAxes(const KernelCall& call, std::initializer_list<std::size_t> inputs, std::size_t least) {
+    for (const std::size_t index : inputs)
+        if (const HostTensor* given = call.input(index); given && given->dims.size() < least) refuse("its input " + std::to_string(index) + " has too few axes");
+}
+
+void needOneType(const KernelCall& call, std::initializer_list<std::size_t> inputs) {
+    const DataType type = need(call, *inputs.begin()).type;
+    for (const std::size_t index : inputs)
+        if (call.input(index) && call.input(index)->type != type) refuse("its inputs are of different types");
+}
+
+HostTensor unpacked(const HostTensor& from, std::int64_t part) {
+    const Dims& d = from.dims;
+    return reshaped(columns(reshaped(transposed(from, {0, 2, 1, 4, 3}), {d[0] * d[2] * d[1] * d[4], d[3]}), part, 1), {d[0], d[2], d[1], d[4]});
+}
+
+namespace {
+
+constexpr double lowest = -std::numeric_limits<double>::infinity();
 
 /// What hides keys in Attention and MultiHeadAttention.
 struct ClassicMask {
@@ -65,9 +86,9 @@ struct ClassicMask {
         const Dims& d = index->dims;
         switch (d.size()) {
         case 1: return d[0] == batch || d[0] == 2 * batch || d[0] == 3 * batch + 2;
-        case 2: return d[0] >= batch && d[1] >= keys;
-        case 3: return d[0] >= batch && d[1] >= queries && d[2] >= keys;
-        case 4: return d[0] >= batch && d[1] == 1 && d[2] >= past + queries && d[3] >= keys;
+        case 2: return d[0] == batch && d[1] == keys;
+        case 3: return d[0] == batch && d[1] == queries && d[2] == keys;
+        case 4: return d[0] == batch && d[1] == 1 && d[2] >= past + queries && d[3] >= keys;
         default: return false;
         }
     }
@@ -76,81 +97,161 @@ struct ClassicMask {
 /// com.microsoft.Attention takes a mask of one column for no mask, whatever it holds.
 const HostTensor* unlessDummy(const HostTensor* mask) { return mask && mask->dims.size() == 2 && mask->dims[1] == 1 ? nullptr : mask; }
 
-double scaleOf(const KernelCall& call, const HostTensor& q) {
-    const double given = call.node.attributes.real("scale", 0);
-    return given != 0 ? given : 1 / std::sqrt(static_cast<double>(std::max<std::int64_t>(q.dims.back(), 1)));
+/// Past keys and values of a call, as [B, N, P, D], and how many of them there are.
+struct Past {
+    std::optional<HostTensor> k, v;
+    /// Of a buffer with room for more: its own present begins as the buffer does, and keeps what lies behind.
+    std::optional<std::int64_t> filled;
+
+    std::int64_t length() const { return filled ? *filled : k ? k->dims[2] : 0; }
+};
+
+/// Lines of axis 2 of [B, N, T, D].
+HostTensor linesOf(const HostTensor& from, std::int64_t begin, std::int64_t end) {
+    if (begin < 0 || end < begin || end > from.dims[2]) refuse("its lengths don't fit its past");
+    Dims dims = from.dims;
+    dims[2] = end - begin;
+    HostTensor out = HostTensor::zeros(from.type, dims);
+    const std::int64_t each = dims[2] * dims[3];
+    for (std::int64_t i = 0; i < out.count(); ++i) copyElement(from, static_cast<std::size_t>(i / each * from.dims[2] * dims[3] + begin * dims[3] + i % each), out, static_cast<std::size_t>(i));
+    return out;
 }
 
-/// Damaged graphs give operands of any rank.
-void needAxes(const KernelCall& call, std::initializer_list<std::size_t> inputs, std::size_t least) {
-    for (const std::size_t index : inputs)
-        if (const HostTensor* given = call.input(index); given && given->dims.size() < least) refuse("its input " + std::to_string(index) + " has too few axes");
+/// Past and new keys, and what is handed on.
+HostTensor joined(const std::optional<HostTensor>& past, const Past& of, const HostTensor& now, HostTensor& present) {
+    if (past && past->dims.size() != 4) refuse("its past has another rank than 4");
+    if (!past || !of.filled) return present = appended(past ? &*past : nullptr, now);
+    const HostTensor kept = linesOf(*past, 0, *of.filled), all = appended(&kept, now), rest = linesOf(*past, *of.filled + now.dims[2], past->dims[2]);
+    present = appended(&all, rest);
+    return all;
 }
 
-Outputs packedAttention(const KernelCall& call) {
-    needAxes(call, {0}, 3);
-    needAxes(call, {1}, 2);
-    needAxes(call, {2, 3}, 1);
+/// The length of a shared buffer's content, where a call shares one.
+void readLength(const KernelCall& call, std::size_t index, bool shares, Past& past) {
+    const HostTensor* length = shares && past.k ? call.input(index) : nullptr;
+    if (length && (length->count() != 1 || !length->isInteger())) refuse("its past's length is not one integer");
+    if (length) past.filled = length->integers()[0];
+}
+
+/// Both halves of [2, B, N, P, H].
+Past halves(const HostTensor* both) {
+    if (!both) return {};
+    if (both->dims.size() != 5 || both->dims[0] != 2) refuse("its past has another rank than 5");
+    const Dims half(both->dims.begin() + 1, both->dims.end());
+    const HostTensor flat = transposed(reshaped(*both, {2, both->count() / 2}), {1, 0});
+    return {reshaped(columns(flat, 0, 1), half), reshaped(columns(flat, 1, 1), half), {}};
+}
+
+HostTensor stacked(const KernelCall& call, const HostTensor& k, const HostTensor& v) {
+    if (k.dims != v.dims) refuse("its present needs keys and values of one size");
+    Dims dims = k.dims;
+    dims.insert(dims.begin(), 2);
+    HostTensor both = make(call, k.type, dims);
+    for (std::size_t i = 0; i < static_cast<std::size_t>(k.count()); ++i) {
+        copyElement(k, i, both, i);
+        copyElement(v, i, both, static_cast<std::size_t>(k.count()) + i);
+    }
+    return both;
+}
+
+/// The keys' buffer of DecoderMaskedSelfAttention: 16 bytes of each key side by side, then the next 16 of each.
+HostTensor keysInBlocks(const HostTensor& k, bool back) {
+    const std::int64_t width = 128 / bitsOf(k.type), blocks = k.dims[3] / width;
+    if (k.dims[3] % width != 0) refuse("its head size doesn't fill blocks of 16 bytes");
+    const Dims apart = back ? Dims{k.dims[0], k.dims[1], k.dims[2], blocks, width} : Dims{k.dims[0], k.dims[1], blocks, k.dims[2], width};
+    return reshaped(transposed(reshaped(k, apart), {0, 1, 3, 2, 4}), k.dims);
+}
+
+/// Where the inputs of an operator with a packed weight are.
+struct PackedInputs {
+    std::size_t mask, bias, past, length;
+};
+
+/// Attention of a batch whose Q, K and V lie side by side [B, S, Dq + Dk + Dv].
+Outputs ofPacked(const KernelCall& call, const HostTensor& all, const PackedInputs& at, bool inBlocks) {
     const Attributes& a = call.node.attributes;
-    if (a.integer("do_rotary", 0) != 0 || call.input(6)) refuse("rotary or a shared past isn't known");
-    const HostTensor& x = need(call, 0);
+    if (a.integer("do_rotary", 0) != 0) refuse("its rotary embedding isn't known");
+    needAxes(call, {at.mask}, 1);
+    if (all.dims.size() != 3) refuse("its input has another rank than 3");
     const std::int64_t heads = a.integer("num_heads", 0);
-    const HostTensor all = biased(product(call, x, need(call, 1)), call.input(2), 0);
     std::vector<std::int64_t> widths(3, all.dims.back() / 3);
     if (const auto* sizes = a.integers("qkv_hidden_sizes"); sizes && sizes->size() == 3) widths = *sizes;
     const HostTensor q = splitHeads(columns(all, 0, widths[0]), heads);
-    HostTensor k = splitHeads(columns(all, widths[0], widths[1]), heads), v = splitHeads(columns(all, widths[0] + widths[1], widths[2]), heads);
-    const HostTensor* past = call.input(4);
-    std::int64_t before = 0;
-    if (past) {
-        if (past->dims.size() != 5) refuse("its past has another rank than 5");
-        before = past->dims[3];
-        const Dims half(past->dims.begin() + 1, past->dims.end());
-        const HostTensor flat = transposed(reshaped(*past, {2, past->count() / 2}), {1, 0});
-        const HostTensor pastK = reshaped(columns(flat, 0, 1), half), pastV = reshaped(columns(flat, 1, 1), half);
-        k = appended(&pastK, k);
-        v = appended(&pastV, v);
-    }
-    ClassicMask mask{unlessDummy(call.input(3)), call.input(5), a.real("mask_filter_value", -10000), a.integer("unidirectional", 0) != 0, x.dims[0], before};
+    const HostTensor newK = splitHeads(columns(all, widths[0], widths[1]), heads), newV = splitHeads(columns(all, widths[0] + widths[1], widths[2]), heads);
+    Past past = halves(call.input(at.past));
+    const bool shares = a.integer("past_present_share_buffer", 0) != 0;
+    readLength(call, at.length, shares, past);
+    if (shares && past.k && !past.filled) refuse("its past has no length");
+    const bool turn = inBlocks && past.filled;
+    if (turn) past.k = keysInBlocks(*past.k, false);
+    HostTensor presentK, presentV;
+    const HostTensor k = joined(past.k, past, newK, presentK), v = joined(past.v, past, newV, presentV);
+    ClassicMask mask{unlessDummy(call.input(at.mask)), call.input(at.bias), a.real("mask_filter_value", -10000), a.integer("unidirectional", 0) != 0, q.dims[0], past.length()};
     if (!mask.fits(q.dims[2], k.dims[2])) refuse("its mask doesn't fit its scores");
     CoreCall core{q, k, v};
     core.scale = scaleOf(call, q);
     if (mask.any()) core.bias = mask;
     Outputs outputs{mergeHeads(attentionCore(call, core).context)};
-    if (call.node.outputs.size() > 1) {
-        if (k.dims != v.dims) refuse("its present needs keys and values of one size");
-        Dims dims = k.dims;
-        dims.insert(dims.begin(), 2);
-        HostTensor present = make(call, k.type, dims);
-        for (std::size_t i = 0; i < static_cast<std::size_t>(k.count()); ++i) {
-            copyElement(k, i, present, i);
-            copyElement(v, i, present, static_cast<std::size_t>(k.count()) + i);
-        }
-        outputs.push_back(std::move(present));
-    }
+    if (call.node.outputs.size() > 1) outputs.push_back(stacked(call, turn ? keysInBlocks(presentK, true) : presentK, presentV));
     return outputs;
 }
 
-/// One of the tensors that [B, S, N, parts, H] packs, as [B, N, S, H].
-HostTensor unpacked(const HostTensor& from, std::int64_t part) {
-    const Dims& d = from.dims;
-    return reshaped(columns(reshaped(transposed(from, {0, 2, 1, 4, 3}), {d[0] * d[2] * d[1] * d[4], d[3]}), part, 1), {d[0], d[2], d[1], d[4]});
+constexpr std::size_t none = 99; // an input that no operator has
+
+Outputs packedAttention(const KernelCall& call, bool inBlocks) {
+    needAxes(call, {0}, 3);
+    needAxes(call, {1}, 2);
+    needAxes(call, {2}, 1);
+    needOneType(call, {0, 1, 2, 4, 5});
+    if (inBlocks && call.input(8)) refuse("a choice of beams isn't known");
+    return ofPacked(call, biased(product(call, need(call, 0), need(call, 1)), call.input(2), 0), {3, 5, 4, 6}, inBlocks);
 }
 
-Outputs multiHead(const KernelCall& call) {
+/// The product is one of integers; scales turn it into floats.
+Outputs quantisedAttention(const KernelCall& call) {
+    needAxes(call, {0}, 3);
+    needAxes(call, {1}, 2);
+    needAxes(call, {2}, 1);
+    const HostTensor &x = need(call, 0), &w = need(call, 1), &xScale = need(call, 3), &scale = need(call, 4);
+    if (!x.isInteger() || !w.isInteger()) refuse("its input and weight are not integers");
+    const HostTensor sums = product(call, lessZero(x, call.input(6), true), lessZero(w, call.input(7), false));
+    const std::int64_t width = sums.dims.back();
+    const auto fits = [&](const HostTensor& each) { return each.count() == 1 || each.dims == Dims{width}; };
+    if (xScale.count() != 1 || !fits(scale) || (call.input(7) && !fits(*call.input(7)))) refuse("its scales and zero points don't fit its weight");
+    HostTensor all = make(call, scale.type, sums.dims);
+    for (std::int64_t i = 0; i < all.count(); ++i) setElement(all, static_cast<std::size_t>(i), sums.at(static_cast<std::size_t>(i)) * xScale.at(0) * scale.at(scale.count() == 1 ? 0 : static_cast<std::size_t>(i % width)));
+    all.normalise();
+    return ofPacked(call, biased(std::move(all), call.input(2), 0), {5, none, 8, none}, false);
+}
+
+/// Where the inputs of an operator with projected inputs are.
+struct HeadInputs {
+    std::size_t bias, mask, attentionBias, past, length, beams;
+};
+
+Outputs multiHead(const KernelCall& call, const HeadInputs& at, bool shares) {
     needAxes(call, {0, 1, 2}, 3);
-    needAxes(call, {3, 4}, 1);
-    needAxes(call, {6, 7}, 4);
+    needAxes(call, {at.bias, at.mask}, 1);
+    needAxes(call, {at.past, at.past + 1}, 4);
+    needOneType(call, {0, 1, 2, at.bias, at.attentionBias, at.past, at.past + 1});
     const Attributes& a = call.node.attributes;
-    if (call.input(8) || call.input(9)) refuse("a shared past isn't known");
+    if (call.input(at.beams)) refuse("a choice of beams isn't known");
     const std::int64_t heads = a.integer("num_heads", 0);
-    const HostTensor &query = need(call, 0), *key = call.input(1), *bias = call.input(3);
+    const HostTensor &query = need(call, 0), *key = call.input(1), *bias = call.input(at.bias);
     HostTensor q, k, v;
-    if (query.dims.size() == 5) {
+    const bool inFive = query.dims.size() == 5 && call.node.op == "MultiHeadAttention";
+    if (!inFive && query.dims.size() != 3) refuse("its query has another rank than 3");
+    if (inFive) {
         if (bias) refuse("a bias on packed input isn't known");
         q = unpacked(query, 0);
         k = unpacked(query, 1);
         v = unpacked(query, 2);
+    } else if (!key && call.node.op == "DecoderMaskedMultiHeadAttention") {
+        const HostTensor all = biased(query, bias, 0);
+        const std::int64_t width = all.dims.back() / 3;
+        q = splitHeads(columns(all, 0, width), heads);
+        k = splitHeads(columns(all, width, width), heads);
+        v = splitHeads(columns(all, 2 * width, width), heads);
     } else {
         const std::int64_t width = query.dims.back();
         q = splitHeads(biased(query, bias, 0), heads);
@@ -164,10 +265,14 @@ Outputs multiHead(const KernelCall& call) {
             v = splitHeads(flat ? biased(need(call, 2), bias, 2 * width) : need(call, 2), heads);
         }
     }
-    const std::int64_t past = call.input(6) ? call.input(6)->dims.at(2) : 0;
-    k = appended(call.input(6), k);
-    v = appended(call.input(7), v);
-    ClassicMask mask{call.input(4), call.input(5), a.real("mask_filter_value", -10000), a.integer("unidirectional", 0) != 0, q.dims[0], past};
+    Past past;
+    if (call.input(at.past)) past.k = *call.input(at.past);
+    if (call.input(at.past + 1)) past.v = *call.input(at.past + 1);
+    readLength(call, at.length, shares, past);
+    HostTensor presentK, presentV;
+    k = joined(past.k, past, k, presentK);
+    v = joined(past.v, past, v, presentV);
+    ClassicMask mask{call.input(at.mask), call.input(at.attentionBias), a.real("mask_filter_value", -10000), a.integer("unidirectional", 0) != 0, q.dims[0], past.length()};
     if (!mask.fits(q.dims[2], k.dims[2])) refuse("its mask doesn't fit its scores");
     CoreCall core{q, k, v};
     core.scale = scaleOf(call, q);
@@ -176,75 +281,10 @@ Outputs multiHead(const KernelCall& call) {
     CoreOutput made = attentionCore(call, core);
     Outputs outputs{mergeHeads(made.context)};
     if (call.node.outputs.size() > 1) {
-        outputs.push_back(k);
-        outputs.push_back(v);
+        outputs.push_back(std::move(presentK));
+        outputs.push_back(std::move(presentV));
         outputs.push_back(std::move(made.kept));
         outputs.resize(std::min<std::size_t>(call.node.outputs.size(), 4));
-    }
-    return outputs;
-}
-
-/// Keys and values of each batch: its past, then what is new; behind that zeros.
-HostTensor present(const KernelCall& call, const HostTensor* past, const HostTensor& now, const std::vector<std::int64_t>& before, std::int64_t total) {
-    HostTensor out = make(call, now.type, {now.dims[0], now.dims[1], total, now.dims[3]});
-    const std::int64_t size = now.dims[3];
-    for (std::int64_t line = 0; line < now.dims[0] * now.dims[1]; ++line) {
-        const std::int64_t kept = before[static_cast<std::size_t>(line / now.dims[1])];
-        if (kept < 0 || kept + now.dims[2] > total || (kept > 0 && (!past || kept > past->dims[2]))) refuse("its lengths don't fit its past");
-        for (std::int64_t i = 0; i < kept * size; ++i) copyElement(*past, static_cast<std::size_t>(line * past->dims[2] * size + i), out, static_cast<std::size_t>(line * total * size + i));
-        for (std::int64_t i = 0; i < now.dims[2] * size; ++i) copyElement(now, static_cast<std::size_t>(line * now.dims[2] * size + i), out, static_cast<std::size_t>((line * total + kept) * size + i));
-    }
-    return out;
-}
-
-Outputs groupQuery(const KernelCall& call) {
-    needAxes(call, {0, 1, 2}, 3);
-    needAxes(call, {3, 4}, 4);
-    const Attributes& a = call.node.attributes;
-    if (call.input(11) || a.integer("smooth_softmax", 0) > 0) refuse("attention sinks aren't known");
-    const std::int64_t heads = a.integer("num_heads", 0), kvHeads = a.integer("kv_num_heads", 0), window = a.integer("local_window_size", -1);
-    const HostTensor& query = need(call, 0);
-    HostTensor q, k, v;
-    if (!call.input(1)) {
-        if (heads < 1 || kvHeads < 1) refuse("it has no number of heads");
-        const std::int64_t size = query.dims.back() / (heads + 2 * kvHeads);
-        q = splitHeads(columns(query, 0, heads * size), heads);
-        k = splitHeads(columns(query, heads * size, kvHeads * size), kvHeads);
-        v = splitHeads(columns(query, (heads + kvHeads) * size, kvHeads * size), kvHeads);
-    } else {
-        q = splitHeads(query, heads);
-        k = splitHeads(need(call, 1), kvHeads);
-        v = splitHeads(need(call, 2), kvHeads);
-    }
-    const std::int64_t now = q.dims[2], total = static_cast<std::int64_t>(need(call, 6).at(0));
-    const bool prompt = now == total;
-    std::vector<std::int64_t> before;
-    for (std::int64_t b = 0; b < q.dims[0]; ++b) before.push_back(prompt ? 0 : need(call, 5).integers().at(static_cast<std::size_t>(b)) + 1 - now);
-    if (a.integer("do_rotary", 0) != 0) {
-        HostTensor positions = HostTensor::zeros(DataType::int64, {q.dims[0], now});
-        for (std::int64_t i = 0; i < positions.count(); ++i)
-            positions.integers()[static_cast<std::size_t>(i)] = call.input(9) ? call.input(9)->integers().at(static_cast<std::size_t>(i)) : before[static_cast<std::size_t>(i / now)] + i % now;
-        const bool interleaved = a.integer("rotary_interleaved", 0) != 0;
-        q = rotated(call, q, positions, need(call, 7), need(call, 8), interleaved, 0);
-        k = rotated(call, k, positions, need(call, 7), need(call, 8), interleaved, 0);
-    }
-    const std::int64_t length = std::max(total, call.input(3) ? call.input(3)->dims.at(2) : 0);
-    k = present(call, call.input(3), k, before, length);
-    v = present(call, call.input(4), v, before, length);
-    const HostTensor* bias = call.input(10);
-    CoreCall core{q, k, v};
-    core.scale = scaleOf(call, q);
-    core.softcap = a.real("softcap", 0);
-    core.bias = [&, window](std::int64_t b, std::int64_t n, std::int64_t i, std::int64_t j) {
-        const std::int64_t position = before[static_cast<std::size_t>(b)] + i;
-        if (j > position || (window > 0 && j <= position - window)) return lowest;
-        return bias ? broadcastAt(*bias, b, n, i, j) : 0.0;
-    };
-    Outputs outputs{mergeHeads(attentionCore(call, core).context)};
-    if (call.node.outputs.size() > 1) {
-        outputs.push_back(std::move(k));
-        outputs.push_back(std::move(v));
-        outputs.resize(std::min<std::size_t>(call.node.outputs.size(), 3));
     }
     return outputs;
 }
@@ -252,9 +292,15 @@ Outputs groupQuery(const KernelCall& call) {
 } // namespace
 
 void addMicrosoftAttention(KernelTable& table) {
-    table["com.microsoft::Attention"] = packedAttention;
-    table["com.microsoft::MultiHeadAttention"] = multiHead;
-    table["com.microsoft::GroupQueryAttention"] = groupQuery;
+    table["com.microsoft::Attention"] = [](const KernelCall& call) { return packedAttention(call, false); };
+    table["com.microsoft::DecoderMaskedSelfAttention"] = [](const KernelCall& call) { return packedAttention(call, true); };
+    table["com.microsoft::QAttention"] = quantisedAttention;
+    table["com.microsoft::MultiHeadAttention"] = [](const KernelCall& call) { return multiHead(call, {3, 4, 5, 6, 8, 9}, true); };
+    table["com.microsoft::DecoderMaskedMultiHeadAttention"] = [](const KernelCall& call) {
+        return multiHead(call, {10, 3, 4, 5, 7, 9}, call.node.attributes.integer("past_present_share_buffer", 0) != 0);
+    };
+    addGroupedAttention(table);
+    addPackedAttention(table);
 }
 
 } // namespace triptych

@@ -101,10 +101,8 @@ Outputs cumulativeSum(const KernelCall& call) {
     return {std::move(out)};
 }
 
-/// Softmax along one axis, or, before opset 13, over everything from the axis on.
-Outputs softmax(const KernelCall& call, bool logarithm) {
-    HostTensor out = need(call, 0);
-    const bool flattens = call.opset < 13;
+/// Softmax along one axis, or over everything from the axis on.
+Outputs softmax(const KernelCall& call, HostTensor out, bool flattens, bool logarithm) {
     const std::size_t axis = axisOf(call.node.attributes.integer("axis", flattens ? 1 : -1), out.dims.size());
     std::size_t size = 1, inner = 1;
     for (std::size_t i = axis; i < out.dims.size(); ++i) (flattens || i == axis ? size : inner) *= static_cast<std::size_t>(out.dims[i]);
@@ -149,8 +147,15 @@ void addReductions(KernelTable& table) {
     table["ArgMax"] = argument(true);
     table["ArgMin"] = argument(false);
     table["CumSum"] = cumulativeSum;
-    table["Softmax"] = [](const KernelCall& call) { return softmax(call, false); };
-    table["LogSoftmax"] = [](const KernelCall& call) { return softmax(call, true); };
+    constexpr std::int64_t alongAnAxis = 13; // before that opset over everything from it on
+    table["Softmax"] = [](const KernelCall& call) { return softmax(call, need(call, 0), call.opset < alongAnAxis, false); };
+    table["LogSoftmax"] = [](const KernelCall& call) { return softmax(call, need(call, 0), call.opset < alongAnAxis, true); };
+    // Which axes stretch the bias is told by its shape; an attribute says so once more. Source: ContribOperators.md.
+    table["com.microsoft::BiasSoftmax"] = [](const KernelCall& call) {
+        HostTensor sum = combined(call, need(call, 0), need(call, 1), [](double a, double b) { return a + b; });
+        if (sum.dims != need(call, 0).dims) refuse("its bias is larger than its data");
+        return softmax(call, std::move(sum), true, false);
+    };
 }
 
 } // namespace triptych

@@ -2,7 +2,9 @@
 #include "shapes/shapes.h"
 
 #include <algorithm>
+#include <array>
 #include <set>
+#include <tuple>
 #include <unordered_map>
 
 namespace triptych {
@@ -92,6 +94,8 @@ bool grows(const Graph& graph, ValueId input, std::size_t axis, std::size_t rank
     return false;
 }
 
+constexpr std::int64_t tokens = 128, pixels = 224, samples = 16000; // as most models are tried with; a second of speech
+
 struct Use {
     std::string name;
     std::int64_t size = 1; ///< its default
@@ -113,7 +117,6 @@ std::optional<Use> fixedByWeight(const Weighted& weighted, std::size_t axis) {
 
 /// What weights say, then the name, then the use as a cache, then the place: axis 0 of an input is the batch, axis 1 of token ids the sequence.
 Use useOf(const std::string& symbol, const Value& input, const Weighted& weighted, std::size_t axis, bool growing) {
-    constexpr std::int64_t tokens = 128, pixels = 224, samples = 16000; // as most models are tried with; a second of speech
     const DeclaredType& declared = input.declared;
     const std::size_t rank = declared.dims.size();
     const bool real = isFloating(declared.type), convolved = weighted.is("Conv");
@@ -176,6 +179,36 @@ SymbolicDim choiceOf(const Graph& graph, ValueId input) {
     return {};
 }
 
+/// What attention operators read an input as, whatever its name. Source: ContribOperators.md.
+void readByAttention(const Graph& graph, std::vector<SymbolicDim>& dims) {
+    const auto dimOf = [&](ValueId value, std::size_t axis) {
+        const std::string place = value && graph.isInput(value) ? graph.value(value).name + "[" + std::to_string(axis) + "]" : "";
+        return std::find_if(dims.begin(), dims.end(), [&](const SymbolicDim& dim) { return std::find(dim.inputs.begin(), dim.inputs.end(), place) != dim.inputs.end(); });
+    };
+    constexpr std::array<std::tuple<const char*, std::size_t, std::size_t>, 6> pasts{
+        {{"GroupQueryAttention", 3, 2}, {"MultiHeadAttention", 6, 2}, {"DecoderMaskedMultiHeadAttention", 5, 2}, {"Attention", 4, 3}, {"DecoderMaskedSelfAttention", 4, 3}, {"QAttention", 8, 3}}};
+    for (const Node& node : graph.nodes()) {
+        for (const auto& [op, input, axis] : pasts) {
+            if (!node.is("com.microsoft", op)) continue;
+            if (const auto past = dimOf(node.input(input), axis); past != dims.end() && past->use == "other") past->use = "past", past->defaultSize = tokens;
+        }
+        // Packed tokens: sums of lengths are one more than there are sequences.
+        const bool heads = node.is("com.microsoft", "PackedMultiHeadAttention");
+        if (!heads && !node.is("com.microsoft", "PackedAttention")) continue;
+        const auto sequences = dimOf(node.input(heads ? 4 : 3), 0), sums = dimOf(node.input(heads ? 5 : 4), 0);
+        if (sequences != dims.end() && sums != dims.end() && sums != sequences) sums->defaultSize = sequences->defaultSize + 1;
+    }
+}
+
+/// All keys are those that came before and those that are new: these two dimensions, where `dim` is the length of all.
+std::optional<std::pair<const SymbolicDim*, const SymbolicDim*>> partsOfTotal(const std::vector<SymbolicDim>& dims, const SymbolicDim& dim) {
+    const auto total = [](const SymbolicDim& each) { return each.use == "sequence" && (contains(each.name, "total") || contains(each.name, "attention_mask")); };
+    const auto past = std::find_if(dims.begin(), dims.end(), [](const SymbolicDim& each) { return each.use == "past"; });
+    const auto fresh = std::find_if(dims.begin(), dims.end(), [&](const SymbolicDim& each) { return each.use == "sequence" && !total(each); });
+    if (!total(dim) || past == dims.end() || fresh == dims.end()) return std::nullopt;
+    return std::pair(&*past, &*fresh);
+}
+
 } // namespace
 
 std::vector<SymbolicDim> symbolicDims(const Graph& graph) {
@@ -198,12 +231,9 @@ std::vector<SymbolicDim> symbolicDims(const Graph& graph) {
             found[known->second].inputs.push_back(input.name + "[" + std::to_string(axis) + "]");
         }
     }
-    // All keys are those that came before and those that are new.
-    const auto total = [](const SymbolicDim& dim) { return dim.use == "sequence" && (contains(dim.name, "total") || contains(dim.name, "attention_mask")); };
-    const auto past = std::find_if(found.begin(), found.end(), [](const SymbolicDim& dim) { return dim.use == "past"; });
-    const auto fresh = std::find_if(found.begin(), found.end(), [&](const SymbolicDim& dim) { return dim.use == "sequence" && !total(dim); });
+    readByAttention(graph, found);
     for (SymbolicDim& dim : found)
-        if (total(dim) && past != found.end() && fresh != found.end()) dim.defaultSize = past->defaultSize + fresh->defaultSize;
+        if (const auto parts = partsOfTotal(found, dim)) dim.defaultSize = parts->first->defaultSize + parts->second->defaultSize;
     // One that follows from others is no choice. Large, so that "s - 2" is a size.
     constexpr std::int64_t trial = 720720;
     const auto plain = [&](std::string_view name) -> std::optional<std::int64_t> {
@@ -243,6 +273,8 @@ Result<Bindings> resolveBindings(const Graph& graph, const Bindings& wanted) {
         if (size > 1 && switches.contains(name)) return fail("bindings", "the switch " + name + " can't be " + std::to_string(size), "give 0 or 1");
         found->second = size;
     }
+    for (const SymbolicDim& dim : dims)
+        if (const auto parts = wanted.contains(dim.name) ? std::nullopt : partsOfTotal(dims, dim)) all[dim.name] = all[parts->first->name] + all[parts->second->name];
     deriveSizes(dims, all);
     for (const auto& [name, size] : wanted) all[name] = size;
     return all;

@@ -35,6 +35,7 @@ void packedAttention(RuleCall& call) {
     Dim hidden = over(last(weight), 3);
     if (const auto* sizes = call.node.attributes.integers("qkv_hidden_sizes"); sizes && sizes->size() == 3) hidden = (*sizes)[2];
     call.set(0, in.type, {in.dims[0], in.dims[1], hidden});
+    if (call.has(4) && call.has(6) && call.node.attributes.integer("past_present_share_buffer", 0) != 0) return call.set(1, call.in(4));
     const Dim past = call.has(4) ? sizeAt(call.in(4), 3) : 0;
     call.set(1, in.type, {2, in.dims[0], heads, plus(past, in.dims[1]), over(hidden, heads)});
 }
@@ -48,14 +49,20 @@ void multiHeadAttention(RuleCall& call) {
         call.set(0, q.type, {q.dims[0], q.dims[1], times(q.dims[2], q.dims[4])});
         return;
     }
-    const bool separate = v.ranked;
-    const Dim hidden = !separate ? last(q) : v.dims.size() == 4 ? times(sizeAt(v, 1), sizeAt(v, 3)) : last(v);
+    const bool decodes = call.node.op == "DecoderMaskedMultiHeadAttention", separate = v.ranked;
+    const Dim hidden = !separate ? over(last(q), decodes ? 3 : 1) : v.dims.size() == 4 ? times(sizeAt(v, 1), sizeAt(v, 3)) : last(v);
     const Dim keys = k.ranked ? sizeAt(k, k.dims.size() == 4 ? 2 : 1) : sizeAt(q, 1);
     call.set(0, q.type, {sizeAt(q, 0), sizeAt(q, 1), hidden});
-    const Dim past = call.has(6) ? sizeAt(call.in(6), 2) : 0;
-    call.set(1, q.type, {sizeAt(q, 0), heads, plus(past, keys), over(last(q), heads)});
-    call.set(2, q.type, {sizeAt(q, 0), heads, plus(past, keys), over(hidden, heads)});
-    call.set(3, q.type, {sizeAt(q, 0), heads, sizeAt(q, 1), plus(past, keys)});
+    const std::size_t first = decodes ? 5 : 6, length = decodes ? 7 : 8;
+    const bool shared = call.has(first) && call.has(length) && (!decodes || call.node.attributes.integer("past_present_share_buffer", 0) != 0);
+    const Dim total = shared ? unknownDim : plus(call.has(first) ? sizeAt(call.in(first), 2) : 0, keys);
+    call.set(1, q.type, {sizeAt(q, 0), heads, total, over(separate ? last(q) : hidden, heads)});
+    call.set(2, q.type, {sizeAt(q, 0), heads, total, over(hidden, heads)});
+    call.set(3, q.type, {sizeAt(q, 0), heads, sizeAt(q, 1), total});
+    if (!shared) return;
+    // The buffer of past keys is that of present ones; how many of them count is the length's value.
+    for (const std::size_t i : {0U, 1U}) call.set(1 + i, call.in(first + i));
+    call.dataDependent = "how much of the past is filled is an input";
 }
 
 /// com.microsoft GroupQueryAttention: like Q; present key and value B x K x T x H.
@@ -69,6 +76,7 @@ void groupQueryAttention(RuleCall& call) {
     Dim total = call.integer(6).value_or(unknownDim);
     if (total < 0) total = call.has(3) ? plus(sizeAt(call.in(3), 2), q.dims[1]) : q.dims[1];
     for (const std::size_t index : {1U, 2U}) call.set(index, q.type, {q.dims[0], kvHeads, total, size});
+    call.set(3, q.type, {q.dims[0], heads, q.dims[1], total});
 }
 
 void rotaryEmbedding(RuleCall& call) { call.set(0, call.in(0)); }

@@ -1,5 +1,6 @@
 // Inputs for a comparison: made by rule, or read from a folder of test data.
 
+#include "verify/lengths.h"
 #include "verify/verify.h"
 
 #include <algorithm>
@@ -121,9 +122,14 @@ Result<NamedTensors> makeInputs(const Graph& graph, const Shapes& shapes, Fill f
     std::map<std::string, std::int64_t> choices; // what turns each on
     for (const SymbolicDim& dim : symbolicDims(graph))
         if (dim.isChoice()) choices[dim.name] = std::max<std::int64_t>(dim.defaultSize, 1);
+    const NamedTensors lengths = lengthInputs(graph, shapes, fill == Fill::masked);
     for (const ValueId input : graph.inputs()) {
         const ValueShape& shape = shapes.of(input);
         const std::string& name = graph.value(input).name;
+        if (const auto length = lengths.find(name); length != lengths.end()) {
+            inputs[name] = length->second;
+            continue;
+        }
         if (!shape.known() || shape.type == DataType::undefined || shape.type == DataType::string)
             return fail("evaluate", "input " + name + " has no shape or type that values can be made for", "give it with --data");
         if (const auto choice = choices.find(name); choice != choices.end()) {

@@ -35,7 +35,7 @@ private:
 
 void RewriteTest::writtenFilesComputeTheSame_data() {
     QTest::addColumn<QString>("model");
-    for (const char* name : {"opinion_packed.onnx", "opinion_separate.onnx", "opinion_microsoft.onnx"}) QTest::newRow(name) << data(name);
+    for (const char* name : {"opinion_packed.onnx", "opinion_separate.onnx", "opinion_microsoft.onnx", "opinion_integers.onnx"}) QTest::newRow(name) << data(name);
 }
 
 void RewriteTest::writtenFilesComputeTheSame() {

@@ -36,3 +36,20 @@ model("separate", [n("MatMul", ["x", "w" + r], [r + "m"]) for r in "qkv"] + [n("
       [weight("w" + r, 32, 32) for r in "qkv"] + [weight("b" + r, 32) for r in "qkv"] + [weight("wo", 32, 32), heads, scale, flat], ["batch", "seq", 32])
 model("microsoft", [n("Attention", ["x", "w", "b"], ["a"], domain="com.microsoft", num_heads=4, unidirectional=1), n("MatMul", ["a", "wo"], ["y"])],
       [weight("w", 32, 96), weight("b", 96), weight("wo", 32, 32)], ["batch", "seq", 32], True)
+
+# Operators of com.microsoft that ONNX Runtime's CPU has kernels of; everything but x is in the file.
+whole = lambda name, kind, *values: numpy_helper.from_array(np.array(values, kind), name)
+one = lambda name, kind, value: numpy_helper.from_array(np.array(value, kind), name)
+signed = lambda name, limit, *dims: numpy_helper.from_array(rng.integers(-limit, limit, dims).astype(np.int8), name)
+microsoft = {"domain": "com.microsoft", "num_heads": 4}
+apart = [n("MatMul", ["x", "w" + r], [r]) for r in "qkv"]
+own = lambda: [weight("w" + r, 32, 32) for r in "qkvo"]
+model("integers", [n("QuantizeLinear", ["x", "xs", "xz"], ["u"]), n("QAttention", ["u", "w", "b", "xs", "ws", "", "xz", "wz"], ["a"], unidirectional=1, **microsoft), n("MatMul", ["a", "wo"], ["y"])],
+      [signed("w", 90, 32, 96), weight("b", 96), weight("wo", 32, 32), one("xs", np.float32, 0.02), one("xz", np.uint8, 120), numpy_helper.from_array(rng.uniform(0.005, 0.02, 96).astype(np.float32), "ws"), signed("wz", 3, 96)],
+      ["batch", "seq", 32], True)
+model("sink", apart + [n("GroupQueryAttention", ["q", "k", "v", "", "", "last", "total", "", "", "", "", "sink"], ["a"], kv_num_heads=4, softcap=2.0, **microsoft), n("MatMul", ["a", "wo"], ["y"])],
+      own() + [weight("sink", 4), whole("last", np.int32, 4, 4), one("total", np.int32, 5)], [2, 5, 32], True)
+model("one_token", [n("Slice", ["x", "begin", "end", "axis"], ["t"])] + [n("MatMul", ["t", "w" + r], [r]) for r in "qkv"]
+      + [n("DecoderMaskedMultiHeadAttention", ["q", "k", "v", "mask", "", "pk", "pv", "past", "", "", "b"], ["a", "nk", "nv"], past_present_share_buffer=1, **microsoft), n("MatMul", ["a", "wo"], ["y"])],
+      own() + [weight("b", 96), weight("pk", 2, 4, 9, 8), weight("pv", 2, 4, 9, 8), whole("past", np.int32, 3), numpy_helper.from_array(np.array([[1, 1, 1, 1], [0, 1, 1, 1]], np.int32), "mask"),
+               ints("begin", 0), ints("end", 1), ints("axis", 1)], [2, 5, 32], True)

@@ -107,7 +107,7 @@ void AttentionTest::forms_data() {
         x: f32[1,8,64]
         y = Attention(MatMul(x, wq: f32[64,64]), MatMul(x, wk: f32[64,32]), MatMul(x, wv: f32[64,32]), q_num_heads=4, kv_num_heads=2, is_causal=1)
         return y
-    )", "self, 4 heads of 16 (kv 2), separate, causal yes, scale none at inside");
+    )", "self, 4 heads of 16 (kv 2), separate, causal yes, scale 0.25 at inside");
     row("aClassifierIsNoAttention", "x: f32[1,64]\n y = Softmax(MatMul(x, w: f32[64,10]), axis=-1)\n return y\n", "");
     row("aRouterIsNoAttention", "x: f32[1,8,64]\n r = Softmax(MatMul(x, w: f32[64,4]), axis=-1)\n y = MatMul(r, e: f32[4,64])\n return y\n", "");
 }

@@ -65,6 +65,7 @@ private slots:
     void defaultsByUse();
     void derivedSizesFollow();
     void sizesAreToldByUse();
+    void allKeysArePastAndNewOnes();
     void operators_data();
     void operators();
     void wrongShapesAndAttributesAreSurvived_data() { operators_data(); }
@@ -254,6 +255,21 @@ void ShapesTest::sizesAreToldByUse() {
     QCOMPARE(sizes.at("N"), std::int64_t(1));
     QCOMPARE(sizes.at("P"), std::int64_t(128)); // a cache that grows, whatever it is called
     QCOMPARE(sizes.at("C"), std::int64_t(16));
+}
+
+void ShapesTest::allKeysArePastAndNewOnes() {
+    GraphBuilder builder;
+    const ValueId q = inputOf(builder, "q", DataType::float32, {-1, -1, 64}, {"batch", "seq", ""}), cache = inputOf(builder, "cache", DataType::float32, {-1, 2, -1, 8}, {"batch", "", "kept", ""});
+    const ValueId mask = inputOf(builder, "mask", DataType::int64, {-1, -1}, {"batch", "total_len"}), none;
+    Node attention = nodeOf("GroupQueryAttention", {q, none, none, cache, cache}, builder.value("y"));
+    attention.domain = "com.microsoft";
+    builder.addNode(std::move(attention));
+    builder.addNode(nodeOf("Neg", {mask}, builder.value("n")));
+    const GraphPtr graph = *builder.finish();
+    QCOMPARE(resolveBindings(*graph, {})->at("kept"), std::int64_t(128)); // by what reads it
+    QCOMPARE(resolveBindings(*graph, {})->at("total_len"), std::int64_t(256));
+    QCOMPARE(resolveBindings(*graph, {{"seq", 1}, {"kept", 6}})->at("total_len"), std::int64_t(7));
+    QCOMPARE(resolveBindings(*graph, {{"seq", 1}, {"total_len", 5}})->at("total_len"), std::int64_t(5));
 }
 
 QTEST_APPLESS_MAIN(ShapesTest)

@@ -1,0 +1,65 @@
+#pragma once
+// One opaque attention under way to explicit operators. Private to engine/attention.
+
+#include "attention/expand.h"
+
+namespace triptych {
+
+class OpaqueExpansion {
+public:
+    OpaqueExpansion(Emitter& emit, const OpaqueCall& call) : m_emit(emit, call), m_call(call), m_node(call.node), m_spec(call.spec), m_inputs(inputsOf(call.node)) {}
+    Result<NamedAttention> run();
+
+private:
+    // expand_opaque.cpp
+    std::string unknownOption() const;
+    std::string unknownOfGrouped() const;
+    ValueId constant(const char* name, double value) { return m_emit.number(name, m_type, value); }
+    /// A weight or bias whose parts can be cut out: given, and its content at hand where a file is written.
+    bool cuttable(ValueId value) const;
+    void core();
+    void merge(ValueId context);
+    /// Scores as the operator hands them out after a step: 0 the product, 1 soft cap, 2 masks, 3 softmax.
+    void show(std::int64_t step, ValueId value);
+    ValueId softmax(ValueId scores, bool guarded);
+    ValueId withSink(ValueId scores);
+
+    // expand_inputs.cpp
+    void inputs();
+    void packedWeight();
+    ValueId projected(const std::string& role, ValueId weight, ValueId bias, const std::vector<ValueId>& quantisation);
+    void heads(const std::vector<ValueId>& parts, const std::array<std::size_t, 3>& ranks);
+    void partsOf(ValueId packed, std::int64_t axis, const std::vector<std::pair<const char*, ValueId*>>& roles);
+    void addBias(ValueId& q, ValueId& k, ValueId& v);
+    ValueId splitHeads(const std::string& role, ValueId value, std::int64_t heads, std::int64_t size, std::size_t rank);
+    ValueId repeatHeads(const std::string& role, ValueId value, std::int64_t size);
+    ValueId places();
+    ValueId padded(const std::string& role, ValueId tokens, std::int64_t heads, std::int64_t size);
+
+    // expand_cache.cpp
+    void past();
+    void sharedPast();
+    void groupedPast();
+    std::pair<ValueId, ValueId> pastParts();
+    void present(ValueId k, ValueId v);
+    bool keysInBlocks() const;
+    ValueId reordered(const std::string& role, ValueId buffer, bool back);
+    ValueId cached(const std::string& role, ValueId past, ValueId value, ValueId now, ValueId total, ValueId present);
+    ValueId rotated(const std::string& role, ValueId x, ValueId positions, std::int64_t heads);
+
+    OpaqueEmitter m_emit;
+    const OpaqueCall& m_call;
+    const Node& m_node;
+    const AttentionSpec& m_spec;
+    const OpaqueInputs m_inputs;
+    const std::int64_t m_kvHeads = m_spec.operandKvHeads > 0 ? m_spec.operandKvHeads : m_spec.kvHeads;
+    NamedAttention m_named;
+    ValueId m_q, m_k, m_v;
+    ValueId m_past, m_before; ///< past keys; how many of them, where that is not all
+    ValueId m_places;         ///< of packed tokens among padding [tokens]
+    DataType m_type = DataType::float32;
+    bool m_fourAxes = false;
+    std::int64_t m_opset = m_emit.base().opset();
+};
+
+} // namespace triptych

@@ -1,0 +1,49 @@
+#include "attention/opaque_inputs.h"
+
+#include <algorithm>
+
+namespace triptych {
+
+OpaqueInputs inputsOf(const Node& node) {
+    const std::string& op = node.op;
+    if (node.domain != "com.microsoft") return {};
+    if (op == "GroupQueryAttention") return {.attentionBias = 10, .past = 3, .sink = 11};
+    if (op == "MultiHeadAttention") return {.bias = 3, .mask = 4, .attentionBias = 5, .past = 6, .pastLength = 8, .beams = 9};
+    if (op == "DecoderMaskedMultiHeadAttention") return {.bias = 10, .mask = 3, .attentionBias = 4, .past = 5, .pastLength = 7, .beams = 9};
+    // What is packed has no padding: its lists of tokens and lengths hide nothing.
+    if (op == "PackedMultiHeadAttention") return {.bias = 3, .attentionBias = 6, .tokens = 4};
+    if (op == "PackedAttention") return {.bias = 2, .attentionBias = 5, .tokens = 3};
+    if (op == "QAttention") return {.bias = 2, .mask = 5, .past = 8};
+    if (op == "DecoderMaskedSelfAttention") return {.bias = 2, .mask = 3, .attentionBias = 5, .past = 4, .pastLength = 6, .beams = 8};
+    return {.bias = 2, .mask = 3, .attentionBias = 5, .past = 4, .pastLength = 6}; // Attention
+}
+
+bool hasPackedWeight(const Node& node) {
+    return node.domain == "com.microsoft" && (node.op == "Attention" || node.op == "QAttention" || node.op == "DecoderMaskedSelfAttention" || node.op == "PackedAttention");
+}
+
+bool hasProjectedInputs(const Node& node) {
+    return node.domain == "com.microsoft" && (node.op == "MultiHeadAttention" || node.op == "GroupQueryAttention" || node.op == "DecoderMaskedMultiHeadAttention" || node.op == "PackedMultiHeadAttention");
+}
+
+bool sharesPast(const Node& node) {
+    const OpaqueInputs inputs = inputsOf(node);
+    const bool shares = node.op == "MultiHeadAttention" || node.attributes.integer("past_present_share_buffer", 0) != 0;
+    return shares && node.input(inputs.past) && node.input(inputs.pastLength);
+}
+
+std::int64_t boundPast(const Node& node, const Shapes& shapes) {
+    const OpaqueInputs inputs = inputsOf(node);
+    const auto dimsOf = [&](std::size_t index) { return shapes.of(node.input(index)).dims; };
+    const Dims mask = dimsOf(inputs.mask), bias = dimsOf(inputs.attentionBias), past = dimsOf(inputs.past);
+    const Dims now = dimsOf(hasProjectedInputs(node) && node.input(1) ? 1 : 0);
+    if (past.size() < 4 || now.size() < 2) return 0;
+    const Dim room = past[past.size() - 2], total = !bias.empty() ? bias.back() : mask.size() == 2 || mask.size() == 3 ? mask.back() : room;
+    return std::max<Dim>(std::min(total, room) - now[1], 0);
+}
+
+bool hasSink(const Node& node) {
+    return node.input(inputsOf(node).sink) || (node.is("com.microsoft", "GroupQueryAttention") && node.attributes.integer("smooth_softmax", 0) > 0);
+}
+
+} // namespace triptych

@@ -1,0 +1,38 @@
+#pragma once
+// Which input of an attention operator of com.microsoft is what.
+// Source: ONNX Runtime's ContribOperators.md.
+
+#include "shapes/shapes.h"
+
+namespace triptych {
+
+struct OpaqueInputs {
+    static constexpr std::size_t absent = 99; ///< an input that no operator has
+
+    std::size_t bias = absent;
+    std::size_t mask = absent;          ///< hides keys: indices, lengths, or a place for each key
+    std::size_t attentionBias = absent; ///< is added to scores
+    std::size_t past = absent;          ///< past keys; both keys and values where the weights are packed
+    std::size_t pastLength = absent;    ///< how much of a shared buffer of past keys is filled
+    std::size_t beams = absent;         ///< which beam each past key came from
+    std::size_t tokens = absent;        ///< places of packed tokens; the sums of their sequences' lengths follow
+    std::size_t sink = absent;          ///< a logit for each head that takes attention away
+};
+
+/// All absent where the operator is none of com.microsoft.
+OpaqueInputs inputsOf(const Node& node);
+
+/// Input and packed weight E x (Dq + Dk + Dv), as com.microsoft Attention has them.
+bool hasPackedWeight(const Node& node);
+/// Q, K, V from the outside, as com.microsoft MultiHeadAttention has them.
+bool hasProjectedInputs(const Node& node);
+/// Whether past keys and values lie in a buffer that present ones share: a length says how much of it is filled.
+bool sharesPast(const Node& node);
+
+/// How many past keys a shared buffer holds where only sizes are known: as many as the mask has places for beside the new ones, else
+/// all but the new ones.
+std::int64_t boundPast(const Node& node, const Shapes& shapes);
+/// Whether a logit beside those of the keys takes attention away: given for each head, or 0 for all.
+bool hasSink(const Node& node);
+
+} // namespace triptych

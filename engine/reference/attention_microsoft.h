@@ -1,0 +1,25 @@
+#pragma once
+// What the attention kernels of com.microsoft share. Private to engine/reference.
+
+#include "reference/attention.h"
+
+namespace triptych {
+
+/// Columns [begin, begin + width) of a tensor's last axis.
+HostTensor columns(const HostTensor& from, std::int64_t begin, std::int64_t width);
+/// A bias added along the last axis, from its element `begin` on.
+HostTensor biased(HostTensor to, const HostTensor* bias, std::int64_t begin);
+/// One of the tensors that [B, S, N, parts, H] packs, as [B, N, S, H].
+HostTensor unpacked(const HostTensor& from, std::int64_t part);
+/// The attribute, or one over the root of the head size.
+double scaleOf(const KernelCall& call, const HostTensor& q);
+/// Damaged graphs give operands of any rank.
+void needAxes(const KernelCall& call, std::initializer_list<std::size_t> inputs, std::size_t least);
+
+/// All that are given, of the type of the first.
+void needOneType(const KernelCall& call, std::initializer_list<std::size_t> inputs);
+
+void addGroupedAttention(KernelTable& table);
+void addPackedAttention(KernelTable& table);
+
+} // namespace triptych

@@ -1,0 +1,105 @@
+// Inputs that say how long sequences are: they must fit the sizes of what they count.
+
+#include "verify/lengths.h"
+
+#include "attention/opaque_inputs.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace triptych {
+
+namespace {
+
+class Lengths {
+public:
+    Lengths(const Graph& graph, const Shapes& shapes, bool differ) : m_graph(graph), m_shapes(shapes), m_differ(differ) {}
+
+    NamedTensors run() {
+        for (const Node& node : m_graph.nodes()) {
+            if (node.is("com.microsoft", "GroupQueryAttention")) grouped(node);
+            else if (node.input(inputsOf(node).tokens)) packed(node);
+            else if (node.input(inputsOf(node).mask)) ends(node);
+            if (sharesPast(node)) give(node.input(inputsOf(node).pastLength), {boundPast(node, m_shapes)});
+        }
+        return std::move(m_made);
+    }
+
+private:
+    std::int64_t size(ValueId value, std::size_t axis) const {
+        const ValueShape& shape = m_shapes.of(value);
+        return shape.known() && axis < shape.dims.size() ? shape.dims[axis] : 0;
+    }
+
+    /// The graph's input that a value is a copy of; none where it is computed.
+    ValueId inputBehind(ValueId value) const {
+        constexpr int longest = 8;
+        for (int steps = 0; steps < longest && value; ++steps) {
+            const NodeId id = m_graph.producer(value);
+            if (!id) return m_graph.isInput(value) ? value : ValueId();
+            const Node& node = m_graph.node(id);
+            if (!node.is("Cast") && !node.is("Identity") && !node.is("Reshape") && !node.is("Squeeze") && !node.is("Unsqueeze")) return {};
+            value = node.input(0);
+        }
+        return {};
+    }
+
+    void give(ValueId value, std::vector<std::int64_t> numbers) {
+        const ValueId input = inputBehind(value);
+        const ValueShape& shape = m_shapes.of(input);
+        if (!input || !isInteger(shape.type) || !shape.known() || shape.count() != static_cast<std::int64_t>(numbers.size())) return;
+        m_made.emplace(m_graph.value(input).name, HostTensor::ofIntegers(shape.dims, std::move(numbers), shape.type));
+    }
+
+    /// As many keys as there are past and new ones; where lengths are to differ, every other sequence has one less.
+    void grouped(const Node& node) {
+        const std::int64_t batch = size(node.input(0), 0), now = size(node.input(0), 1), past = size(node.input(3), 2), total = past + now;
+        std::vector<std::int64_t> last(static_cast<std::size_t>(batch), total - 1);
+        for (std::size_t b = 1; m_differ && past > 0 && b < last.size(); b += 2) --last[b];
+        give(node.input(5), std::move(last));
+        give(node.input(6), {total});
+    }
+
+    /// Where the keys of each sequence end, then perhaps where they begin, or how many queries and keys there are before each sequence.
+    void ends(const Node& node) {
+        const OpaqueInputs inputs = inputsOf(node);
+        const ValueShape& list = m_shapes.of(node.input(inputs.mask));
+        const bool apart = hasProjectedInputs(node) && node.input(1) && m_shapes.of(node.input(1)).dims.size() == 3;
+        const std::int64_t batch = size(node.input(0), 0), rows = size(node.input(0), 1), past = node.input(inputs.past) ? size(node.input(inputs.past), hasPackedWeight(node) ? 3 : 2) : 0;
+        if (!list.known() || list.dims.size() != 1 || batch < 1) return;
+        const std::int64_t total = past + (apart ? size(node.input(1), 1) : rows), length = list.dims[0];
+        std::vector<std::int64_t> numbers(static_cast<std::size_t>(batch), total);
+        for (std::size_t b = 1; m_differ && b < numbers.size(); b += 2) numbers[b] -= total / 3;
+        if (length == 2 * batch) numbers.resize(static_cast<std::size_t>(2 * batch), 0);
+        for (const std::int64_t each : {rows, total})
+            for (std::int64_t b = 0; length == 3 * batch + 2 && b <= batch; ++b) numbers.push_back(b * each);
+        give(node.input(inputs.mask), std::move(numbers));
+    }
+
+    /// Tokens fill one sequence after another; behind their places come those of padding.
+    void packed(const Node& node) {
+        const std::size_t index = inputsOf(node).tokens;
+        const std::int64_t tokens = size(node.input(0), 0), batch = size(node.input(index), 0), longest = size(node.input(index), 1);
+        if (longest <= 0 || batch > std::numeric_limits<std::int32_t>::max() / longest || tokens > batch * longest) return;
+        std::vector<std::int64_t> sums{0}, places, padding;
+        for (std::int64_t b = 0; b < batch; ++b) {
+            const std::int64_t own = std::min(longest, tokens - sums.back());
+            sums.push_back(sums.back() + own);
+            for (std::int64_t i = 0; i < longest; ++i) (i < own ? places : padding).push_back(b * longest + i);
+        }
+        places.insert(places.end(), padding.begin(), padding.end());
+        give(node.input(index), std::move(places));
+        give(node.input(index + 1), std::move(sums));
+    }
+
+    const Graph& m_graph;
+    const Shapes& m_shapes;
+    bool m_differ;
+    NamedTensors m_made;
+};
+
+} // namespace
+
+NamedTensors lengthInputs(const Graph& graph, const Shapes& shapes, bool differ) { return Lengths(graph, shapes, differ).run(); }
+
+} // namespace triptych
