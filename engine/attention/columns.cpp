@@ -125,4 +125,31 @@ const RoleStage* ownStage(const RoleTrace& role, const std::vector<const RoleTra
     return nullptr;
 }
 
+ValueId pickedInput(const Graph& graph, const Shapes& shapes, const Node& pick, ValueId to) {
+    const NodeId before = graph.producer(pick.input(0));
+    if (!before || !graph.node(before).is("Concat")) return {};
+    const Node& concat = graph.node(before);
+    const ValueShape& shape = shapes.of(concat.output());
+    if (!shape.known()) return {};
+    const auto rank = static_cast<std::int64_t>(shape.dims.size());
+    const auto axisOf = [&](std::int64_t axis) { return axis < 0 ? axis + rank : axis; };
+    const std::int64_t axis = axisOf(concat.attributes.integer("axis", 0));
+    if (axis < 0 || axis >= rank) return {};
+    ColumnView cut = ColumnView::whole(shape.dims);
+    const std::int64_t step = cut.axes[static_cast<std::size_t>(axis)][0].stride, whole = cut.size(static_cast<std::size_t>(axis));
+    const std::int64_t own = pick.is("Slice") ? axis : axisOf(pick.attributes.integer("axis", 0));
+    if (own != axis || !applyView(shapes, cut, pick, concat.output(), to)) return {};
+    std::int64_t length = cut.size(static_cast<std::size_t>(axis));
+    if (pick.is("Gather")) length = shapes.of(to).count() / std::max<std::int64_t>(shape.count() / std::max<std::int64_t>(whole, 1), 1);
+    if (step <= 0 || cut.offset % step != 0 || length == whole) return {};
+    std::int64_t at = 0;
+    for (const ValueId input : concat.inputs) {
+        const ValueShape& part = shapes.of(input);
+        if (!part.known() || static_cast<std::int64_t>(part.dims.size()) != rank) return {};
+        if (at == cut.offset / step && part.dims[static_cast<std::size_t>(axis)] == length) return input;
+        at += part.dims[static_cast<std::size_t>(axis)];
+    }
+    return {};
+}
+
 } // namespace triptych

@@ -87,7 +87,7 @@ private:
         if (isView(node) || node.is("Clip")) return take(id, node.input(0));
         if (node.is("Split") || node.is("Slice") || node.is("Gather")) {
             if (constant(node.input(0))) return false;
-            if (const ValueId picked = pickedInput(node)) {
+            if (const ValueId picked = pickedInput(m_graph, m_shapes, node, m_trace.source)) {
                 m_undone.insert(id);
                 m_undone.insert(m_graph.producer(node.input(0)));
                 m_trace.path.push_back(id);
@@ -216,35 +216,6 @@ private:
         }
         if (first || second) return take(id, node.input(first ? 0 : 1));
         return false;
-    }
-
-    /// The input of a Concat that a Split, Slice or Gather along the same axis picks (stacked roles); none where it picks another part.
-    ValueId pickedInput(const Node& pick) const {
-        const NodeId before = m_graph.producer(pick.input(0));
-        if (!before || !m_graph.node(before).is("Concat")) return {};
-        const Node& concat = m_graph.node(before);
-        const ValueShape& shape = m_shapes.of(concat.output());
-        if (!shape.known()) return {};
-        const auto rank = static_cast<std::int64_t>(shape.dims.size());
-        const auto axisOf = [&](std::int64_t axis) { return axis < 0 ? axis + rank : axis; };
-        const std::int64_t axis = axisOf(concat.attributes.integer("axis", 0));
-        if (axis < 0 || axis >= rank) return {};
-        ColumnView cut = ColumnView::whole(shape.dims);
-        const std::int64_t step = cut.axes[static_cast<std::size_t>(axis)][0].stride, whole = cut.size(static_cast<std::size_t>(axis));
-        const ValueId to = m_trace.source;
-        const std::int64_t own = pick.is("Slice") ? axis : axisOf(pick.attributes.integer("axis", 0));
-        if (own != axis || !applyView(m_shapes, cut, pick, concat.output(), to)) return {};
-        std::int64_t length = cut.size(static_cast<std::size_t>(axis));
-        if (pick.is("Gather")) length = m_shapes.of(to).count() / std::max<std::int64_t>(shape.count() / std::max<std::int64_t>(whole, 1), 1);
-        if (step <= 0 || cut.offset % step != 0 || length == whole) return {};
-        std::int64_t at = 0;
-        for (const ValueId input : concat.inputs) {
-            const ValueShape& part = m_shapes.of(input);
-            if (!part.known() || static_cast<std::int64_t>(part.dims.size()) != rank) return {};
-            if (at == cut.offset / step && part.dims[static_cast<std::size_t>(axis)] == length) return input;
-            at += part.dims[static_cast<std::size_t>(axis)];
-        }
-        return {};
     }
 
     bool concat(NodeId id, const Node& node) {

@@ -65,6 +65,8 @@ NodeId sequenceProjection(const Graph& graph, const Shapes& shapes, NodeId produ
 
 /// What a view (Split, Slice, Gather, Reshape ...) leaves of the columns; `to` is its output that is read. False where it can't be told.
 bool applyView(const Shapes& shapes, ColumnView& view, const Node& node, ValueId from, ValueId to);
+/// The input of a Concat that a Split, Slice or Gather along the same axis picks as `to` (stacked roles); none where it picks another part.
+ValueId pickedInput(const Graph& graph, const Shapes& shapes, const Node& pick, ValueId to);
 /// Fills columns and stages of a trace whose way is known. `undone`: a Concat and what picks one of its inputs again.
 void viewColumns(const Graph& graph, const Shapes& shapes, const std::set<NodeId>& undone, RoleTrace& trace);
 /// Walks back from an operand through casts, views, scales, biases, norms, rotary embeddings, caches and repeats.
