@@ -1,5 +1,6 @@
 // An attention that is all of one call of a model-local function, in canonical form.
 
+#include "attention/call_order.h"
 #include "attention/decomposer.h"
 
 #include <algorithm>
@@ -96,6 +97,13 @@ std::optional<NamedAttention> Decomposer::canonicalCall(const AttentionSpec& spe
     for (const ValueId value : outputs)
         if (m_shapes.of(value).ranked && m_shapes.of(value).dims.size() == 3 && m_shapes.of(value).dims.back() == out.back()) result = value;
     if (!result || !isAlone(result, *core, traces, spec)) return std::nullopt;
+    const ValueShape& sequence = m_shapes.of(m_graph.node(traces[0].linear).input(0));
+    const ValueShape& scoresShape = m_shapes.of(m_graph.node(spec.scores).output());
+    const Dim queries = scoresShape.dims[scoresShape.dims.size() - 2];
+    const bool sequenceFirst = sequence.dims[0] == queries && (sequence.dims[1] != queries || precededByTurn(m_graph.node(traces[0].linear).input(0)));
+    bool outTurned = false;
+    batchFirst(m_graph.node(traces[2].linear).input(0), sequenceFirst, outTurned);
+    if (!keepsCanonicalOrder(m_graph, m_shapes, spec, *core, {sequenceFirst, sequenceFirst && !outTurned, result})) return std::nullopt;
 
     const NodeId callNode = fileNode(call);
     const std::string name = callNode ? m_model.graph->node(callNode).name : m_graph.node(spec.softmax).name;
@@ -103,21 +111,15 @@ std::optional<NamedAttention> Decomposer::canonicalCall(const AttentionSpec& spe
     NamedAttention named;
     named.rewritten = true;
     named.wasPacked = spec.projections == ProjectionForm::packed || spec.projections == ProjectionForm::packedInterleaved;
-    const ValueShape& sequence = m_shapes.of(m_graph.node(traces[0].linear).input(0));
-    const ValueShape& scoresShape = m_shapes.of(m_graph.node(spec.scores).output());
-    const Dim queries = scoresShape.dims[scoresShape.dims.size() - 2];
-    const bool sequenceFirst = sequence.dims[0] == queries && (sequence.dims[1] != queries || precededByTurn(m_graph.node(traces[0].linear).input(0)));
 
     std::array<ValueId, 3> heads;
     static constexpr std::array roleNames{"q", "k", "v"};
     const std::array nameLists{&named.q, &named.k, &named.v};
     const std::array inputs{&named.inputQ, &named.inputK, &named.inputV};
-    bool outTurned = false;
     for (std::size_t r = 0; r < 3; ++r) {
         bool turned = false;
         const Node& product = m_graph.node(traces[r].linear);
         const ValueId input = batchFirst(product.input(0), sequenceFirst, turned);
-        outTurned = turned;
         *inputs[r] = input;
         std::vector<const RoleTrace*> others;
         for (std::size_t o = 0; o < 3; ++o)
@@ -141,7 +143,7 @@ std::optional<NamedAttention> Decomposer::canonicalCall(const AttentionSpec& spe
     ValueId scores = emit.op("scores", "MatMul", {heads[0], keys});
     named.scores = emit.names().back();
     scores = emit.op("scale", "Mul", {scores, emit.scalar(name + "/scale", m_shapes.of(m_graph.node(spec.scores).output()).type, spec.scale.value_or(1))});
-    if (!core->masks.empty()) scores = emit.op("mask", "Add", {scores, maskForHeads(emit, core->masks[0], spec.heads)});
+    if (!core->masks.empty()) scores = emit.op("mask", "Add", {scores, maskForHeads(emit, core->masks[0], scoresShape.dims.size() == 3 ? spec.heads : 0)});
     const ValueId weights = emit.op("softmax", "Softmax", {scores}, {{"axis", emit.lastAxis(4), {}}});
     named.softmax = emit.names().back();
     const ValueId context = emit.op("context", "MatMul", {weights, heads[2]});
@@ -168,10 +170,10 @@ NodeId Decomposer::fileNode(SourceId source) {
     return found == m_fileNodes.end() ? NodeId() : found->second;
 }
 
-/// A mask of B*H x S x T for scores of B x H x S x T.
+/// A mask of B*H x S x T for scores of B x H x S x T; heads 0: the mask has them apart already.
 ValueId Decomposer::maskForHeads(Emitter& emit, ValueId mask, std::int64_t heads) const {
     const ValueShape& shape = m_shapes.of(mask);
-    if (shape.ranked && shape.dims.size() == 3 && shape.dims[0] > 1)
+    if (shape.ranked && shape.dims.size() == 3 && shape.dims[0] > 1 && heads > 0)
         return m_sizes.reshape(emit, "mask", mask, shape.dims, {shape.dims[0] / heads, heads, shape.dims[1], shape.dims[2]}).value_or(mask);
     return mask;
 }
