@@ -363,6 +363,15 @@ void EquivalenceTest::call_data() {
     row("scale that is learned", "t", "t = Mul(s, h: f32[1,2,1,1] = {0.3, 0.6})", false);
     row("queries negated", "q", "q = Neg(Transpose(q1, perm=[0,2,1,3]))", false);
     row("values scaled", "v", "v = Mul(Transpose(v1, perm=[0,2,1,3]), cv: f32[] = {2.0})", false);
+    row("heads that alternate", "q", "q = Transpose(Reshape(q1, {0,0,8,2}), perm=[0,3,1,2])", false);
+    row("values turned round", "v", "v = Transpose(Slice(v1, {-1}, {-9999}, {1}, {-1}), perm=[0,2,1,3])", false);
+    row("values of another order", "v", "v = Transpose(Slice(v1, {-1}, {-9999}, {3}, {-1}), perm=[0,2,1,3])", false);
+    row("batch and places turned", "x0", "x0 = Transpose(x, perm=[1,0,2])", true); // what is attended over is what the turned input has there
+    row("result turned", "y", "y = Transpose(MatMul(r, wo), perm=[1,0,2])", false);
+    row("result turned round", "y", "y = Slice(MatMul(r, wo), {-1}, {-9999}, {1}, {-1})", false);
+    row("softmax over the queries", "p", "p = Softmax(t, axis=2)", false);
+    row("softmax in half precision", "p", "p = Cast(Softmax(Cast(t, to=10), axis=-1), to=1)", false);
+    row("output that is scaled", "y", "y = Reshape(Gemm(Reshape(r, {-1,16}), wo, alpha=2.0), Shape(x))", false);
     row("residual", "y", "y = Add(MatMul(r, wo), x)", false);
     row("activation", "y", "y = Relu(MatMul(r, wo))", false);
 }
