@@ -38,15 +38,20 @@ NamedAttention Decomposer::one(const AttentionSpec& spec) {
     if (spec.opaque) {
         const Node& node = m_graph.node(spec.opaque);
         Emitter emit = emitter(node.name, node.scope, sourcesOf({spec.opaque}));
-        auto expanded = expandOpaque(emit, m_graph, m_shapes, spec, m_expansion, m_sizes);
-        NamedAttention named;
+        NamedAttention named, projected;
+        const auto apart = [&](std::size_t input) { return m_expansion == Expansion::canonical ? inputApart(spec, input, projected) : std::vector<ValueId>(); };
+        auto expanded = expandOpaque(emit, m_graph, m_shapes, spec, m_expansion, m_sizes, apart);
         if (!expanded) {
             m_result.warnings.push_back(expanded.error().message());
             named.nodes.push_back(node.name);
         } else {
             named = std::move(*expanded);
             named.rewritten = true;
-            named.nodes = emit.names();
+            named.nodes = std::move(projected.nodes);
+            named.nodes.insert(named.nodes.end(), emit.names().begin(), emit.names().end());
+            for (const auto& [own, to] : {std::pair(&projected.q, &named.q), std::pair(&projected.k, &named.k), std::pair(&projected.v, &named.v)})
+                if (!own->empty()) *to = std::move(*own);
+            named.wasPacked = named.wasPacked || projected.wasPacked;
             m_removed.insert(spec.opaque);
             if (m_expansion == Expansion::canonical) takeApart(spec, named, {node.input(0), node.input(1), node.input(2)});
         }

@@ -42,6 +42,13 @@ private:
     std::optional<ValueId> pointwiseOfOwn(const Cut& cut, const RoleTrace& trace, Emitter& emit, ValueId own, Dims& dims, OwnColumns& part);
     void replaceCut(const Cut& cut, const RoleTrace& trace, Emitter& emit, ValueId own, OwnColumns& part, NamedAttention& named);
 
+    /// What parts of a product's weight are named after.
+    std::string weightPrefix(const Node& product) const;
+
+    // packed_input.cpp
+    std::vector<ValueId> inputApart(const AttentionSpec& spec, std::size_t input, NamedAttention& named);
+    std::vector<std::optional<ColumnRange>> rangesOf(const RoleTrace& trace, const std::vector<std::int64_t>& widths, std::int64_t columns) const;
+
     // canonical_call.cpp
     /// An attention that is all of a call, in canonical form.
     std::optional<NamedAttention> canonicalCall(const AttentionSpec& spec);

@@ -17,6 +17,7 @@ struct OpaqueCall {
     const Node& node;
     Expansion expansion;
     const Sizes& sizes;
+    const InputApart& apart;
 
     bool microsoft() const { return node.domain == "com.microsoft"; }
     bool standard() const { return node.is("Attention"); }

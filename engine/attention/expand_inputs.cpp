@@ -50,6 +50,13 @@ void OpaqueExpansion::inputs() {
     const ValueId bias = m_node.input(m_inputs.bias);
     const std::size_t rank = m_call.rankOf(q);
     const bool alone = m_call.microsoft() && !k;
+    // Tokens without padding have no axis of batches.
+    const bool padding = !m_node.input(m_inputs.tokens);
+    if (const auto apart = alone && padding ? m_call.apart(0) : std::vector<ValueId>(); !apart.empty()) {
+        q = apart[0], k = apart[1], v = apart[2];
+        if (bias) addBias(q, k, v);
+        return heads({q, k, v}, {3, 3, 3});
+    }
     if (alone && rank >= 4) return partsOf(q, static_cast<std::int64_t>(rank) - 2, {{"q", &m_q}, {"k", &m_k}, {"v", &m_v}}); // [B,S,N,3,H], [tokens,N,3,H]
     if (alone) {
         if (bias) q = m_emit.op("qkv", "Add", {q, bias});
@@ -59,6 +66,11 @@ void OpaqueExpansion::inputs() {
     if (m_call.rankOf(k) == 5) { // [B,L,N,2,H]
         if (bias) q = m_emit.op("q", "Add", {q, m_emit.part("q", bias, 0, 0, m_spec.heads * m_spec.headDim, m_emit.base().prefix() + ".q_bias")});
         m_q = splitHeads("q", q, m_spec.heads, m_spec.headDim, 3);
+        if (const auto apart = m_call.apart(1); !apart.empty()) {
+            m_k = splitHeads("k", apart[0], m_kvHeads, m_spec.headDim, 3);
+            m_v = splitHeads("v", apart[1], m_kvHeads, m_spec.vHeadDim, 3);
+            return;
+        }
         return partsOf(k, 3, {{"k", &m_k}, {"v", &m_v}});
     }
     m_fourAxes = rank == 4;

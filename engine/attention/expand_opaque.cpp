@@ -148,8 +148,8 @@ ValueId OpaqueExpansion::withSink(ValueId scores) {
     return m_emit.op("sink", "Concat", {scores, column}, {{"axis", std::int64_t(3), {}}});
 }
 
-Result<NamedAttention> expandOpaque(Emitter& emit, const Graph& graph, const Shapes& shapes, const AttentionSpec& spec, Expansion expansion, const Sizes& sizes) {
-    return OpaqueExpansion(emit, {graph, shapes, spec, graph.node(spec.opaque), expansion, sizes}).run();
+Result<NamedAttention> expandOpaque(Emitter& emit, const Graph& graph, const Shapes& shapes, const AttentionSpec& spec, Expansion expansion, const Sizes& sizes, const InputApart& apart) {
+    return OpaqueExpansion(emit, {graph, shapes, spec, graph.node(spec.opaque), expansion, sizes, apart}).run();
 }
 
 } // namespace triptych

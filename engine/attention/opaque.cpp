@@ -103,6 +103,8 @@ void multiHeadAttention(const Graph& graph, const Shapes& shapes, const Node& no
         spec.vHeadDim = !own ? spec.headDim : rank(shapes, v) >= 4 ? lastDim(shapes, v) : lastDim(shapes, v) / spec.kvHeads;
     }
     traceInputs(graph, shapes, {q, k, v}, spec);
+    // [B,S,N,3,H]: the roles of each head stand beside each other.
+    if (spec.projections == ProjectionForm::packed && !node.input(2) && rank(shapes, k) >= 4) spec.projections = ProjectionForm::packedInterleaved;
     const OpaqueInputs inputs = inputsOf(node);
     describeMasks(givenOf(node, {inputs.mask, inputs.attentionBias}), masks, spec);
     if ((grouped && node.attributes.integer("causal", 1) != 0) || node.attributes.integer("unidirectional", 0) != 0) {

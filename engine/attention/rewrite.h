@@ -57,7 +57,10 @@ class Sizes;
 /// False where a size can't be told for all bindings.
 bool viewOfOwn(Emitter& emit, const Sizes& sizes, const std::string& role, ValueId own, const Dims& ownDims, const ColumnView& view, const Dims& target);
 
+/// The roles that one input of an operator packs, each as [B,S,columns] of a projection of its own; empty where they stay packed.
+using InputApart = std::function<std::vector<ValueId>(std::size_t input)>;
+
 /// Q, K, V of an opaque attention as it is documented; fails on an option that is not known, with the reason.
-Result<NamedAttention> expandOpaque(Emitter& emit, const Graph& graph, const Shapes& shapes, const AttentionSpec& spec, Expansion expansion, const Sizes& sizes);
+Result<NamedAttention> expandOpaque(Emitter& emit, const Graph& graph, const Shapes& shapes, const AttentionSpec& spec, Expansion expansion, const Sizes& sizes, const InputApart& apart);
 
 } // namespace triptych

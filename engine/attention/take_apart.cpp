@@ -14,12 +14,12 @@ constexpr std::array roleNames{"q", "k", "v"};
 constexpr std::array views{"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "Split", "Slice", "Gather"};
 constexpr std::array pointwiseOperators{"Cast", "Clip", "Min", "Max", "Mul", "Div", "Add", "Sub", "Neg", "QuantizeLinear", "DequantizeLinear"};
 
-std::string weightPrefix(const Graph& graph, const Node& product) {
-    const auto source = weightSource(graph, factorOf(product, 1));
+} // namespace
+
+std::string Decomposer::weightPrefix(const Node& product) const {
+    const auto source = weightSource(m_graph, factorOf(product, 1));
     return source && !source->tensor->name.empty() ? source->tensor->name : product.name;
 }
-
-} // namespace
 
 /// What a cut is applied to, beside views: operators that do the same to every element or column. Empty where anything else lies before it.
 std::optional<std::vector<NodeId>> Decomposer::pointwiseBefore(const RoleTrace& trace, const RoleStage& stage, const OwnColumns& own) const {
@@ -111,7 +111,7 @@ std::optional<std::vector<ValueId>> Decomposer::splitInstead(const std::vector<C
 
 /// What lies between the product and its cut, of the role's own columns; `dims` are those of the result. Empty where a size can't be told.
 std::optional<ValueId> Decomposer::pointwiseOfOwn(const Cut& cut, const RoleTrace& trace, Emitter& emit, ValueId own, Dims& dims, OwnColumns& part) {
-    const std::string role = std::string(roleNames[cut.role]) + "_proj", prefix = weightPrefix(m_graph, m_graph.node(trace.linear)) + "." + roleNames[cut.role] + "_";
+    const std::string role = std::string(roleNames[cut.role]) + "_proj", prefix = weightPrefix(m_graph.node(trace.linear)) + "." + roleNames[cut.role] + "_";
     for (const NodeId id : cut.pointwise) {
         const Node& node = m_graph.node(id);
         std::vector<ValueId> inputs = node.inputs;
@@ -211,7 +211,7 @@ void Decomposer::takeApart(const AttentionSpec& spec, NamedAttention& named, con
         const Node& product = m_graph.node(trace.linear);
         Emitter emit = emitter(product.name, product.scope, sourcesOf({trace.linear, cut.stage->selector}));
         OwnColumns part(m_graph, m_active->shapes(), cut.range, cut.columns);
-        const auto own = ownProjection(emit, m_graph, m_active->shapes(), trace, part, roleNames[cut.role], weightPrefix(m_graph, product), *names[cut.role]);
+        const auto own = ownProjection(emit, m_graph, m_active->shapes(), trace, part, roleNames[cut.role], weightPrefix(product), *names[cut.role]);
         if (!own) {
             m_result.warnings.push_back(describe(m_graph, trace.linear) + ": its packed weight is computed, so it stays packed");
             return;
