@@ -7,12 +7,19 @@
 
 namespace triptych {
 
+/// Nodes that come from a call and from nothing else. All calls are gone through once.
+const std::vector<NodeId>& Decomposer::nodesOf(SourceId call) {
+    if (m_callNodes.empty())
+        for (std::size_t i = 0; i < m_graph.nodes().size(); ++i)
+            if (const auto sources = m_graph.sources(NodeId(i)); sources.size() == 1) m_callNodes[sources[0]].push_back(NodeId(i));
+    return m_callNodes[call];
+}
+
 /// Values that nodes of the call hand to the outside.
-std::vector<ValueId> Decomposer::handedOut(SourceId call) const {
+std::vector<ValueId> Decomposer::handedOut(SourceId call) {
     std::vector<ValueId> values;
-    for (std::size_t i = 0; i < m_graph.nodes().size(); ++i) {
-        if (!isOf(NodeId(i), call)) continue;
-        for (const ValueId value : m_graph.nodes()[i].outputs) {
+    for (const NodeId id : nodesOf(call)) {
+        for (const ValueId value : m_graph.node(id).outputs) {
             if (!value) continue;
             const auto readers = m_graph.readers(value);
             if (m_graph.isOutput(value) || std::any_of(readers.begin(), readers.end(), [&](NodeId reader) { return !isOf(reader, call); })) values.push_back(value);
@@ -150,8 +157,7 @@ std::optional<NamedAttention> Decomposer::canonicalCall(const AttentionSpec& spe
     named.context = emit.names().back();
     writeOut(emit, spec, context, sequenceFirst && !outTurned, result);
     named.nodes = emit.names();
-    for (std::size_t i = 0; i < m_graph.nodes().size(); ++i)
-        if (isOf(NodeId(i), call)) m_candidate[i] = true;
+    for (const NodeId id : nodesOf(call)) m_candidate[id.position()] = true;
     m_replaced.insert(result);
     return named;
 }

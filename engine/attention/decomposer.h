@@ -53,7 +53,8 @@ private:
     /// An attention that is all of a call, in canonical form.
     std::optional<NamedAttention> canonicalCall(const AttentionSpec& spec);
     bool isAlone(ValueId result, const Core& core, const std::array<RoleTrace, 3>& traces, const AttentionSpec& spec) const;
-    std::vector<ValueId> handedOut(SourceId call) const;
+    const std::vector<NodeId>& nodesOf(SourceId call);
+    std::vector<ValueId> handedOut(SourceId call);
     bool isOf(NodeId node, SourceId call) const;
     ValueId batchFirst(ValueId value, bool sequenceFirst, bool& turned) const;
     bool precededByTurn(ValueId value) const;
@@ -80,6 +81,7 @@ private:
     std::vector<bool> m_candidate;  ///< go where nothing reads them any more
     std::set<ValueId> m_replaced;   ///< new nodes produce these
     std::map<SourceId, NodeId> m_fileNodes;
+    std::map<SourceId, std::vector<NodeId>> m_callNodes; ///< filled by the first call that asks
 };
 
 } // namespace triptych

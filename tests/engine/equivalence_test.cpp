@@ -296,6 +296,12 @@ void EquivalenceTest::packed_data() {
     QTest::newRow("convolved, normalised, filtered") << QStringLiteral("x: f32[batch,32,seq]\nf = BatchNormalization(Conv(x, w: f32[96,32,1]), g: f32[96], b: f32[96], mu: f32[96], va: f32[96] = {") + QStringList(QList<QString>(96, "0.5")).join(", ") +
         "})\nq1, k1, v1 = Split(Conv(f, wd: f32[96,1,3], group=96, pads=[1,1]), {32,32,32}, axis=1)\nq = Transpose(Reshape(q1, {0,4,8,-1}), perm=[0,1,3,2])\nk = Transpose(Reshape(k1, {0,4,8,-1}), perm=[0,1,3,2])\nv = Transpose(Reshape(v1, {0,4,8,-1}), perm=[0,1,3,2])\n" + tail + "y = MatMul(Reshape(m, {0,-1,32}), wo: f32[32,32])\nreturn y";
 
+    const auto operatorInput = [&](const char* name, const QString& text) { QTest::newRow(name) << "x: f32[batch,seq,32]\n" + text + "\ny = MatMul(m, wo: f32[32,32])\nreturn y"; };
+    operatorInput("input of an operator in five axes", "qkv = Reshape(Add(MatMul(x, w: f32[32,96]), b: f32[96]), {0,0,4,3,8})\nm = com.microsoft::MultiHeadAttention(qkv, num_heads=4)");
+    operatorInput("keys and values of an operator in five axes", "q = MatMul(x, wq: f32[32,32])\nkv = Reshape(MatMul(x, w: f32[32,64]), {0,0,4,2,8})\nm = com.microsoft::MultiHeadAttention(q, kv, num_heads=4)");
+    operatorInput("input of an operator with groups", "sh = Shape(x)\nt = Cast(Gather(sh, i1: i64[] = {1}), to=6)\nn = Expand(Sub(t, one: i32[] = {1}), Gather(sh, i0: i64[1] = {0}))\n"
+                  "qkv = Add(com.microsoft::MatMulNBits(x, w: u8[64,2,8], s8: f32[128], K=32, N=64, bits=4, block_size=16), b: f32[64])\nm = com.microsoft::GroupQueryAttention(qkv, _, _, _, _, n, t, num_heads=4, kv_num_heads=2)");
+
     // Each role gets its own columns of everything that has columns.
     const auto cut = [&](const char* name, const QString& qkv) {
         QTest::newRow(name) << "x: f32[batch,seq,32]\n" + qkv + "q1, k1, v1 = Split(qkv, {32,32,32}, axis=-1)\n"
