@@ -16,7 +16,9 @@ namespace triptych {
 
 namespace {
 
+/// "-" is standard output, as elsewhere on a command line.
 int writeOutput(const std::string& path, const std::string& text) {
+    if (path == "-") return std::fwrite(text.data(), 1, text.size(), stdout) == text.size() ? exitDone : exitUnwritable;
     if (const auto written = writeFile(path, text); !written) return complain(path, written.error(), exitUnwritable);
     return exitDone;
 }
@@ -107,7 +109,7 @@ int runCommandLine(int argc, char** argv) {
     AnalyzeArguments analyzeArguments;
     CLI::App* analyzeCommand = app.add_subcommand("analyze", "everything the window knows, as a table or as JSON");
     addAnalysisOptions(*analyzeCommand, analyzeArguments);
-    analyzeCommand->add_option("--json", analyzeArguments.json, "write JSON to this file");
+    analyzeCommand->add_option("--json", analyzeArguments.json, "write JSON to this file; - is standard output");
     analyzeCommand->add_flag("--with-graphs", analyzeArguments.withGraphs, "each graph's nodes in the JSON too");
     analyzeCommand->add_option("--require", analyzeArguments.requirements, "KEY OP NUMBER, as launches<=180: exit 1 where it doesn't hold")->allow_extra_args(false);
 

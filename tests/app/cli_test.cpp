@@ -64,6 +64,9 @@ void CliTest::seedSavesWhatTheResearchSaved() {
     }
     QCOMPARE(bytes, 14524416.0);
     QCOMPARE(launches, 24.0);
+    // A dash is standard output, and no file of that name.
+    const Ran piped = run({"analyze", sample("vit_b_16.fn.onnx"), "--preset", "seed", "--json", "-", "--quiet"});
+    QCOMPARE(QJsonDocument::fromJson(piped.out).object()["parallel_groups"].toArray().size(), parallel.size());
 }
 
 void CliTest::badInputIsOneLineAndThree_data() {
