@@ -15,6 +15,13 @@ constexpr int deepest = 60;
 
 } // namespace
 
+TensorPtr MaskReader::givenTensor(ValueId value) const {
+    if (const TensorPtr& tensor = m_graph.value(value).initializer) return tensor;
+    // A large Constant lies in the file, as an initializer does.
+    const NodeId maker = m_graph.producer(value);
+    return maker && m_graph.node(maker).is("Constant") ? m_graph.node(maker).attributes.tensor("value") : nullptr;
+}
+
 const HostTensor* MaskReader::content(ValueId value, int depth) {
     if (const HostTensor* folded = m_shapes.constant(value)) return folded;
     if (const auto found = m_content.find(value); found != m_content.end()) return found->second.get();
@@ -22,10 +29,7 @@ const HostTensor* MaskReader::content(ValueId value, int depth) {
     const ValueShape& shape = m_shapes.of(value);
     if (depth > deepest || !m_shapes.isConstant(value) || !shape.known() || shape.count() > largestMask) return nullptr;
     const NodeId maker = m_graph.producer(value);
-    TensorPtr tensor = m_graph.value(value).initializer;
-    // A large Constant lies in the file, as an initializer does.
-    if (!tensor && maker && m_graph.node(maker).is("Constant")) tensor = m_graph.node(maker).attributes.tensor("value");
-    if (tensor) {
+    if (const TensorPtr tensor = givenTensor(value)) {
         const auto size = tensor->byteSize();
         const auto bytes = readPayload(m_model, *tensor);
         if (!bytes || !size || bytes->size() != *size) return nullptr;
@@ -34,6 +38,8 @@ const HostTensor* MaskReader::content(ValueId value, int depth) {
     }
     if (!maker || !canFold(m_graph.node(maker))) return nullptr;
     const Node& node = m_graph.node(maker);
+    if (const TensorPtr whole = node.is("Slice") ? givenTensor(node.input(0)) : nullptr; whole && elementCount(whole->dims).value_or(0) > largestMask)
+        return (m_content[value] = sliceOf(node, *whole)).get();
     std::vector<const HostTensor*> inputs;
     for (const ValueId input : node.inputs) {
         inputs.push_back(input ? content(input, depth + 1) : nullptr);

@@ -34,6 +34,10 @@ private:
     void visit(ValueId value, int depth, Area area, std::set<ValueId>& seen, MaskFacts& facts);
     /// Content of a constant value of any size up to a million elements; null where a payload is absent.
     const HostTensor* content(ValueId value, int depth);
+    /// What the file holds of a value: an initializer or a Constant; null where it is computed.
+    TensorPtr givenTensor(ValueId value) const;
+    // mask_slice.cpp
+    std::shared_ptr<const HostTensor> sliceOf(const Node& slice, const Tensor& tensor) const;
     void visitConstant(ValueId value, Area area, MaskFacts& facts);
     static void judge(const HostTensor& mask, MaskFacts& facts);
     static void grade(const HostTensor& mask, MaskFacts& facts);

@@ -54,7 +54,7 @@ tl::expected<std::vector<Member>, std::string> membersOf(const Graph& graph, con
     std::vector<Member> members;
     for (const auto& nodes : parallel.members) {
         auto member = memberOf(graph, nodes, parallel.sharedInput);
-        if (!member) return tl::unexpected(std::string("a member is no plain product by an initializer"));
+        if (!member) return tl::unexpected(std::string("a member is more than a product of floats by an initializer, with a vector added"));
         members.push_back(std::move(*member));
     }
     for (const Member& member : members) {

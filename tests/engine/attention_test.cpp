@@ -64,6 +64,7 @@ private slots:
     void packedIsTakenApart();
     void opaqueIsWrittenOut();
     void longMasksAreRead();
+    void partsOfLongBuffersAreRead();
 };
 
 void AttentionTest::forms_data() {
@@ -221,6 +222,42 @@ void AttentionTest::longMasksAreRead() {
     )");
     QCOMPARE(found.attentions.found.size(), 1U);
     QVERIFY(found.attentions.found[0].causal.value_or(false));
+}
+
+void AttentionTest::partsOfLongBuffersAreRead() {
+    // A triangle of all positions that a model may have, cut to those that there are.
+    constexpr std::int64_t most = 2048;
+    const auto parsed = parseText(R"(
+        x: f32[1,8,64]
+        q = Transpose(Reshape(MatMul(x, wq: f32[64,64]), {1,8,4,16}), perm=[0,2,1,3])
+        k = Transpose(Reshape(MatMul(x, wk: f32[64,64]), {1,8,4,16}), perm=[0,2,3,1])
+        v = Transpose(Reshape(MatMul(x, wv: f32[64,64]), {1,8,4,16}), perm=[0,2,1,3])
+        rows = Slice(all: bool[1,1,2048,2048], {0}, {8}, {2}, {1})
+        keep = Slice(rows, {0}, {8}, {3}, {1})
+        context = MatMul(Softmax(Where(keep, MatMul(q, k), low: f32[] = {-1e9}), axis=-1), v)
+        return context
+    )");
+    QVERIFY2(parsed, parsed ? "" : parsed.error().message().c_str());
+    GraphBuilder builder;
+    builder.adoptValues(**parsed);
+    for (std::size_t i = 0; i < (*parsed)->nodes().size(); ++i) builder.adoptNode(**parsed, NodeId(i));
+    auto bytes = std::make_shared<std::vector<std::byte>>(static_cast<std::size_t>(most * most));
+    for (std::int64_t row = 0; row < most; ++row)
+        for (std::int64_t column = 0; column <= row; ++column) (*bytes)[static_cast<std::size_t>(row * most + column)] = std::byte(1);
+    const ValueId all = builder.findValue("all");
+    auto triangle = std::make_shared<Tensor>(*builder.peek(all).initializer);
+    triangle->payload.place = Payload::Place::memory;
+    triangle->payload.length = bytes->size();
+    triangle->payload.bytes = std::move(bytes);
+    builder.edit(all).initializer = std::move(triangle);
+    Model model;
+    model.graph = *builder.finish();
+    model.opsets = {{"", 17}};
+    const ShapesPtr shapes = *inferShapes(model, *model.graph, {});
+    const Attentions found = findAttention(model, *model.graph, *shapes);
+    QCOMPARE(found.found.size(), 1U);
+    QVERIFY(found.found[0].causal.value_or(false));
+    QVERIFY(found.found[0].masks.contains("causal"));
 }
 
 QTEST_APPLESS_MAIN(AttentionTest)

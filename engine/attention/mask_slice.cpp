@@ -1,0 +1,38 @@
+// Part of a buffer that is too large to be looked at as a whole: the triangle of all positions that a model may ever have.
+
+#include "attention/mask.h"
+#include "attention/trace.h"
+
+#include <cstring>
+
+namespace triptych {
+
+/// What a Slice takes of a tensor, read without decoding the rest; null where that isn't plain.
+std::shared_ptr<const HostTensor> MaskReader::sliceOf(const Node& slice, const Tensor& tensor) const {
+    constexpr std::uint64_t mostBytes = std::uint64_t(64) << 20;
+    const ValueId from = slice.input(0), to = slice.output();
+    const auto size = tensor.byteSize();
+    const std::size_t width = static_cast<std::size_t>(bitsOf(tensor.type)) / 8;
+    ColumnView view = ColumnView::whole(tensor.dims);
+    if (!size || *size > mostBytes || width == 0 || bitsOf(tensor.type) % 8 != 0 || !applyView(m_shapes, view, slice, from, to)) return nullptr;
+    const Dims& dims = m_shapes.of(to).dims;
+    std::vector<std::size_t> offsets{static_cast<std::size_t>(view.offset)};
+    for (const auto& axis : view.axes) {
+        const ColumnView::Factor factor = axis.empty() ? ColumnView::Factor() : axis.front();
+        if (factor.stride < 0 || axis.size() > 1) return nullptr;
+        std::vector<std::size_t> more;
+        for (const std::size_t offset : offsets)
+            for (std::int64_t i = 0; i < factor.size; ++i) more.push_back(offset + static_cast<std::size_t>(i * factor.stride));
+        offsets = std::move(more);
+    }
+    const auto bytes = readPayload(m_model, tensor);
+    if (!bytes || bytes->size() != *size) return nullptr;
+    std::vector<std::byte> part(offsets.size() * width);
+    for (std::size_t i = 0; i < offsets.size(); ++i) {
+        if ((offsets[i] + 1) * width > bytes->size()) return nullptr;
+        std::memcpy(part.data() + i * width, bytes->data() + offsets[i] * width, width);
+    }
+    return std::make_shared<const HostTensor>(decodeTensor(tensor.type, dims, part));
+}
+
+} // namespace triptych
