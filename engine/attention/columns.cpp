@@ -26,8 +26,10 @@ std::int64_t ColumnView::size(std::size_t axis) const {
 bool ColumnView::reshape(const Dims& dims) {
     std::vector<Factor> left;
     for (const auto& axis : axes)
-        for (const Factor& factor : axis)
+        for (const Factor& factor : axis) {
+            if (factor.size < 1) return false; // nothing is left of it
             if (factor.size != 1) left.push_back(factor);
+        }
     std::reverse(left.begin(), left.end()); // the outermost factor last, to pop it
     std::vector<std::vector<Factor>> fresh(dims.size());
     for (std::size_t i = 0; i < dims.size(); ++i) {
