@@ -112,7 +112,8 @@ struct Parts {
 std::pair<std::string, std::string> metadataEntry(std::span<const std::byte> message) {
     WireReader pair(message);
     std::pair<std::string, std::string> entry;
-    for (WireField part; pair.next(part);) (part.number == 1 ? entry.first : entry.second) = cleanText(part.text());
+    for (WireField part; pair.next(part);)
+        if (part.kind == WireField::Kind::bytes && part.number <= 2) (part.number == 1 ? entry.first : entry.second) = cleanText(part.text());
     return entry;
 }
 
