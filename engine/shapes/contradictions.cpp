@@ -11,6 +11,7 @@
 #include "support/excerpt.h"
 
 #include <algorithm>
+#include <tuple>
 
 namespace triptych {
 
@@ -76,32 +77,68 @@ std::vector<Suspect> suspects(const Model& model, const Graph& graph, const Shap
     return found;
 }
 
+/// The same inside of bodies, where a trial is of the whole graph: whether an axis is declared and found as it was before.
+bool holdsInside(const DeclaredInside& before, const DeclaredInside& then) {
+    if (before.declared.size() != before.ours.size()) return then.declared.size() != then.ours.size();
+    if (then.declared.size() != before.declared.size() || then.ours.size() != before.ours.size()) return false;
+    for (std::size_t axis = 0; axis < before.ours.size(); ++axis) {
+        const Dim declared = before.declared[axis], ours = before.ours[axis];
+        if (declared >= 0 && ours >= 0 && declared != ours && then.declared[axis] == declared && then.ours[axis] == ours) return true;
+    }
+    return false;
+}
+
+void dropMended(std::vector<const DeclaredInside*>& left, const Shapes& then) {
+    const auto key = [](const DeclaredInside& each) { return std::tuple(each.holder, std::string_view(each.value), std::string_view(each.producer)); };
+    std::map<std::tuple<NodeId, std::string_view, std::string_view>, const DeclaredInside*> again;
+    for (const DeclaredInside& each : then.declaredInside()) again[key(each)] = &each;
+    std::erase_if(left, [&](const DeclaredInside* each) {
+        const auto found = again.find(key(*each));
+        return found == again.end() || !holdsInside(*each, *found->second);
+    });
+}
+
+/// What no size mends, of the graph and inside of its nodes.
+struct Left {
+    std::vector<Suspect> here;
+    std::vector<const DeclaredInside*> inside;
+};
+
+std::vector<std::string> said(const Left& left, const Graph& graph, const Shapes& shapes) {
+    constexpr std::size_t most = 10;
+    std::vector<std::string> warnings;
+    const auto say = [&](const Dims& declared, const std::string& value, const std::string& producer, const Dims& ours) {
+        if (warnings.size() < most) warnings.push_back("the file declares " + dimsText(declared) + " for " + value + ", but " + producer + " gives " + dimsText(ours));
+    };
+    const DeclaredOtherwise* last = nullptr;
+    for (const auto& [what, axis] : left.here) {
+        if (what == last) continue; // by another axis of it
+        last = what;
+        say(what->declared, "'" + excerpt(graph.value(what->value).name) + "'", describe(graph, what->producer), shapes.of(what->value).dims);
+    }
+    for (const DeclaredInside* each : left.inside) say(each->declared, "'" + each->value + "' inside of " + describe(graph, each->holder), each->producer, each->ours);
+    return warnings;
+}
+
 } // namespace
 
 Result<std::vector<std::string>> contradictions(const Model& model, const Graph& graph, const Shapes& shapes, const Job& job) {
-    constexpr std::size_t most = 10;
-    std::vector<std::string> warnings;
-    std::vector<Suspect> left = suspects(model, graph, shapes);
+    Left left{suspects(model, graph, shapes), {}};
+    for (const DeclaredInside& each : shapes.declaredInside()) left.inside.push_back(&each);
     const bool canDiffer = !shapes.bindings().empty();
-    const std::vector<SymbolicDim> dims = canDiffer && !left.empty() ? symbolicDims(graph) : std::vector<SymbolicDim>();
+    const std::vector<SymbolicDim> dims = canDiffer && !(left.here.empty() && left.inside.empty()) ? symbolicDims(graph) : std::vector<SymbolicDim>();
     for (const Trial trial : {Trial::large, Trial::small, Trial::usual}) {
-        const bool open = std::any_of(left.begin(), left.end(), [](const Suspect& each) { return each.axis.has_value(); });
+        const bool open = !left.inside.empty() || std::any_of(left.here.begin(), left.here.end(), [](const Suspect& each) { return each.axis.has_value(); });
         const Bindings sizes = canDiffer && open ? trialSizes(dims, graph, shapes.bindings(), trial) : shapes.bindings();
         if (sizes == shapes.bindings()) continue;
         const auto then = inferShapes(model, graph, sizes, job);
         if (!then) return tl::unexpected(then.error());
         std::map<ValueId, const Dims*> again;
         for (const DeclaredOtherwise& each : (*then)->declaredOtherwise()) again[each.value] = &each.declared;
-        std::erase_if(left, [&](const Suspect& each) { return !holds(each, graph, shapes, **then, again); });
+        std::erase_if(left.here, [&](const Suspect& each) { return !holds(each, graph, shapes, **then, again); });
+        dropMended(left.inside, **then);
     }
-    const DeclaredOtherwise* said = nullptr;
-    for (const auto& [what, axis] : left) {
-        if (what == said) continue; // by another axis of it
-        said = what;
-        warnings.push_back("the file declares " + dimsText(what->declared) + " for '" + excerpt(graph.value(what->value).name) + "', but " + describe(graph, what->producer) + " gives " + dimsText(shapes.of(what->value).dims));
-        if (warnings.size() == most) break;
-    }
-    return warnings;
+    return said(left, graph, shapes);
 }
 
 } // namespace triptych

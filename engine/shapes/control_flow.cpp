@@ -7,6 +7,7 @@
 #include "shapes/enter.h"
 #include "shapes/rules.h"
 #include "shapes/infer.h"
+#include "support/excerpt.h"
 
 #include <algorithm>
 
@@ -60,6 +61,17 @@ private:
         return Seen{std::move(*graph), std::move(*shapes)};
     }
 
+    /// What a body's declarations differ in, once its inputs are those of every turn.
+    void noteDeclared(const Seen& seen) {
+        constexpr std::size_t most = 100;
+        for (const DeclaredOtherwise& each : seen.shapes->declaredOtherwise())
+            if (m_made.declaredInside.size() < most) m_made.declaredInside.push_back({m_id, excerpt(seen.graph->value(each.value).name), excerpt(describe(*seen.graph, each.producer)), each.declared, seen.shapes->of(each.value).dims});
+        for (DeclaredInside each : seen.shapes->declaredInside()) {
+            each.holder = m_id;
+            if (m_made.declaredInside.size() < most) m_made.declaredInside.push_back(std::move(each));
+        }
+    }
+
     void conditional() {
         const auto condition = m_node.input(0) ? m_shapes.scalar(m_node.input(0)) : std::nullopt;
         m_made.reason = "its condition decides";
@@ -68,6 +80,7 @@ private:
             if (condition && (*condition != 0) != (std::string_view(name) == "then_branch")) continue;
             auto seen = look(name, {});
             if (!seen) return;
+            noteDeclared(*seen);
             branches.push_back(std::move(*seen));
         }
         for (std::size_t i = 0; i < m_made.outputs.size(); ++i) {
@@ -112,6 +125,7 @@ private:
         const auto seen = settle(inputs, 2, carried, 1);
         m_made.inputs = std::move(inputs);
         if (!seen) return;
+        noteDeclared(*seen);
         const Dim turns = turnsOf(*seen);
         if (turns >= 0) m_made.reason = "what its " + std::to_string(turns) + " turns do to it";
         const auto last = turnByTurn(turns, carried, seen->graph->nodes().size());
@@ -182,6 +196,7 @@ private:
         const auto seen = settle(inputs, 0, carried, 0);
         m_made.inputs = std::move(inputs);
         if (!seen) return;
+        noteDeclared(*seen);
         for (std::size_t i = 0; i < m_made.outputs.size(); ++i) {
             m_made.outputs[i] = i < carried ? m_made.inputs[i] : seen->output(i);
             if (i < carried || !m_made.outputs[i].ranked) continue;

@@ -187,6 +187,8 @@ private:
 
     void visitBodies(NodeId id, const Node& node) {
         auto told = shapesThroughBodies(m_model, m_graph, *m_result, id, m_budget, m_job);
+        constexpr std::size_t mostInside = 1000;
+        if (told && m_result->m_declaredInside.size() < mostInside) m_result->m_declaredInside.insert(m_result->m_declaredInside.end(), told->declaredInside.begin(), told->declaredInside.end());
         for (std::size_t i = 0; i < node.outputs.size(); ++i) {
             const ValueId output = node.outputs[i];
             if (!output) continue;

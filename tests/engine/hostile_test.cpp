@@ -23,6 +23,21 @@ std::int64_t kilobytes(const std::string& what) {
     return 0;
 }
 
+/// A type: from the inside outwards, each message's length before what it holds.
+std::string sequencesInSequences(int levels) {
+    std::vector<std::string> heads;
+    std::size_t length = 0;
+    for (int i = 0; i < levels; ++i) {
+        for (const std::uint32_t field : {1U, 4U}) {
+            heads.push_back(Wire().varint(field << 3 | 2).varint(length).bytes);
+            length += heads.back().size();
+        }
+    }
+    std::string nested;
+    for (std::size_t i = heads.size(); i-- > 0;) nested += heads[i];
+    return nested;
+}
+
 std::int64_t anonymousKilobytes() { return kilobytes("RssAnon:"); }
 
 } // namespace
@@ -97,6 +112,8 @@ void HostileTest::files_data() {
     row("an input against its initializer", model(Wire().message(1, node("n", "Neg", {"w"}, {"y"})).message(5, tensor("w", {2}, std::string(8, 'a'))).text(2, "g").message(11, valueInfo("w", {99, 7})).message(12, y)), "99x7 for 'w', but its initializer is 2");
     row("a declared size that no binding mends", model(Wire().message(1, relu).text(2, "g").message(11, symbolicInfo("x", "n", 4)).message(12, symbolicInfo("y", "n", 5))), "1x5 for 'y', but n (Relu, node 0) gives 1x4");
     row("a declared symbol that no binding mends", model(Wire().message(1, node("n", "Concat", {"x", "x"}, {"y"}).message(5, Wire().text(1, "axis").integer(3, 0).integer(20, 2))).text(2, "g").message(11, symbolicInfo("x", "n", 4)).message(12, symbolicInfo("y", "n", 4))), "1x4 for 'y', but n (Concat, node 0) gives 2x4");
+    const Wire turn = Wire().message(1, node("go", "Identity", {"c"}, {"on"})).message(1, node("each", "Relu", {"v"}, {"b"})).text(2, "body").message(11, Wire().text(1, "i")).message(11, Wire().text(1, "c")).message(11, Wire().text(1, "v")).message(12, Wire().text(1, "on")).message(12, valueInfo("b", {9, 9}));
+    row("a declared size inside of a body", model(graph({node("loop", "Loop", {"", "", "x"}, {"y"}).message(5, Wire().text(1, "body").message(6, turn).integer(20, 5))})), "9x9 for 'b' inside of loop (Loop, node 0), but each (Relu, node 1) gives 2x2");
     row("newer opset", Wire().integer(1, 99).message(7, graph({node("n", "Neg", {"x"}, {"y"})})).message(8, opset("", 99)).bytes, "newer");
     row("a function that calls itself", model(graph({node("call", "F", {"x"}, {"y"}, "f")}), {Wire().text(1, "F").text(4, "a").text(5, "b").message(7, node("in", "F", {"a"}, {"b"}, "f")).text(10, "f")}), "call");
 }
@@ -140,18 +157,7 @@ void HostileTest::bombs_data() {
         for (std::int64_t i = 0; i < count; ++i) raw += std::string(1, each) + std::string(7, '\0');
         return Wire().integer(1, count).integer(2, 7).text(8, name).text(9, raw);
     };
-    // From the inside outwards, each message before what it holds.
-    std::vector<std::string> heads;
-    std::size_t length = 0;
-    for (int i = 0; i < 100'000; ++i) {
-        for (const std::uint32_t field : {1U, 4U}) {
-            heads.push_back(Wire().varint(field << 3 | 2).varint(length).bytes);
-            length += heads.back().size();
-        }
-    }
-    std::string nested;
-    for (std::size_t i = heads.size(); i-- > 0;) nested += heads[i];
-    const Wire optional = Wire().text(1, "x").message(2, Wire().message(9, Wire().text(1, nested)));
+    const Wire optional = Wire().text(1, "x").message(2, Wire().message(9, Wire().text(1, sequencesInSequences(100'000))));
     row("an optional of sequences of sequences", model(Wire().message(1, relu).text(2, "g").message(11, optional).message(12, y)), "");
     Wire strings = Wire().text(1, "s").text(9, std::string(100'000, 'A')), content = Wire().integer(1, 1).integer(2, 8).text(8, "w").text(6, std::string(100'000, 'A')), key = Wire().text(1, std::string(200'000, 'k'));
     for (int i = 0; i < 40'000; ++i) strings.integer(9, 0), content.integer(6, 0);
