@@ -14,8 +14,19 @@ void dropUnknown(const Model& model, Bindings& bindings) {
     std::erase_if(bindings, [&](const auto& binding) { return !known.contains(binding.first); });
 }
 
-} // namespace
+/// What a stage returns; what a library of it throws becomes a failure, and what is shown stays.
+template <class Work>
+auto guarded(const Work& work) -> decltype(work()) {
+    try {
+        return work();
+    } catch (const std::bad_alloc&) {
+        return fail("analyze", "there is not enough memory for this", "try a smaller model, or bind smaller sizes");
+    } catch (const std::exception& error) {
+        return fail("analyze", std::string("the file can't be analysed: ") + error.what(), "please report it");
+    }
+}
 
+} // namespace
 
 /// One change of what the user chose, undoable.
 class OptionsCommand : public QUndoCommand {
@@ -88,6 +99,8 @@ void Document::enterAgain(Snapshot& snapshot, const std::array<std::vector<Enter
 void Document::run(Work work, const QString& file, Change change) {
     const int generation = ++m_generation;
     m_busy = true;
+    m_coming = file;
+    m_pending.reset();
     emit busyChanged(true);
     m_effects.stop();
     m_worker.start([this, generation, file, change, work = std::move(work)](const std::stop_token& stop) {
@@ -95,13 +108,7 @@ void Document::run(Work work, const QString& file, Change change) {
         job.progress = [this](std::string_view stage, double part) {
             QMetaObject::invokeMethod(this, [this, name = QString::fromUtf8(stage.data(), qsizetype(stage.size())), part] { emit progress(name, part); });
         };
-        auto result = std::make_shared<Result<Snapshot>>(fail("analyze", "there is not enough memory for this", "try a smaller model, or bind smaller sizes"));
-        try {
-            *result = work(job);
-        } catch (const std::bad_alloc&) { // the document that is shown stays
-        } catch (const std::exception& error) {
-            *result = fail("analyze", std::string("the file can't be analysed: ") + error.what(), "please report it");
-        }
+        auto result = std::make_shared<Result<Snapshot>>(guarded([&] { return work(job); }));
         if (stop.stop_requested()) return;
         QMetaObject::invokeMethod(this, [this, generation, file, change, result] {
             if (generation == m_generation) publish(std::move(*result), file, change);
@@ -117,6 +124,7 @@ void Document::publish(Result<Snapshot> result, const QString& file, Change chan
         const QString what = QString::fromStdString(failure.cause), where = QString::fromStdString(failure.node), advice = QString::fromStdString(failure.advice);
         if (change == Change::reloaded) emit reloadFailed(what, where, advice);
         else emit failed(what, where, advice);
+        m_pending.reset(); // they hold for what is shown
         if (loaded()) measureEffects(); // they were stopped for this run
         return;
     }
@@ -127,7 +135,17 @@ void Document::publish(Result<Snapshot> result, const QString& file, Change chan
     m_snapshot.change = change;
     m_options = m_snapshot.analysis->options;
     emit changed();
-    measureEffects();
+    if (m_pending) applyPending();
+    else measureEffects();
+}
+
+// Sizes and folders are those of what was published: they come with a run of their own.
+void Document::applyPending() {
+    AnalysisOptions options = std::move(*m_pending);
+    m_pending.reset();
+    options.bindings = m_options.bindings;
+    options.allowedFolders = m_options.allowedFolders;
+    applyOptions(options);
 }
 
 void Document::open(const QString& file, const AnalysisOptions& options) {
@@ -143,7 +161,7 @@ void Document::open(const QString& file, const AnalysisOptions& options) {
 }
 
 void Document::reload() {
-    if (!loaded()) return;
+    if (!loaded() || (m_busy && m_coming != m_file)) return; // another file is on its way
     m_worker.stop();
     run([path = m_file.toStdString(), options = m_options, layout = m_layout, entered = m_snapshot.entered](const Job& job) mutable -> Result<Snapshot> {
         auto model = importModel(path, job, options.allowedFolders);
@@ -171,11 +189,12 @@ void Document::applyOptions(const AnalysisOptions& options) {
         return;
     }
     m_effects.stop();
-    auto analysis = reanalyze(m_snapshot.analysis, options);
+    auto analysis = guarded([&] { return reanalyze(m_snapshot.analysis, options); });
     if (!analysis) {
         emit failed(QString::fromStdString(analysis.error().cause), {}, QString::fromStdString(analysis.error().advice));
         return;
     }
+    if (m_busy) m_pending = options;
     m_options = options;
     m_snapshot.analysis = *analysis;
     m_snapshot.change = Change::options;
@@ -186,6 +205,7 @@ void Document::applyOptions(const AnalysisOptions& options) {
 void Document::setOptions(const AnalysisOptions& options) {
     if (!loaded()) {
         m_options = options;
+        if (m_busy) m_pending = options;
         return;
     }
     m_undo.push(new OptionsCommand(*this, m_options, options, tr("change settings")));
@@ -283,12 +303,13 @@ void Document::cancel() {
 }
 
 void Document::measureEffects() {
-    const int generation = ++m_generation;
+    const int generation = ++m_effectsGeneration;
     m_effects.start([this, generation, analysis = m_snapshot.analysis](const std::stop_token& stop) {
-        auto effects = marginalEffects(*analysis, Job{stop, {}});
-        if (stop.stop_requested()) return;
-        QMetaObject::invokeMethod(this, [this, generation, effects = std::move(effects)] {
-            if (generation == m_generation) emit effectsReady(effects);
+        using Effects = decltype(marginalEffects(*analysis, Job{}));
+        const auto measured = guarded([&]() -> Result<Effects> { return marginalEffects(*analysis, Job{stop, {}}); });
+        if (!measured || stop.stop_requested()) return; // without memory for them, the figures stay as they are
+        QMetaObject::invokeMethod(this, [this, generation, effects = *measured] {
+            if (generation == m_effectsGeneration) emit effectsReady(effects);
         });
     });
 }

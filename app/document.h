@@ -86,6 +86,7 @@ private:
     void publish(Result<Snapshot> result, const QString& file, Change change);
     void measureEffects();
     void applyOptions(const AnalysisOptions& options);
+    void applyPending();
     static Result<Snapshot> layOutBoth(AnalysisPtr analysis, const LayoutOptions& layout, const Job& job);
     static Result<Entered> enterGraph(const Snapshot& snapshot, std::size_t side, NodeId node, std::size_t which, const LayoutOptions& layout, const Job& job);
     static void enterAgain(Snapshot& snapshot, const std::array<std::vector<Entered>, 2>& before, const Job& job);
@@ -96,8 +97,10 @@ private:
     Snapshot m_snapshot;
     QUndoStack m_undo;
     Worker m_worker, m_effects;
-    int m_generation = 0;
+    int m_generation = 0, m_effectsGeneration = 0;
     bool m_busy = false;
+    QString m_coming;                        ///< the file of the run that is on
+    std::optional<AnalysisOptions> m_pending; ///< chosen while a run was on that knows nothing of them
 };
 
 } // namespace triptych

@@ -15,7 +15,10 @@ FileWatcher::FileWatcher(QObject* parent) : QObject(parent) {
     m_settling.setSingleShot(true);
     m_settling.setInterval(settleMs);
     connect(&m_settling, &QTimer::timeout, this, &FileWatcher::check);
-    const auto notice = [this] { m_settling.start(); };
+    // Not anew while it runs: in a folder where files come and go it would never end.
+    const auto notice = [this] {
+        if (!m_settling.isActive()) m_settling.start();
+    };
     connect(&m_watcher, &QFileSystemWatcher::fileChanged, this, notice);
     connect(&m_watcher, &QFileSystemWatcher::directoryChanged, this, notice);
 }

@@ -42,7 +42,7 @@ Result<FlatGraph> flatten(const Model& model, const Bindings& bindings, bool for
         if (taken.empty() || round == mostRounds) return flat;
         TakenBranches& named = flat.taken.emplace_back();
         for (const auto& [node, which] : taken) named[flat.graph->node(node).name] = which;
-        auto graph = inlineBranches(*flat.graph, [&](NodeId node) -> std::optional<bool> {
+        auto graph = inlineBranches(model, *flat.graph, [&](NodeId node) -> std::optional<bool> {
             const auto found = taken.find(node);
             return found == taken.end() ? std::nullopt : std::optional(found->second);
         });
@@ -55,7 +55,7 @@ Result<GraphPtr> flattenAlike(const Model& model, const std::vector<TakenBranche
     auto graph = inlineFunctions(model, *model.graph, keep, job);
     for (const TakenBranches& level : taken) {
         if (!graph) return graph;
-        const auto branched = inlineBranches(**graph, [&](NodeId node) -> std::optional<bool> {
+        const auto branched = inlineBranches(model, **graph, [&](NodeId node) -> std::optional<bool> {
             const auto found = level.find((*graph)->node(node).name);
             return found == level.end() ? std::nullopt : std::optional(found->second);
         });

@@ -1,4 +1,4 @@
-// NodeProto, AttributeProto, GraphProto, FunctionProto and types.
+// NodeProto, AttributeProto, GraphProto and FunctionProto.
 
 #include "onnx_io/decode.h"
 
@@ -9,7 +9,6 @@ namespace {
 /// Nested graphs deeper than this are refused: decoding recurses.
 constexpr int deepest = 64;
 constexpr std::size_t mostMessages = 3'000'000; ///< of all graphs and functions together
-constexpr std::size_t highestRank = 256;
 using Kind = WireField::Kind;
 
 template <class T>
@@ -46,8 +45,8 @@ std::pair<std::string, std::int64_t> opsetImport(std::span<const std::byte> mess
     std::pair<std::string, std::int64_t> import{"", 0};
     WireReader opset(message);
     for (WireField part; opset.next(part);) {
-        if (part.number == 1) import.first = cleanText(part.text());
-        if (part.number == 2) import.second = part.whole();
+        if (part.number == 1 && part.kind == Kind::bytes) import.first = cleanText(part.text());
+        if (part.number == 2 && part.kind == Kind::varint) import.second = part.whole();
     }
     if (import.first == "ai.onnx") import.first.clear();
     return import;
@@ -60,98 +59,6 @@ tl::unexpected<Failure> Decoder::damaged(std::string_view what) const {
 void Decoder::warn(std::string text) {
     constexpr std::size_t most = 100;
     if (m_warnings.size() < most) m_warnings.push_back(std::move(text));
-}
-
-DeclaredType Decoder::type(std::span<const std::byte> message) {
-    DeclaredType declared;
-    WireReader reader(message);
-    for (WireField field; reader.next(field);) {
-        if (field.kind != Kind::bytes) continue;
-        switch (field.number) {
-        case 1: declared.kind = "tensor"; break;
-        case 4: declared.kind = "sequence"; break;
-        case 5: declared.kind = "map"; break;
-        case 8: declared.kind = "sparse_tensor"; break;
-        case 9: declared.kind = "optional"; break;
-        default: continue;
-        }
-        if (field.number == 1 || field.number == 8) {
-            tensorType(field.bytes, declared);
-            continue;
-        }
-        declared.other = std::make_shared<const std::string>(reinterpret_cast<const char*>(message.data()), message.size());
-        if (declared.kind != "map") elementType(field.bytes, declared);
-    }
-    return declared;
-}
-
-/// TypeProto.Tensor and TypeProto.SparseTensor.
-void Decoder::tensorType(std::span<const std::byte> message, DeclaredType& declared) {
-    WireReader tensor(message);
-    for (WireField part; tensor.next(part);) {
-        if (part.number == 1) {
-            declared.type = typeNumbered(part.integer);
-            if (!isKnown(declared.type) && part.integer != 0) m_odd.insert("element type " + std::to_string(part.integer) + " is unknown");
-        }
-        if (part.number != 2 || part.kind != Kind::bytes) continue;
-        declared.hasShape = true;
-        WireReader shape(part.bytes);
-        for (WireField dim; shape.next(dim);) {
-            if (dim.number != 1 || dim.kind != Kind::bytes || declared.dims.size() > highestRank) continue;
-            Dim size = unknownDim;
-            std::string symbol;
-            WireReader inner(dim.bytes);
-            for (WireField value; inner.next(value);) {
-                if (value.number == 1) size = value.whole();
-                if (value.number == 2) symbol = cleanText(value.text());
-            }
-            if (size < unknownDim) m_odd.insert("size " + std::to_string(size) + " is taken as free");
-            declared.dims.push_back(std::max(size, unknownDim));
-            declared.symbols.push_back(std::move(symbol));
-        }
-        if (declared.dims.size() > highestRank) { // no tensor has as many axes
-            declared.hasShape = false;
-            declared.dims.clear();
-            declared.symbols.clear();
-        }
-    }
-}
-
-/// The element of TypeProto.Sequence and TypeProto.Optional, as far as it is a tensor: innermost where they are nested.
-void Decoder::elementType(std::span<const std::byte> message, DeclaredType& declared) {
-    WireReader outer(message);
-    for (WireField element; outer.next(element);) {
-        if (element.number != 1 || element.kind != Kind::bytes) continue;
-        WireReader type(element.bytes);
-        for (WireField field; type.next(field);) {
-            if (field.kind != Kind::bytes) continue;
-            if (field.number == 1) tensorType(field.bytes, declared);
-            if (field.number != 4) continue;
-            // An optional sequence is followed as a sequence is; what lies deeper isn't.
-            if (declared.kind == "optional") elementType(field.bytes, declared);
-            declared.kind = declared.kind == "optional" ? "sequence" : "";
-        }
-    }
-}
-
-void Decoder::contradicts(const DeclaredType& declared, const Tensor& initializer) {
-    if (declared.type != DataType::undefined && declared.type != initializer.type)
-        warn("the file declares " + std::string(shortName(declared.type)) + " for '" + initializer.name + "', but its initializer is " + std::string(shortName(initializer.type)));
-    bool differs = declared.hasShape && declared.dims.size() != initializer.dims.size();
-    for (std::size_t i = 0; declared.hasShape && !differs && i < declared.dims.size(); ++i) differs = declared.dims[i] >= 0 && declared.dims[i] != initializer.dims[i];
-    if (differs) warn("the file declares " + dimsText(declared.dims) + " for '" + initializer.name + "', but its initializer is " + dimsText(initializer.dims));
-}
-
-std::pair<std::string, DeclaredType> Decoder::valueInfo(std::span<const std::byte> message) {
-    std::pair<std::string, DeclaredType> found;
-    WireReader reader(message);
-    for (WireField field; reader.next(field);) {
-        if (field.number == 1) found.first = cleanText(field.text());
-        if (field.number == 2) found.second = type(field.bytes);
-    }
-    for (const std::string& odd : m_odd) warn("'" + found.first + "': its declared " + odd);
-    m_odd.clear();
-    return found;
 }
 
 Result<Attribute> Decoder::attribute(std::span<const std::byte> message, int depth) {
@@ -167,6 +74,8 @@ Result<Attribute> Decoder::attribute(std::span<const std::byte> message, int dep
     bool bad = false;
     WireReader reader(message);
     for (WireField field; reader.next(field);) {
+        const bool isNumber = field.number == 2 || field.number == 3 || field.number == 7 || field.number == 8 || field.number == 20;
+        if (!isNumber && field.kind != Kind::bytes) continue;
         switch (field.number) {
         case 1: made.name = cleanText(field.text()); break;
         case 2: single = field.real(); break;
@@ -233,6 +142,7 @@ Result<Attribute> Decoder::attribute(std::span<const std::byte> message, int dep
 }
 
 Result<Node> Decoder::node(std::span<const std::byte> message, std::size_t index, GraphBuilder& builder, int depth) {
+    if ((++m_decoded & 1023) == 0 && m_job.stopped()) return fail("import", "stopped");
     Node node;
     std::vector<Attribute> attributes;
     WireReader reader(message);
@@ -329,7 +239,6 @@ Result<GraphPtr> Decoder::graph(std::span<const std::byte> message, int depth) {
         if (const ValueId id = builder.value(valueName); id && !given.contains(id)) declare(declared, id);
     }
     for (std::size_t i = 0; i < nodes.size(); ++i) {
-        if ((++m_decoded & 1023) == 0 && m_job.stopped()) return fail("import", "stopped");
         auto made = node(nodes[i], i, builder, depth);
         if (!made) return tl::unexpected(made.error());
         if (made->op.empty()) warn("the node " + made->name + " has no operator");

@@ -1,6 +1,7 @@
 // TensorProto, and where its bytes are.
 
 #include "onnx_io/decode.h"
+#include "support/excerpt.h"
 
 #include <algorithm>
 #include <charconv>
@@ -54,6 +55,22 @@ bool appendNumbers(std::vector<std::byte>& bytes, const WireField& field, std::s
     return true;
 }
 
+/// Sizes, packed or one by one: as many as a tensor may have, and one more where there are too many.
+void appendDims(Dims& dims, const WireField& field) {
+    if (field.kind != WireField::Kind::bytes) {
+        if (dims.size() <= highestRank) dims.push_back(field.whole());
+        return;
+    }
+    WireReader packed(field.bytes);
+    for (std::uint64_t size = 0; dims.size() <= highestRank && !packed.atEnd() && packed.varint(size);) dims.push_back(static_cast<Dim>(size));
+}
+
+/// Why no tensor has such sizes; "" where one may.
+std::string oddDims(const Dims& dims) {
+    if (dims.size() > highestRank) return "more than " + std::to_string(highestRank) + " axes";
+    return std::any_of(dims.begin(), dims.end(), [](Dim dim) { return dim < 0; }) ? "a negative dimension" : "";
+}
+
 std::pair<std::string, std::string> entry(std::span<const std::byte> message) {
     std::pair<std::string, std::string> found;
     WireReader reader(message);
@@ -80,22 +97,31 @@ DataType typeNumbered(std::uint64_t number) { return number <= UINT8_MAX ? stati
 
 std::string Decoder::whyAbsent(const std::filesystem::path& file, const std::string& tensor) {
     const auto folder = m_file->path().parent_path();
-    std::error_code error;
-    const auto whole = std::filesystem::weakly_canonical(std::filesystem::absolute(folder / file, error), error);
+    const std::string shown = excerpt(cleanText(file.string()));
+    std::error_code error, unresolved;
+    const auto whole = std::filesystem::weakly_canonical(std::filesystem::absolute(folder / file, error), unresolved);
     const auto within = [&](const std::filesystem::path& root) {
         const auto relative = whole.lexically_relative(std::filesystem::weakly_canonical(root.empty() ? "." : root, error));
         return !relative.empty() && *relative.begin() != "..";
     };
     const bool upward = file.empty() || file.is_absolute() || std::find(file.begin(), file.end(), "..") != file.end();
+    // A name with a zero in it would be cut there; one that can't be resolved (too long, a link in a circle) lies nowhere.
+    const bool noName = file.string().find('\0') != std::string::npos;
+    const auto unusable = [&](const std::string& why) {
+        warn("external data '" + shown + "' of " + tensor + " can't be used: " + why);
+        return why;
+    };
+    if (!upward && (noName || unresolved)) return unusable(noName ? "its name has a zero in it" : unresolved.message());
     if ((upward || !within(folder)) && (file.empty() || std::none_of(m_allowed.begin(), m_allowed.end(), within))) {
         const std::string why = upward ? "its path leaves the model's folder" : "it is a link that leaves the model's folder";
-        warn("external data '" + cleanText(file.string()) + "' of " + tensor + " is refused: " + why);
+        warn("external data '" + shown + "' of " + tensor + " is refused: " + why);
         if (!file.empty()) m_refused.insert(whole.parent_path());
         return why;
     }
     if (std::filesystem::is_regular_file(whole, error)) return {};
-    m_absentFiles.push_back(cleanText(file.string()));
-    return "the file " + m_absentFiles.back() + " is not beside the model";
+    if (std::filesystem::exists(whole, error)) return unusable("it is no regular file");
+    m_absentFiles.push_back(shown);
+    return "the file " + shown + " is not beside the model";
 }
 
 void Decoder::externalData(Tensor& tensor, const std::vector<std::pair<std::string, std::string>>& entries) {
@@ -117,8 +143,10 @@ void Decoder::externalData(Tensor& tensor, const std::vector<std::pair<std::stri
     };
     if (!known->second.missing.empty()) return void(payload.missing = known->second.missing);
     if (!offset || !length) return refuse("its offset or length is no number");
-    if (*offset > known->second.size || *length > known->second.size - *offset)
-        return refuse("it ends " + std::to_string(*offset + *length) + " bytes into " + cleanText(payload.file.string()) + ", which has " + std::to_string(known->second.size));
+    if (!tensor.byteSize() && bitsOf(tensor.type) > 0) return refuse("its shape needs more bytes than can be counted");
+    const std::string there = cleanText(payload.file.string()) + ", which has " + std::to_string(known->second.size);
+    if (*offset > known->second.size) return refuse("it begins " + std::to_string(*offset) + " bytes into " + there);
+    if (*length > known->second.size - *offset) return refuse("it is " + std::to_string(*length) + " bytes from byte " + std::to_string(*offset) + " of " + there);
     if (tensor.byteSize() && *length != *tensor.byteSize() && tensor.type != DataType::string)
         return refuse("it has " + std::to_string(*length) + " bytes, its shape needs " + std::to_string(*tensor.byteSize()));
     payload.place = Payload::Place::external;
@@ -132,6 +160,7 @@ Decoder::Location Decoder::lookAt(const std::filesystem::path& file, const std::
 }
 
 Result<TensorPtr> Decoder::tensor(std::span<const std::byte> message) {
+    if ((++m_decoded & 1023) == 0 && m_job.stopped()) return fail("import", "stopped");
     auto tensor = std::make_shared<Tensor>();
     auto bytes = std::make_shared<std::vector<std::byte>>();
     std::vector<std::pair<std::string, std::string>> external;
@@ -143,25 +172,24 @@ Result<TensorPtr> Decoder::tensor(std::span<const std::byte> message) {
     for (WireField field; reader.next(field);) {
         const bool isBytes = field.kind == WireField::Kind::bytes;
         switch (field.number) {
-        case TensorField::dims:
-            if (isBytes) {
-                WireReader packed(field.bytes);
-                for (std::uint64_t size = 0; !packed.atEnd() && packed.varint(size);) tensor->dims.push_back(static_cast<Dim>(size));
-            } else {
-                tensor->dims.push_back(field.whole());
-            }
-            break;
+        case TensorField::dims: appendDims(tensor->dims, field); break;
         case TensorField::dataType:
             tensor->type = typeNumbered(field.integer);
             stranger = isKnown(tensor->type) || field.integer == 0 ? 0 : field.integer;
             break;
-        case TensorField::name: tensor->name = cleanText(field.text()); break;
+        case TensorField::name:
+            if (isBytes) tensor->name = cleanText(field.text());
+            break;
         case TensorField::rawData:
             if (isBytes) raw = field.bytes;
             hasRaw = true;
             break;
-        case TensorField::stringData: tensor->strings.emplace_back(field.text()); break;
-        case TensorField::externalData: external.push_back(entry(field.bytes)); break;
+        case TensorField::stringData:
+            if (isBytes) tensor->strings.emplace_back(field.text());
+            break;
+        case TensorField::externalData:
+            if (isBytes) external.push_back(entry(field.bytes));
+            break;
         case TensorField::dataLocation: isExternal = field.integer == 1; break;
         case TensorField::floatData:
         case TensorField::int32Data:
@@ -173,8 +201,7 @@ Result<TensorPtr> Decoder::tensor(std::span<const std::byte> message) {
     }
     if (reader.bad()) return damaged("the tensor " + tensor->name);
     if (stranger != 0) warn("the tensor " + tensor->name + " has the element type " + std::to_string(stranger) + ", which is unknown");
-    for (const Dim dim : tensor->dims)
-        if (dim < 0) return fail("import", "the tensor has a negative dimension", "export the model again", tensor->name);
+    if (const std::string odd = oddDims(tensor->dims); !odd.empty()) return fail("import", "the tensor has " + odd, "export the model again", tensor->name);
     if (isExternal) {
         externalData(*tensor, external);
         return tensor;
@@ -231,18 +258,14 @@ Result<TensorPtr> Decoder::sparseTensor(std::span<const std::byte> message) {
             auto part = tensor(field.bytes);
             if (!part) return part;
             (field.number == 1 ? values : indices) = *part;
-        } else if (field.number == 3 && isBytes) {
-            WireReader packed(field.bytes);
-            for (std::uint64_t size = 0; !packed.atEnd() && packed.varint(size);) dense->dims.push_back(static_cast<Dim>(size));
         } else if (field.number == 3) {
-            dense->dims.push_back(field.whole());
+            appendDims(dense->dims, field);
         }
     }
     if (reader.bad() || !values || !indices) return damaged("a sparse initializer");
     dense->name = values->name;
     dense->type = values->type;
-    for (const Dim dim : dense->dims)
-        if (dim < 0) return fail("import", "the sparse initializer has a negative dimension", "export the model again", dense->name);
+    if (const std::string odd = oddDims(dense->dims); !odd.empty()) return fail("import", "the sparse initializer has " + odd, "export the model again", dense->name);
     dense->payload.missing = "it is sparse, and too large or too damaged to be written out";
     const auto content = filled(*dense, *values, *indices);
     if (!content) {

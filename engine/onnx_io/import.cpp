@@ -1,4 +1,5 @@
 #include "onnx_io/decode.h"
+#include "onnx_io/other_format.h"
 
 #include <algorithm>
 #include <cstring>
@@ -10,35 +11,6 @@ namespace {
 
 /// The newest versions whose meaning we know; later ones are drawn with a warning.
 constexpr std::int64_t newestIr = 13, newestOpset = 25, oldestIr = 3, oldestOpset = 7;
-
-/// What a file is that isn't ONNX, by its first bytes; "" where they tell nothing.
-std::string otherFormat(std::span<const std::byte> bytes) {
-    const std::string_view head(reinterpret_cast<const char*>(bytes.data()), std::min<std::size_t>(bytes.size(), 512));
-    const auto starts = [&](std::string_view magic) { return head.starts_with(magic); };
-    if (starts("\x1f\x8b")) return "this is a gzip archive; unpack it first";
-    if (starts("PK\x03\x04")) return "this is a zip archive (PyTorch's .pt files are such); export it to ONNX, or unpack it first";
-    if (starts("\x80\x02") || starts("\x80\x03") || starts("\x80\x04") || starts("\x80\x05")) return "this is a Python pickle; export the model to ONNX";
-    if (starts("ftrt") || starts("ptrt")) return "this is a TensorRT engine; open the ONNX file that it was built from";
-    if (starts("\x89HDF")) return "this is an HDF5 file; export the model to ONNX";
-    if (starts("GGUF")) return "this is a GGUF file; export the model to ONNX";
-    if (head.size() > 8 && head.substr(4, 4) == "TFL3") return "this is a TensorFlow Lite model; convert it to ONNX";
-    if (starts("version https://git-lfs")) return "this is a Git LFS pointer, not the model; fetch it with git lfs pull";
-    if (head.size() > 9 && head[8] == '{' && head.substr(0, 8).find('\0') != std::string_view::npos) return "this is a safetensors file: weights without a graph; export the model to ONNX";
-    if (head.size() > 8 && head.substr(4, 4) == "ORTM") return "this is a model in ONNX Runtime's own format; open the ONNX file that it was made from";
-    if (starts("\xfd" "7zXZ") || starts("BZh") || starts("7z\xbc\xaf") || starts("\x28\xb5\x2f\xfd") || head.substr(std::min<std::size_t>(257, head.size())).starts_with("ustar")) return "this is an archive; unpack it first";
-    if (starts("\x93NUMPY")) return "this is a NumPy array; name the model that it belongs to";
-    if (starts("\x7f" "ELF")) return "this is a program; name an .onnx file";
-    const bool tensorFlow = head.find("saved_model") != std::string_view::npos || head.find("serve") != std::string_view::npos || head.find("Placeholder") != std::string_view::npos || head.find("NoOp") != std::string_view::npos;
-    if (tensorFlow && (starts("\x08\x01\x12") || starts("\x0a"))) return "this looks like a TensorFlow model; convert it to ONNX with tf2onnx";
-    std::string_view text = head.substr(starts("\xef\xbb\xbf") ? 3 : 0); // a mark of UTF-8
-    text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
-    if (text.starts_with("<?xml") && text.find("<net ") != std::string_view::npos) return "this is an OpenVINO model; convert the ONNX file that it was made from, or export to ONNX";
-    if (text.starts_with("<")) return "this is an HTML or XML page; was the download complete?";
-    if (text.starts_with("{") || text.starts_with("[")) return "this is JSON text; name the .onnx file";
-    const auto printable = std::count_if(head.begin(), head.end(), [](char c) { return c == '\n' || c == '\t' || c == '\r' || (c >= 0x20 && c < 0x7f); });
-    if (!head.empty() && static_cast<std::size_t>(printable) == head.size()) return "this is a text file; name an .onnx file";
-    return {};
-}
 
 tl::unexpected<Failure> noModel(std::span<const std::byte> bytes, std::string cause) {
     std::string other = otherFormat(bytes);
@@ -79,11 +51,11 @@ void warnAboutGraph(Model& model) {
     for (std::size_t i = 0; i < graph.nodes().size(); ++i) {
         const Node& node = graph.nodes()[i];
         if (node.is("If") && ++branched <= 10) warnAboutBranches(model, NodeId(i));
-        if (!node.domain.empty() && !model.opsets.contains(node.domain) && !model.function(node) && strangers.insert(node.domain).second)
-            model.warnings.push_back("the domain " + node.domain + " is used but not imported (first by " + node.name + ")");
+        if (!node.domain.empty() && !model.opsets.contains(node.domain) && !model.function(node) && strangers.insert(node.domain).second && strangers.size() <= 10)
+            model.warnings.push_back("the domain " + node.domain + " is used but not imported (first by " + describe(graph, NodeId(i)) + ")");
         for (const ValueId value : node.inputs) {
             if (!value || graph.producer(value) || graph.isInput(value) || graph.value(value).initializer) continue;
-            if (++missing <= 10) model.warnings.push_back(node.name + " (" + node.op + ") reads '" + graph.value(value).name + "', which nothing produces");
+            if (++missing <= 10) model.warnings.push_back(describe(graph, NodeId(i)) + " reads '" + graph.value(value).name + "', which nothing produces");
         }
     }
     std::size_t twice = 0;
@@ -93,10 +65,12 @@ void warnAboutGraph(Model& model) {
         if (given && graph.producer(id) && ++twice <= 10)
             model.warnings.push_back("the value '" + graph.value(id).name + "' is " + (graph.isInput(id) ? "an input" : "an initializer") + " and the output of " + describe(graph, graph.producer(id)) + " too");
     }
-    if (missing > 10) model.warnings.push_back(std::to_string(missing - 10) + " more values are read that nothing produces");
+    std::size_t lost = 0;
     for (const ValueId output : graph.outputs())
-        if (!graph.producer(output) && !graph.isInput(output) && !graph.value(output).initializer)
+        if (!graph.producer(output) && !graph.isInput(output) && !graph.value(output).initializer && ++lost <= 10)
             model.warnings.push_back("the output '" + graph.value(output).name + "' is produced by nothing");
+    for (const auto& [count, what] : {std::pair(missing, "values are read that nothing produces"), std::pair(lost, "outputs are produced by nothing"), std::pair(strangers.size(), "domains are used but not imported")})
+        if (count > 10) model.warnings.push_back(std::to_string(count - 10) + " more " + what);
 }
 
 /// What tells one function from all others.
@@ -112,7 +86,8 @@ struct Parts {
 std::pair<std::string, std::string> metadataEntry(std::span<const std::byte> message) {
     WireReader pair(message);
     std::pair<std::string, std::string> entry;
-    for (WireField part; pair.next(part);) (part.number == 1 ? entry.first : entry.second) = cleanText(part.text());
+    for (WireField part; pair.next(part);)
+        if (part.kind == WireField::Kind::bytes && part.number <= 2) (part.number == 1 ? entry.first : entry.second) = cleanText(part.text());
     return entry;
 }
 
@@ -152,6 +127,7 @@ Result<ModelPtr> decodeModel(const std::shared_ptr<const MappedFile>& file, cons
     const Parts parts = readHeader(bytes, *model);
     if (parts.bad) return noModel(bytes, !parts.graphs.empty() || model->irVersion > 0 ? "the file is damaged or truncated" : "not an ONNX model");
     if (parts.graphs.empty()) return noModel(bytes, "not an ONNX model: there is no graph in it");
+    const std::map<std::string, std::int64_t> imported = model->opsets;
     if (!parts.version.empty()) model->producer += " " + parts.version;
     job.report("import", 0.1);
     for (const auto each : parts.functions) {
@@ -171,6 +147,10 @@ Result<ModelPtr> decodeModel(const std::shared_ptr<const MappedFile>& file, cons
         decoder.warn("external data is not beside the model, so its weights are absent: " + absent.front() + (absent.size() > 1 ? " and " + std::to_string(absent.size() - 1) + " more files" : ""));
     model->warnings = std::move(decoder.warnings());
     model->refusedFolders.assign(decoder.refusedFolders().begin(), decoder.refusedFolders().end());
+    // A domain that only functions use may be imported by them alone.
+    for (const Function& each : model->functions)
+        for (const auto& [domain, version] : each.opsets)
+            if (!imported.contains(domain)) model->opsets[domain] = std::max(model->opsets[domain], version);
     warnAboutVersions(*model);
     warnAboutGraph(*model);
     job.report("import", 1);

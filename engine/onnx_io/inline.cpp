@@ -17,7 +17,7 @@ using Resolve = std::function<std::optional<Attribute>(const Attribute&)>;
 class Inliner {
 public:
     Inliner(const Model& model, const Graph& graph, const std::function<bool(const Graph&, NodeId)>& keep, const Job& job)
-        : m_model(model), m_graph(graph), m_keep(keep), m_job(job), m_most(mostNodes(model)) {}
+        : m_model(model), m_graph(graph), m_keep(keep), m_job(job), m_most(mostNodes(model)), m_budget(model) {}
 
     Result<GraphPtr> run() {
         GraphBuilder builder;
@@ -101,6 +101,8 @@ private:
     Result<GraphPtr> inlinedBody(const Graph& body, const Resolve& resolve, int level) {
         if (level > mostLevels) return tooMuch(body.name(), "more than " + std::to_string(mostLevels) + " levels");
         GraphBuilder builder;
+        for (const Value& value : body.values())
+            if (!m_budget.take(value, value.name)) return m_budget.spent(body.name());
         builder.adoptValues(body);
         const Resolve inside = [&](const Attribute& attribute) { return withBodies(attribute, resolve, level); };
         for (std::size_t i = 0; i < body.nodes().size(); ++i) {
@@ -118,6 +120,7 @@ private:
         if (m_failure) return tl::unexpected(*m_failure);
         node.attributes = Attributes(std::move(attributes));
         if (const Function* function = m_model.function(node)) return expand(builder, node, *function, sources, level);
+        if (!m_budget.take(node)) return m_budget.spent(node.name);
         builder.addNode(std::move(node), sources);
         return {};
     }
@@ -138,7 +141,7 @@ private:
             if (auto done = expand(builder, node, *called, sources, level + 1); !done) return tl::unexpected(done.error());
             return true;
         };
-        return splice(builder, {body, call.name, call.scope, sources, false, attribute, nested}, actual, call.outputs);
+        return splice(builder, {body, call.name, call.scope, sources, false, attribute, nested, m_budget}, actual, call.outputs);
     }
 
     const Model& m_model;
@@ -146,6 +149,7 @@ private:
     const std::function<bool(const Graph&, NodeId)>& m_keep;
     const Job& m_job;
     std::size_t m_most, m_total = 0;
+    CopyBudget m_budget;
     std::unordered_map<const Function*, std::size_t> m_sizes;
     std::set<const Function*> m_counting; ///< those that are being counted: one that is met again calls itself
     std::string m_callsItself;
@@ -168,7 +172,8 @@ Result<GraphPtr> inlineFunctions(const Model& model, const Graph& graph, const s
     return Inliner(model, graph, keep, job).run();
 }
 
-Result<GraphPtr> inlineBranches(const Graph& graph, const std::function<std::optional<bool>(NodeId)>& taken) {
+Result<GraphPtr> inlineBranches(const Model& model, const Graph& graph, const std::function<std::optional<bool>(NodeId)>& taken) {
+    CopyBudget budget(model);
     GraphBuilder builder(graph.name());
     builder.adoptValues(graph);
     for (std::size_t i = 0; i < graph.nodes().size(); ++i) {
@@ -182,7 +187,7 @@ Result<GraphPtr> inlineBranches(const Graph& graph, const std::function<std::opt
         }
         const auto sources = graph.sources(id);
         std::unordered_map<ValueId, ValueId> actual;
-        if (auto done = splice(builder, {*branch, {}, node.scope, {sources.begin(), sources.end()}, true, {}, {}}, actual, node.outputs); !done) return tl::unexpected(done.error());
+        if (auto done = splice(builder, {*branch, {}, node.scope, {sources.begin(), sources.end()}, true, {}, {}, budget}, actual, node.outputs); !done) return tl::unexpected(done.error());
     }
     return builder.finish("import");
 }

@@ -10,6 +10,9 @@
 
 namespace triptych {
 
+/// No tensor that anything runs has as many axes; sizes of more are not kept.
+inline constexpr std::size_t highestRank = 256;
+
 struct FunctionParameter {
     std::string name;
     bool hasDefault = false;
@@ -53,13 +56,13 @@ Result<ModelPtr> importModel(const std::filesystem::path& path, const Job& job =
 
 /// The file's graph with calls of model-local functions replaced by their bodies, recursively. Inner nodes are called
 /// CALL/INNER and have the call as their source. Calls for which `keep` is true stay.
-/// Bounded: fails, naming the call, beyond 2,000,000 nodes or 64 levels.
+/// Bounded: fails, naming the call, beyond 2,000,000 nodes, 64 levels, or names and attributes that the file's size doesn't let expect.
 Result<GraphPtr> inlineFunctions(const Model& model, const Graph& graph, const std::function<bool(const Graph&, NodeId)>& keep,
                                  const Job& job = {});
 
 /// A graph with If nodes replaced by one of their branches: `taken` tells which (true: then), and none where the node stays.
 /// Nodes keep the names that they have in the branch, and have the If as their source. One level: a branch may hold more.
-Result<GraphPtr> inlineBranches(const Graph& graph, const std::function<std::optional<bool>(NodeId)>& taken);
+Result<GraphPtr> inlineBranches(const Model& model, const Graph& graph, const std::function<std::optional<bool>(NodeId)>& taken);
 
 /// The bytes of a tensor, read now: from memory, from the model's file or from an external file (`length` at `offset`).
 /// Fails, naming the tensor, where they are absent.

@@ -41,6 +41,7 @@ bool WireReader::next(WireField& field) {
         m_bad = true;
         return false;
     }
+    field.bytes = {}; // those of the field before are not this one's
     switch (key & 7) {
     case 0: field.kind = WireField::Kind::varint; return varint(field.integer);
     case 1: field.kind = WireField::Kind::fixed64; return fixed(8, field.integer);

@@ -14,7 +14,7 @@ struct WireField {
     std::uint32_t number = 0;
     enum class Kind : std::uint8_t { varint, fixed64, bytes, fixed32 } kind = Kind::varint;
     std::uint64_t integer = 0;            ///< of varint, fixed32 and fixed64
-    std::span<const std::byte> bytes;     ///< of length-delimited fields: a view into the message
+    std::span<const std::byte> bytes;     ///< of length-delimited fields: a view into the message; else empty
 
     std::string_view text() const { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
     std::int64_t whole() const { return static_cast<std::int64_t>(integer); }

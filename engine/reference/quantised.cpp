@@ -60,8 +60,9 @@ Outputs dequantise(const KernelCall& call) {
     const HostTensor &x = need(call, 0), &scale = need(call, 1);
     const HostTensor* zero = call.input(2);
     const auto index = scaleIndex(call, x.dims, scale.dims);
-    HostTensor out = make(call, scale.type, x.dims);
-    if (!out.isFloat()) refuse("its scale is not of floats");
+    const auto wanted = static_cast<DataType>(call.node.attributes.integer("output_dtype", 0));
+    HostTensor out = make(call, wanted == DataType::undefined ? scale.type : wanted, x.dims);
+    if (!out.isFloat()) refuse("it gives no floats");
     for (std::size_t i = 0; i < index.size(); ++i) out.floats()[i] = static_cast<float>((x.at(i) - (zero ? zero->at(index[i]) : 0)) * scale.at(index[i]));
     return {std::move(out)};
 }

@@ -1,5 +1,6 @@
 #include "report/text.h"
 
+#include "support/excerpt.h"
 #include "support/numbers.h"
 
 #include <algorithm>
@@ -86,7 +87,7 @@ std::string settings(const Analysis& analysis) {
     static constexpr std::array precisions{"as in the file", "fp32", "fp16", "bf16"};
     std::string text = "preset " + analysis.options.preset + ", " + analysis.hardware.name + (analysis.hardware.measured ? "" : " (datasheet: an estimate)") +
                        ", " + analysis.runtime.name + ", precision " + precisions[static_cast<std::size_t>(analysis.options.precision)];
-    for (const auto& [name, size] : analysis.bindings) text += ", " + name + " = " + std::to_string(size);
+    for (const auto& [name, size] : analysis.bindings) text += ", " + excerpt(name) + " = " + std::to_string(size);
     return text;
 }
 
@@ -122,8 +123,8 @@ std::string parallelText(const Analysis& analysis) {
 std::string header(const Analysis& analysis) {
     const Model& model = *analysis.model;
     std::string text = model.path.filename().string() + ": " + grouped(static_cast<std::int64_t>(model.graph->nodes().size())) + " nodes";
-    if (!model.producer.empty()) text += ", written by " + model.producer;
-    for (const auto& [domain, version] : model.opsets) text += ", " + (domain.empty() ? "ai.onnx" : domain) + " " + std::to_string(version);
+    if (!model.producer.empty()) text += ", written by " + excerpt(model.producer);
+    for (const auto& [domain, version] : model.opsets) text += ", " + (domain.empty() ? "ai.onnx" : excerpt(domain)) + " " + std::to_string(version);
     return text + "\n" + settings(analysis) + "\n";
 }
 
@@ -151,9 +152,9 @@ std::string analysisTable(const Analysis& analysis) {
     constexpr std::size_t most = 10;
     std::size_t shown = 0;
     for (const auto& [value, reason] : unknown)
-        if (shown++ < most) text += "unknown shape: " + analysis.inlined->value(value).name + ": " + reason + "\n";
+        if (shown++ < most) text += "unknown shape: " + excerpt(analysis.inlined->value(value).name) + ": " + reason + "\n";
     if (unknown.size() > most) text += "unknown shape: " + std::to_string(unknown.size() - most) + " more values (--json lists them)\n";
-    for (const std::string& warning : analysis.warnings) text += "warning: " + warning + "\n";
+    for (const std::string& warning : analysis.warnings) text += "warning: " + excerpt(warning, 2000) + "\n";
     return text;
 }
 

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <set>
-#include <tuple>
 #include <unordered_map>
 
 namespace triptych {
@@ -59,11 +58,13 @@ Place handedOn(const Node& node, const Place& place) {
 Weighted firstWeighted(const Graph& graph, ValueId input, std::size_t rank, int level = 0) {
     std::vector<Place> open{{input, {}}};
     for (std::size_t i = 0; i < rank; ++i) open[0].axes.push_back(i);
-    constexpr std::size_t most = 16;
+    constexpr std::size_t most = 16, mostReaders = 256; // of values, and of all nodes that read them: many inputs may lead to one that many read
+    std::size_t read = 0;
     Weighted bias;
-    for (std::size_t i = 0; i < open.size() && i < most && input; ++i) {
+    for (std::size_t i = 0; i < open.size() && input; ++i) {
         const Place here = open[i];
         for (const NodeId reader : graph.readers(here.value)) {
+            if (++read > mostReaders) return bias;
             const Node& node = graph.node(reader);
             const bool weighs = node.is("Conv") || node.is("MatMul") || node.is("Gemm") || node.is("LayerNormalization") || node.is("RMSNormalization");
             const Dims weight = weighs && node.input(0) == here.value ? weightDims(graph, node.input(1)) : Dims();
@@ -71,7 +72,7 @@ Weighted firstWeighted(const Graph& graph, ValueId input, std::size_t rank, int 
             const Dims added = node.is("Add") && weight.empty() ? weightDims(graph, node.input(node.input(0) == here.value ? 1 : 0)) : Dims();
             if (added.size() == 1 && added[0] > 1 && !bias.node) bias = {&node, added, here.axes};
             if (!weight.empty()) return {&node, weight, here.axes};
-            if (Place next = handedOn(node, here); next.value) open.push_back(std::move(next));
+            if (Place next = open.size() < most ? handedOn(node, here) : Place(); next.value) open.push_back(std::move(next));
             if (!node.is("If") || level > 4) continue;
             for (const char* branch : {"then_branch", "else_branch"}) {
                 const GraphPtr body = node.attributes.graph(branch);
@@ -165,9 +166,11 @@ SymbolicDim choiceOf(const Graph& graph, ValueId input) {
     std::vector<ValueId> open{input};
     std::int64_t compared = 0;
     bool wasCompared = truth;
-    constexpr std::size_t most = 8;
+    constexpr std::size_t most = 8, mostReaders = 256;
+    std::size_t read = 0;
     for (std::size_t i = 0; i < open.size() && i < most; ++i) {
         for (const NodeId reader : graph.readers(open[i])) {
+            if (++read > mostReaders) return {};
             const Node& node = graph.node(reader);
             if (node.is("If") && node.input(0) == open[i] && wasCompared) return {graph.value(input).name, compared, truth ? "switch" : "value", {graph.value(input).name}};
             const ValueId other = node.is("Equal") ? node.input(node.input(0) == open[i] ? 1 : 0) : ValueId();
@@ -179,17 +182,25 @@ SymbolicDim choiceOf(const Graph& graph, ValueId input) {
     return {};
 }
 
-/// What attention operators read an input as, whatever its name. Source: ContribOperators.md.
+/// What attention operators read an input as, whatever its name. Sources: ContribOperators.md, Operators.md (Attention, TensorScatter).
 void readByAttention(const Graph& graph, std::vector<SymbolicDim>& dims) {
+    std::unordered_map<std::string_view, std::size_t> places;
+    for (std::size_t i = 0; i < dims.size(); ++i)
+        for (const std::string& place : dims[i].inputs) places.emplace(place, i);
     const auto dimOf = [&](ValueId value, std::size_t axis) {
-        const std::string place = value && graph.isInput(value) ? graph.value(value).name + "[" + std::to_string(axis) + "]" : "";
-        return std::find_if(dims.begin(), dims.end(), [&](const SymbolicDim& dim) { return std::find(dim.inputs.begin(), dim.inputs.end(), place) != dim.inputs.end(); });
+        const auto found = value && graph.isInput(value) ? places.find(graph.value(value).name + "[" + std::to_string(axis) + "]") : places.end();
+        return found == places.end() ? dims.end() : dims.begin() + static_cast<std::ptrdiff_t>(found->second);
     };
-    constexpr std::array<std::tuple<const char*, std::size_t, std::size_t>, 6> pasts{
-        {{"GroupQueryAttention", 3, 2}, {"MultiHeadAttention", 6, 2}, {"DecoderMaskedMultiHeadAttention", 5, 2}, {"Attention", 4, 3}, {"DecoderMaskedSelfAttention", 4, 3}, {"QAttention", 8, 3}}};
+    struct Past {
+        const char *domain, *op;
+        std::size_t input, axis;
+    };
+    constexpr const char* microsoft = "com.microsoft";
+    constexpr std::array<Past, 9> pasts{{{microsoft, "GroupQueryAttention", 3, 2}, {microsoft, "MultiHeadAttention", 6, 2}, {microsoft, "DecoderMaskedMultiHeadAttention", 5, 2}, {microsoft, "Attention", 4, 3},
+                                         {microsoft, "DecoderMaskedSelfAttention", 4, 3}, {microsoft, "QAttention", 8, 3}, {"", "Attention", 4, 2}, {"", "Attention", 5, 2}, {"", "TensorScatter", 0, 2}}};
     for (const Node& node : graph.nodes()) {
-        for (const auto& [op, input, axis] : pasts) {
-            if (!node.is("com.microsoft", op)) continue;
+        for (const auto& [domain, op, input, axis] : pasts) {
+            if (!node.is(domain, op)) continue;
             if (const auto past = dimOf(node.input(input), axis); past != dims.end() && past->use == "other") past->use = "past", past->defaultSize = tokens;
         }
         // Packed tokens: sums of lengths are one more than there are sequences.
@@ -200,12 +211,14 @@ void readByAttention(const Graph& graph, std::vector<SymbolicDim>& dims) {
     }
 }
 
-/// All keys are those that came before and those that are new: these two dimensions, where `dim` is the length of all.
-std::optional<std::pair<const SymbolicDim*, const SymbolicDim*>> partsOfTotal(const std::vector<SymbolicDim>& dims, const SymbolicDim& dim) {
-    const auto total = [](const SymbolicDim& each) { return each.use == "sequence" && (contains(each.name, "total") || contains(each.name, "attention_mask")); };
+/// Whether it is the length of all keys.
+bool isTotal(const SymbolicDim& dim) { return dim.use == "sequence" && (contains(dim.name, "total") || contains(dim.name, "attention_mask")); }
+
+/// All keys are those that came before and those that are new: these two dimensions.
+std::optional<std::pair<const SymbolicDim*, const SymbolicDim*>> partsOfTotal(const std::vector<SymbolicDim>& dims) {
     const auto past = std::find_if(dims.begin(), dims.end(), [](const SymbolicDim& each) { return each.use == "past"; });
-    const auto fresh = std::find_if(dims.begin(), dims.end(), [&](const SymbolicDim& each) { return each.use == "sequence" && !total(each); });
-    if (!total(dim) || past == dims.end() || fresh == dims.end()) return std::nullopt;
+    const auto fresh = std::find_if(dims.begin(), dims.end(), [](const SymbolicDim& each) { return each.use == "sequence" && !isTotal(each); });
+    if (past == dims.end() || fresh == dims.end()) return std::nullopt;
     return std::pair(&*past, &*fresh);
 }
 
@@ -232,16 +245,18 @@ std::vector<SymbolicDim> symbolicDims(const Graph& graph) {
         }
     }
     readByAttention(graph, found);
-    for (SymbolicDim& dim : found)
-        if (const auto parts = partsOfTotal(found, dim)) dim.defaultSize = parts->first->defaultSize + parts->second->defaultSize;
-    // One that follows from others is no choice. Large, so that "s - 2" is a size.
-    constexpr std::int64_t trial = 720720;
-    const auto plain = [&](std::string_view name) -> std::optional<std::int64_t> {
-        const bool known = !isDimExpression(name) && places.contains(std::string(name));
-        return known ? std::optional<std::int64_t>(trial) : std::nullopt;
-    };
-    for (SymbolicDim& dim : found)
-        if (isDimExpression(dim.name) && evaluateDim(dim.name, plain)) dim.use = "derived";
+    if (const auto parts = partsOfTotal(found))
+        for (SymbolicDim& dim : found)
+            if (isTotal(dim)) dim.defaultSize = parts->first->defaultSize + parts->second->defaultSize;
+    // One that follows from others is no choice. A large size, so that "s - 2" is one, and small ones for "300 - s".
+    for (const std::int64_t trial : {720720, 60, 2}) {
+        const auto plain = [&](std::string_view name) -> std::optional<std::int64_t> {
+            const bool known = !isDimExpression(name) && places.contains(std::string(name));
+            return known ? std::optional<std::int64_t>(trial) : std::nullopt;
+        };
+        for (SymbolicDim& dim : found)
+            if (dim.use != "derived" && isDimExpression(dim.name) && evaluateDim(dim.name, plain)) dim.use = "derived";
+    }
     return found;
 }
 
@@ -269,12 +284,13 @@ Result<Bindings> resolveBindings(const Graph& graph, const Bindings& wanted) {
         if (found == all.end())
             return fail("bindings", "no input has a dimension called '" + name + "'", known.empty() ? "all its dimensions are fixed" : "the known ones are " + known);
         constexpr std::int64_t largest = std::int64_t(1) << 40;
-        if (size < 0 || size > largest) return fail("bindings", "the dimension " + name + " can't be " + std::to_string(size), "give a size of 0 or more");
+        if (size < 0 || size > largest) return fail("bindings", "the dimension " + name + " can't be " + std::to_string(size), "give a size from 0 to " + std::to_string(largest));
         if (size > 1 && switches.contains(name)) return fail("bindings", "the switch " + name + " can't be " + std::to_string(size), "give 0 or 1");
         found->second = size;
     }
-    for (const SymbolicDim& dim : dims)
-        if (const auto parts = wanted.contains(dim.name) ? std::nullopt : partsOfTotal(dims, dim)) all[dim.name] = all[parts->first->name] + all[parts->second->name];
+    if (const auto parts = partsOfTotal(dims))
+        for (const SymbolicDim& dim : dims)
+            if (isTotal(dim) && !wanted.contains(dim.name)) all[dim.name] = all[parts->first->name] + all[parts->second->name];
     deriveSizes(dims, all);
     for (const auto& [name, size] : wanted) all[name] = size;
     return all;

@@ -7,6 +7,7 @@
 #include "shapes/enter.h"
 #include "shapes/rules.h"
 #include "shapes/infer.h"
+#include "support/excerpt.h"
 
 #include <algorithm>
 
@@ -60,6 +61,17 @@ private:
         return Seen{std::move(*graph), std::move(*shapes)};
     }
 
+    /// What a body's declarations differ in, once its inputs are those of every turn.
+    void noteDeclared(const Seen& seen) {
+        constexpr std::size_t most = 100;
+        for (const DeclaredOtherwise& each : seen.shapes->declaredOtherwise())
+            if (m_made.declaredInside.size() < most) m_made.declaredInside.push_back({m_id, excerpt(seen.graph->value(each.value).name), excerpt(describe(*seen.graph, each.producer)), each.declared, seen.shapes->of(each.value).dims});
+        for (DeclaredInside each : seen.shapes->declaredInside()) {
+            each.holder = m_id;
+            if (m_made.declaredInside.size() < most) m_made.declaredInside.push_back(std::move(each));
+        }
+    }
+
     void conditional() {
         const auto condition = m_node.input(0) ? m_shapes.scalar(m_node.input(0)) : std::nullopt;
         m_made.reason = "its condition decides";
@@ -68,6 +80,7 @@ private:
             if (condition && (*condition != 0) != (std::string_view(name) == "then_branch")) continue;
             auto seen = look(name, {});
             if (!seen) return;
+            noteDeclared(*seen);
             branches.push_back(std::move(*seen));
         }
         for (std::size_t i = 0; i < m_made.outputs.size(); ++i) {
@@ -82,8 +95,13 @@ private:
 
     /// Looks until the first `carried` of `inputs` come back as they went in: `first` is the place of the first one.
     std::optional<Seen> settle(std::vector<ValueShape>& inputs, std::size_t first, std::size_t carried, std::size_t firstOutput) {
-        constexpr int turns = 4; // sizes, then ranks: each can only be lost once
+        // A turn may lose a size for each carried value, as one hands it on to the next: after a few turns all are given up, then all ranks.
+        constexpr int noSizes = 4, noRanks = 6, turns = 8;
         for (int turn = 0; turn < turns; ++turn) {
+            for (std::size_t i = 0; i < carried && turn >= noSizes; ++i) {
+                ValueShape& in = inputs[first + i];
+                in = turn < noRanks ? ValueShape{in.type, in.ranked, Dims(in.dims.size(), unknownDim)} : ValueShape{in.type, false, {}};
+            }
             auto seen = look("body", inputs);
             if (!seen) return std::nullopt;
             bool settled = true;
@@ -107,15 +125,38 @@ private:
         const auto seen = settle(inputs, 2, carried, 1);
         m_made.inputs = std::move(inputs);
         if (!seen) return;
+        noteDeclared(*seen);
         const Dim turns = turnsOf(*seen);
+        if (turns >= 0) m_made.reason = "what its " + std::to_string(turns) + " turns do to it";
+        const auto last = turnByTurn(turns, carried, seen->graph->nodes().size());
         for (std::size_t i = 0; i < m_made.outputs.size(); ++i) {
             if (i < carried) {
-                m_made.outputs[i] = m_made.inputs[i + 2];
+                m_made.outputs[i] = last ? (*last)[i + 2] : m_made.inputs[i + 2];
                 continue;
             }
             m_made.outputs[i] = seen->output(i + 1);
             if (m_made.outputs[i].ranked) m_made.outputs[i].dims.insert(m_made.outputs[i].dims.begin(), turns);
         }
+    }
+
+    /// What the carried values are after so many turns, where a size of theirs changes from turn to turn; empty where none does,
+    /// and where the turns are unknown or many for the nodes of the body.
+    std::optional<std::vector<ValueShape>> turnByTurn(Dim turns, std::size_t carried, std::size_t nodes) {
+        constexpr Dim most = 64, mostNodes = 20'000; // of all turns
+        const auto grows = [&] {
+            for (std::size_t i = 0; i < carried; ++i)
+                if (!same(m_made.inputs[i + 2], m_shapes.of(m_node.input(i + 2)))) return true;
+            return false;
+        };
+        if (turns < 0 || turns > most || turns * static_cast<Dim>(nodes) > mostNodes || !grows()) return std::nullopt;
+        std::vector<ValueShape> inputs = m_made.inputs;
+        for (std::size_t i = 0; i < carried; ++i) inputs[i + 2] = m_shapes.of(m_node.input(i + 2));
+        for (Dim turn = 0; turn < turns; ++turn) {
+            const auto seen = look("body", inputs);
+            if (!seen) return std::nullopt;
+            for (std::size_t i = 0; i < carried; ++i) inputs[i + 2] = seen->output(i + 1);
+        }
+        return inputs;
     }
 
     /// How often a loop runs, where nothing in it can end it early.
@@ -128,7 +169,7 @@ private:
         const auto always = seen.shapes->scalar(goes);
         const bool handedOn = seen.graph->inputs().size() > 1 && goes == seen.graph->inputs()[1];
         if (!(always && *always != 0) && !handedOn) return unknownDim;
-        return *first != 0 ? std::max<Dim>(0, static_cast<Dim>(std::min(*most, 1e15))) : 0;
+        return *first != 0 && *most > 0 ? static_cast<Dim>(std::min(*most, 1e15)) : 0; // neither is true of what is no number
     }
 
     /// Inputs: carried values, then what is cut into slices.
@@ -155,6 +196,7 @@ private:
         const auto seen = settle(inputs, 0, carried, 0);
         m_made.inputs = std::move(inputs);
         if (!seen) return;
+        noteDeclared(*seen);
         for (std::size_t i = 0; i < m_made.outputs.size(); ++i) {
             m_made.outputs[i] = i < carried ? m_made.inputs[i] : seen->output(i);
             if (i < carried || !m_made.outputs[i].ranked) continue;

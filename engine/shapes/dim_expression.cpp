@@ -142,12 +142,14 @@ private:
         const auto less = [](const Ratio& a, const Ratio& b) { return a.over * b.under < b.over * a.under; };
         if (name == "Max" || name == "max") return *std::max_element(all.begin(), all.end(), less);
         if (name == "Min" || name == "min") return *std::min_element(all.begin(), all.end(), less);
-        if (all.size() == 1 && name == "floor") return whole(floorOf(all[0]));
-        if (all.size() == 1 && (name == "ceiling" || name == "ceil")) return whole(ceilingOf(all[0]));
+        if (all.size() == 1 && (name == "floor" || name == "FloorToInt")) return whole(floorOf(all[0]));
+        if (all.size() == 1 && (name == "ceiling" || name == "ceil" || name == "CeilToInt")) return whole(ceilingOf(all[0]));
         if (all.size() != 2 || all[1].over <= 0) return {};
         const Size parts = quotientOf(all[0], all[1]);
-        if (!parts || (name != "Mod" && name != "FloorDiv")) return {};
+        if (name == "IntTrueDiv" || name == "FloatTrueDiv") return parts;
+        if (!parts || (name != "Mod" && name != "PythonMod" && name != "FloorDiv" && name != "CeilDiv")) return {};
         if (name == "FloorDiv") return whole(floorOf(*parts));
+        if (name == "CeilDiv") return whole(ceilingOf(*parts));
         const Size taken = productOf({floorOf(*parts), 1}, all[1]);
         return taken ? sumOf(all[0], *taken, -1) : Size();
     }

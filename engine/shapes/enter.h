@@ -32,6 +32,7 @@ struct BodyShapes {
     std::vector<ValueShape> outputs;
     std::vector<ValueShape> inputs;                         ///< of the body: carried values that stay as they are, slices of what is scanned
     std::vector<std::shared_ptr<const HostTensor>> content; ///< outputs that are constants, of a branch that is always taken
+    std::vector<DeclaredInside> declaredInside;             ///< what the bodies' declarations differ in
     std::string reason;                                     ///< why a shape stays unknown
 };
 

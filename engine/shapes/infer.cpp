@@ -4,6 +4,7 @@
 #include "shapes/dim_expression.h"
 #include "shapes/infer.h"
 #include "shapes/rules.h"
+#include "support/excerpt.h"
 
 #include <algorithm>
 
@@ -169,23 +170,25 @@ private:
         if (shapeOnly) constant = true;
         std::vector<ValueShape> shapes;
         std::string reason;
-        infer(node, shapes, reason);
+        infer(id, node, shapes, reason);
         for (std::size_t i = 0; i < node.outputs.size(); ++i) {
-            const ValueId id = node.outputs[i];
-            if (!id) continue;
-            ValueShape& shape = m_result->m_shapes[id];
+            const ValueId output = node.outputs[i];
+            if (!output) continue;
+            ValueShape& shape = m_result->m_shapes[output];
             shape = i < shapes.size() ? std::move(shapes[i]) : ValueShape();
-            m_result->m_constant[id] = constant;
-            m_result->m_fixed[id] = fixed;
-            merge(node, id, shape);
+            m_result->m_constant[output] = constant;
+            m_result->m_fixed[output] = fixed;
+            merge(output, shape);
         }
         if (constant) fold(node, shapeOnly);
-        for (const ValueId id : node.outputs)
-            if (id && !m_result->m_shapes[id].known()) explain(node, id, reason);
+        for (const ValueId output : node.outputs)
+            if (output && !m_result->m_shapes[output].known()) explain(node, output, reason);
     }
 
     void visitBodies(NodeId id, const Node& node) {
         auto told = shapesThroughBodies(m_model, m_graph, *m_result, id, m_budget, m_job);
+        constexpr std::size_t mostInside = 1000;
+        if (told && m_result->m_declaredInside.size() < mostInside) m_result->m_declaredInside.insert(m_result->m_declaredInside.end(), told->declaredInside.begin(), told->declaredInside.end());
         for (std::size_t i = 0; i < node.outputs.size(); ++i) {
             const ValueId output = node.outputs[i];
             if (!output) continue;
@@ -196,12 +199,13 @@ private:
                 continue;
             }
             shape = told ? std::move(told->outputs[i]) : ValueShape();
-            merge(node, output, shape);
+            if (shape.dims.size() > highestRank) shape = {shape.type, false, {}};
+            merge(output, shape);
             if (!shape.known()) explain(node, output, told ? told->reason : "its bodies nest too deep, or are too many");
         }
     }
 
-    void infer(const Node& node, std::vector<ValueShape>& shapes, std::string& reason) {
+    void infer(NodeId id, const Node& node, std::vector<ValueShape>& shapes, std::string& reason) {
         const Rule rule = ruleOf(node);
         if (!rule) {
             reason = "no shape rule for " + (node.domain.empty() ? "" : node.domain + ".") + node.op;
@@ -216,7 +220,7 @@ private:
         }
         shapes = std::move(call.outputs());
         reason = call.dataDependent.empty() ? call.misfit : call.dataDependent;
-        if (!call.misfit.empty() && m_result->m_warnings.size() < mostWarnings) m_result->m_warnings.push_back(node.name + " (" + node.op + "): " + call.misfit);
+        if (!call.misfit.empty() && m_result->m_warnings.size() < mostWarnings) m_result->m_warnings.push_back(describe(m_graph, id) + ": " + call.misfit);
         for (auto& [index, sequence] : call.sequences()) {
             // Sequences that grow one by one would make as many copies of themselves.
             constexpr std::size_t most = 65536;
@@ -226,12 +230,12 @@ private:
     }
 
     /// What the file declares fills what is unknown; where both are known and differ, a warning names both.
-    void merge(const Node& node, ValueId id, ValueShape& shape) {
+    void merge(ValueId id, ValueShape& shape) {
         const Value& value = m_graph.value(id);
         const DeclaredType& declared = value.declared;
         if (isSequence(declared)) return;
         if (shape.type == DataType::undefined) shape.type = declared.type;
-        else if (declared.type != DataType::undefined && declared.type != shape.type) otherType(node, value, shape.type);
+        else if (declared.type != DataType::undefined && declared.type != shape.type) otherType(id, shape.type);
         if (!declared.hasShape) return;
         const Dims dims = bound(declared, value.name);
         if (!shape.ranked) {
@@ -248,9 +252,10 @@ private:
         if (differs) m_result->m_declaredOtherwise.push_back({id, m_graph.producer(id), dims});
     }
 
-    void otherType(const Node& node, const Value& value, DataType ours) {
+    void otherType(ValueId id, DataType ours) {
+        const Value& value = m_graph.value(id);
         if (m_result->m_warnings.size() >= mostWarnings) return;
-        m_result->m_warnings.push_back("the file declares " + std::string(shortName(value.declared.type)) + " for '" + value.name + "', but " + node.name + " (" + node.op + ") gives " + std::string(shortName(ours)));
+        m_result->m_warnings.push_back("the file declares " + std::string(shortName(value.declared.type)) + " for '" + value.name + "', but " + describe(m_graph, m_graph.producer(id)) + " gives " + std::string(shortName(ours)));
     }
 
     void fold(const Node& node, bool shapeOnly) {
@@ -288,7 +293,10 @@ private:
     }
 
     void keep(ValueId id, HostTensor tensor) {
-        if (!id) return; // nobody wants it
+        if (!id || tensor.dims.size() > highestRank) return; // nobody wants it, or it is none
+        // One may have foldLimit elements; all together are bounded too, but for the few that shapes are computed with.
+        constexpr std::int64_t few = 64, most = std::int64_t(1) << 23;
+        if (tensor.count() > few && (m_kept += tensor.count()) > most) return;
         ValueShape& shape = m_result->m_shapes[id];
         shape = {tensor.type, true, tensor.dims};
         m_result->m_constants[id] = std::make_shared<HostTensor>(std::move(tensor));
@@ -300,18 +308,17 @@ private:
     }
 
     void explain(const Node& node, ValueId id, const std::string& reason) {
-        if (isEndless(m_result->m_shapes[id])) return void(m_result->m_reasons[id] = node.name + " (" + node.op + "): " + endless);
-        if (!reason.empty()) {
-            m_result->m_reasons[id] = node.name + " (" + node.op + "): " + reason;
-            return;
-        }
+        // Everything behind it repeats the reason: names in it are cut.
+        const std::string here = excerpt(node.name) + " (" + excerpt(node.op) + "): ";
+        if (isEndless(m_result->m_shapes[id])) return void(m_result->m_reasons[id] = here + endless);
+        if (!reason.empty()) return void(m_result->m_reasons[id] = here + excerpt(reason, 1000));
         for (const ValueId input : node.inputs) {
             if (!input || m_result->m_shapes[input].known()) continue;
             const auto found = m_result->m_reasons.find(input);
-            m_result->m_reasons[id] = found == m_result->m_reasons.end() ? "follows from '" + m_graph.value(input).name + "'" : found->second;
+            m_result->m_reasons[id] = found == m_result->m_reasons.end() ? "follows from '" + excerpt(m_graph.value(input).name) + "'" : found->second;
             return;
         }
-        m_result->m_reasons[id] = node.name + " (" + node.op + "): depends on the content of its inputs";
+        m_result->m_reasons[id] = here + "depends on the content of its inputs";
     }
 
     static constexpr std::size_t mostWarnings = 10;
@@ -324,7 +331,8 @@ private:
     const std::function<const ValueShape&(ValueId)> m_shapeOf = [this](ValueId value) -> const ValueShape& { return m_result->m_shapes[value]; };
     const std::function<const HostTensor*(ValueId)> m_constantOf = [this](ValueId value) { return m_result->constant(value); };
     std::unordered_map<ValueId, SequenceShape> m_sequences;
-    std::size_t m_items = 0; ///< of all sequences
+    std::size_t m_items = 0;   ///< of all sequences
+    std::int64_t m_kept = 0;   ///< elements of the larger constants
     const std::function<const SequenceShape*(ValueId)> m_sequenceOf = [this](ValueId value) {
         const auto found = m_sequences.find(value);
         return found == m_sequences.end() ? nullptr : &found->second;

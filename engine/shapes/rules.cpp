@@ -53,19 +53,19 @@ std::optional<std::vector<std::int64_t>> RuleCall::list(std::size_t index, std::
     return found ? *found : std::vector<std::int64_t>();
 }
 
-void RuleCall::set(std::size_t index, DataType type, Dims dims) {
-    if (index >= m_outputs.size()) return;
-    for (Dim& dim : dims) dim = std::max(dim, unknownDim);
-    m_outputs[index] = {type, true, std::move(dims)};
-}
+void RuleCall::set(std::size_t index, DataType type, Dims dims) { set(index, ValueShape{type, true, std::move(dims)}); }
 
 void RuleCall::setType(std::size_t index, DataType type) {
     if (index < m_outputs.size()) m_outputs[index].type = type;
 }
 
-void RuleCall::set(std::size_t index, const ValueShape& shape) {
+void RuleCall::set(std::size_t index, ValueShape shape) {
     if (index >= m_outputs.size()) return;
-    m_outputs[index] = shape;
+    if (shape.dims.size() > highestRank) {
+        misfit = "it gives more than " + std::to_string(highestRank) + " axes";
+        return setType(index, shape.type);
+    }
+    m_outputs[index] = std::move(shape);
     for (Dim& dim : m_outputs[index].dims) dim = std::max(dim, unknownDim);
 }
 

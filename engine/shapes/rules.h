@@ -39,10 +39,11 @@ public:
     std::optional<std::int64_t> integer(std::size_t index) const;
     std::size_t inputCount() const { return node.inputs.size(); }
 
+    /// Where there are more than highestRank axes, the type alone is known.
     void set(std::size_t index, DataType type, Dims dims);
     /// Type known, rank not.
     void setType(std::size_t index, DataType type);
-    void set(std::size_t index, const ValueShape& shape);
+    void set(std::size_t index, ValueShape shape);
     /// The output is a sequence, and no tensor.
     void setSequence(std::size_t index, SequenceShape sequence);
     std::vector<ValueShape>& outputs() { return m_outputs; }

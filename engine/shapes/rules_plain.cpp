@@ -125,7 +125,8 @@ void embedLayerNorm(RuleCall& call) {
 
 void dequantize(RuleCall& call) {
     ValueShape out = call.in(0);
-    out.type = call.in(1).type == DataType::undefined ? DataType::float32 : call.in(1).type;
+    const auto wanted = static_cast<DataType>(call.node.attributes.integer("output_dtype", 0)); // of opset 23
+    out.type = wanted != DataType::undefined ? wanted : call.in(1).type == DataType::undefined ? DataType::float32 : call.in(1).type;
     call.set(0, out);
 }
 

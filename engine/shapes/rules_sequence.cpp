@@ -70,7 +70,7 @@ void pick(RuleCall& call) {
     }
     const auto place = from->items && !from->items->empty() ? placeIn(call, 1, from->items->size(), false) : std::nullopt;
     call.set(0, place ? (*from->items)[*place] : from->each);
-    if (!place) call.dataDependent = "its place in a sequence decides";
+    if (!place) call.dataDependent = from->items ? "its place in a sequence decides" : "what its sequence holds isn't known one by one";
 }
 
 void length(RuleCall& call) { call.set(0, DataType::int64, {}); }

@@ -48,6 +48,13 @@ struct DeclaredOtherwise {
     Dims declared;
 };
 
+/// The same of a value in a body of a node.
+struct DeclaredInside {
+    NodeId holder;               ///< the outermost node that the body is in
+    std::string value, producer; ///< as messages name them
+    Dims declared, ours;
+};
+
 /// Shapes, types and folded constants of one graph. Immutable.
 class Shapes {
 public:
@@ -69,6 +76,7 @@ public:
     const Bindings& bindings() const { return m_bindings; }
     const std::vector<std::string>& warnings() const { return m_warnings; }
     const std::vector<DeclaredOtherwise>& declaredOtherwise() const { return m_declaredOtherwise; }
+    const std::vector<DeclaredInside>& declaredInside() const { return m_declaredInside; }
     std::size_t unknownCount() const;
     /// Values whose shape isn't known, and why.
     const std::map<ValueId, std::string>& unknown() const { return m_reasons; }
@@ -84,6 +92,7 @@ private:
     Bindings m_bindings;
     std::vector<std::string> m_warnings;
     std::vector<DeclaredOtherwise> m_declaredOtherwise;
+    std::vector<DeclaredInside> m_declaredInside;
 };
 using ShapesPtr = std::shared_ptr<const Shapes>;
 
@@ -91,7 +100,7 @@ using ShapesPtr = std::shared_ptr<const Shapes>;
 /// initializers; `graph` may be any graph derived from the model's. Fails only when stopped.
 Result<ShapesPtr> inferShapes(const Model& model, const Graph& graph, const Bindings& bindings, const Job& job = {});
 
-/// Warnings about what `shapes.declaredOtherwise()` lists and no other sizes of the inputs could mend. A file traced at one
+/// Warnings about what `shapes.declaredOtherwise()` and `declaredInside()` list and no other sizes of the inputs could mend. A file traced at one
 /// size declares that size everywhere, so that its declarations are void, and no contradiction, once inputs have others.
 /// Infers the shapes once more where there is anything to tell apart. Fails only when stopped.
 Result<std::vector<std::string>> contradictions(const Model& model, const Graph& graph, const Shapes& shapes, const Job& job = {});

@@ -3,7 +3,6 @@
 
 #include <cerrno>
 #include <cstring>
-#include <algorithm>
 #include <fcntl.h>
 #include <string>
 #include <sys/stat.h>
@@ -63,7 +62,13 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::filesystem
     if (size <= copiedBytes) {
         std::vector<std::byte> copy(size);
         std::size_t at = 0;
-        for (ssize_t got = 1; at < size && got > 0; at += static_cast<std::size_t>(std::max<ssize_t>(got, 0))) got = ::read(file.number(), copy.data() + at, size - at);
+        while (at < size) {
+            const ssize_t got = ::read(file.number(), copy.data() + at, size - at);
+            if (got < 0 && errno == EINTR) continue;
+            if (got < 0) return fail("open", std::string("cannot read the file: ") + std::strerror(errno), "check the disk or the network that it lies on");
+            if (got == 0) break;
+            at += static_cast<std::size_t>(got);
+        }
         copy.resize(at); // shorter where somebody truncates it meanwhile
         return std::shared_ptr<const MappedFile>(new MappedFile(path, std::move(copy)));
     }

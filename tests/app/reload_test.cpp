@@ -11,6 +11,7 @@
 #include <QStandardPaths>
 #include <QTemporaryDir>
 #include <QTest>
+#include <QTimer>
 
 using namespace triptych;
 
@@ -22,6 +23,8 @@ private slots:
     void cleanup();
     void aRewrittenFileIsReadAgain();
     void aReplacedFileIsReadAgain();
+    void aBusyFolderIsNoHindrance();
+    void aToggleLeavesARunAlone();
     void halfAFileKeepsThePicture();
     void aFileThatFailedFirstIsReadOnceItIsWhole();
     void viewTogglesAndSelectionStay();
@@ -93,6 +96,32 @@ void ReloadTest::aReplacedFileIsReadAgain() {
         QCOMPARE(std::rename(qPrintable(beside), qPrintable(m_file)), 0);
         QTRY_COMPARE_WITH_TIMEOUT(nodeCount(), std::size_t(nodes), 20000);
     }
+}
+
+void ReloadTest::aBusyFolderIsNoHindrance() {
+    write(m_file, sample("tests/data/outside.onnx"));
+    open(m_file);
+    // Files come and go beside it, more often than a version needs to settle.
+    QTimer others;
+    int count = 0;
+    connect(&others, &QTimer::timeout, this, [&] { write(m_folder->filePath(QString::number(++count)), "x"); });
+    others.start(50);
+    write(m_file, sample("resources/samples/attention_block.onnx"));
+    QTRY_COMPARE_WITH_TIMEOUT(nodeCount(), std::size_t(83), 5000);
+}
+
+void ReloadTest::aToggleLeavesARunAlone() {
+    write(m_file, sample("resources/samples/vit_b_16.fn.onnx"));
+    open(m_file);
+    Document& document = m_window->document();
+    QSignalSpy changed(&document, &Document::changed);
+    document.reload();
+    document.toggle("parallel.qkv", false);
+    // What it shows at once, what is read again, and the choice once more on that.
+    QTRY_COMPARE_WITH_TIMEOUT(changed.size(), 3, 20000);
+    QVERIFY(!document.busy());
+    QCOMPARE(document.options().disable, std::vector<std::string>{"parallel.qkv"});
+    QCOMPARE(document.snapshot().analysis->options.disable, std::vector<std::string>{"parallel.qkv"});
 }
 
 void ReloadTest::halfAFileKeepsThePicture() {

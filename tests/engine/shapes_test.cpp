@@ -192,6 +192,9 @@ void ShapesTest::expressionsOfSizes_data() {
     row("floor(s/2 - 1/2) + 1", 7);
     row("ceiling(s/2 - 1/2)", 6);
     row("ceiling(s//3)", 4);
+    row("PythonMod(s, 4)", 1);
+    row("CeilToInt(IntTrueDiv(s, 2))", 7);
+    row("-s + 20", 7);
     row("s - 20", -1);
     row("t + 1", -1);
     row("s / 0", -1);
@@ -235,6 +238,9 @@ void ShapesTest::derivedSizesFollow() {
     QCOMPARE(resolveBindings(*graph, {})->at("past_len + seq"), std::int64_t(256));
     QCOMPARE(resolveBindings(*graph, {{"seq", 5}})->at("past_len + seq"), std::int64_t(133));
     QCOMPARE(resolveBindings(*graph, {{"past_len + seq", 7}})->at("past_len + seq"), std::int64_t(7));
+    GraphBuilder fewer; // a large size would leave less than nothing
+    fewer.addNode(nodeOf("Neg", {inputOf(fewer, "rest", DataType::float32, {-1, -1}, {"s", "-s + 300"})}, fewer.value("z")));
+    QCOMPARE(resolveBindings(**fewer.finish(), {{"s", 100}})->at("-s + 300"), std::int64_t(200));
     Bindings varied{{"batch", 1}, {"seq", 3}, {"past_len", 5}};
     deriveSizes(symbolicDims(*graph), varied);
     QCOMPARE(varied.at("past_len + seq"), std::int64_t(8));
@@ -250,8 +256,11 @@ void ShapesTest::sizesAreToldByUse() {
     const ValueId features = inputOf(builder, "f", DataType::float32, {-1, -1, -1}, {"N", "T", "C"});
     builder.addInitializer(makeTensor("bias", {16}, std::vector<float>(16, 1)));
     builder.addNode(nodeOf("Add", {features, builder.value("bias")}, builder.value("sum")));
+    const ValueId q = inputOf(builder, "q", DataType::float32, {-1, 8, 1, 64}, {"N", "", "", ""}), kept = inputOf(builder, "kept", DataType::float32, {-1, 2, -1, 64}, {"N", "", "K", ""}), none;
+    builder.addNode(nodeOf("Attention", {q, q, q, none, kept, kept}, builder.value("attended")));
     const GraphPtr graph = *builder.finish();
     const Bindings sizes = *resolveBindings(*graph, {});
+    QCOMPARE(sizes.at("K"), std::int64_t(128)); // by what reads it
     QCOMPARE(sizes.at("N"), std::int64_t(1));
     QCOMPARE(sizes.at("P"), std::int64_t(128)); // a cache that grows, whatever it is called
     QCOMPARE(sizes.at("C"), std::int64_t(16));
