@@ -185,8 +185,7 @@ void Decomposer::takeApart(const AttentionSpec& spec, NamedAttention& named, con
         m_active = &m_boundSizes;
         traces = traced();
         cuts = cutsOf(traces);
-        if (cuts && !cuts->empty())
-            m_result.warnings.push_back(describe(m_graph, traces[cuts->front().role].linear) + ": sizes behind its packed projection can't be told for other bindings, so attention " + spec.id + " is written for the bound sizes only");
+        if (cuts && !cuts->empty()) m_boundOnly += (m_boundOnly.empty() ? "" : ", ") + spec.id;
     }
     const std::array names{&named.q, &named.k, &named.v};
     if (!cuts) {
