@@ -68,7 +68,7 @@ std::optional<std::vector<Decomposer::Cut>> Decomposer::cutsOf(const std::array<
         const std::int64_t columns = out.known() && !out.dims.empty() ? linearColumns(m_graph, m_active->shapes(), traces[r].linear) : 0;
         const RoleStage* stage = ownStage(traces[r], others, columns);
         auto range = stage ? columnRange(stage->view, columns) : std::nullopt;
-        if (!range || !m_active->shapes().of(stage->value).known()) return std::nullopt;
+        if (!range || !m_active->shapes().of(stage->value).known() || !hasAllRows(stage->view, columns, out.count() / columns)) return std::nullopt;
         auto pointwise = pointwiseBefore(traces[r], *stage, OwnColumns(m_graph, m_active->shapes(), *range, columns));
         if (!pointwise) return std::nullopt;
         cuts.push_back({stage, std::move(*range), r, std::move(*pointwise), columns});

@@ -88,6 +88,7 @@ private slots:
     void opaque();
     void shortMaskAtAnySize();
     void windowsAtAnySize();
+    void repeatedColumnsStayPacked();
     void whatHoldsForTheBoundSizesOnlyIsNamed();
     void lengthsFitWhatTheyCount_data();
     void lengthsFitWhatTheyCount();
@@ -228,6 +229,16 @@ void EquivalenceTest::whatHoldsForTheBoundSizesOnlyIsNamed() {
     QCOMPARE(proof.decomposition.warnings.size(), std::size_t(1));
     QVERIFY2(QString::fromStdString(proof.decomposition.warnings[0]).contains(QStringLiteral("attention_0: sizes")), proof.decomposition.warnings[0].c_str());
     QCOMPARE(difference(proof, {{"B", 2}, {"S", 16}}), QString());
+}
+
+void EquivalenceTest::repeatedColumnsStayPacked() {
+    const Proof proof = decomposed("x: f32[2,6,8]\np = Reshape(MatMul(x, w: f32[8,16]), {2,6,4,4})\nq = Transpose(Gather(p, a: i64[2] = {0,1}, axis=2), perm=[0,2,1,3])\n"
+                                   "k = Transpose(Gather(p, b: i64[2] = {2,2}, axis=2), perm=[0,2,3,1])\nv = Transpose(Gather(p, c: i64[2] = {-1,-1}, axis=2), perm=[0,2,1,3])\n"
+                                   "y = MatMul(Softmax(MatMul(q, k), axis=-1), v)\nreturn y",
+                                   17);
+    QVERIFY(!proof.decomposition.attentions[0].rewritten);
+    QCOMPARE(proof.decomposition.warnings.size(), std::size_t(1));
+    QCOMPARE(difference(proof), QString());
 }
 
 void EquivalenceTest::lengthsFitWhatTheyCount_data() {
