@@ -3,6 +3,7 @@
 #include "attention/trace.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 namespace triptych {
 
@@ -62,7 +63,7 @@ void ColumnView::transpose(const std::vector<std::int64_t>& perm) {
 bool ColumnView::slice(std::size_t axis, std::int64_t begin, std::int64_t length, std::int64_t step) {
     auto& factors = axes[axis];
     if (begin == 0 && step == 1 && length == size(axis)) return true;
-    if (factors.size() > 1) return false;
+    if (factors.size() > 1 || length < 1) return false;
     if (factors.empty()) return length == 1;
     offset += begin * factors[0].stride;
     factors[0] = {length, factors[0].stride * step};
@@ -71,12 +72,15 @@ bool ColumnView::slice(std::size_t axis, std::int64_t begin, std::int64_t length
 
 std::optional<ColumnRange> columnRange(const ColumnView& view, std::int64_t columns) {
     if (columns <= 0) return std::nullopt;
-    // Axes whose stride stays inside a row run over columns; those beyond run over rows.
+    // Axes whose stride stays inside a row run over columns, perhaps backwards; those beyond run over rows. Columns that repeat are no range.
     std::vector<std::pair<std::int64_t, std::int64_t>> axes; // stride, size
-    for (const auto& axis : view.axes)
-        for (const ColumnView::Factor& factor : axis)
-            if (factor.size > 1 && factor.stride > 0 && factor.stride < columns) axes.emplace_back(factor.stride, factor.size);
-    std::sort(axes.begin(), axes.end());
+    for (const auto& axis : view.axes) {
+        for (const ColumnView::Factor& factor : axis) {
+            if (factor.size > 1 && factor.stride == 0) return std::nullopt;
+            if (factor.size > 1 && std::abs(factor.stride) < columns) axes.emplace_back(factor.stride, factor.size);
+        }
+    }
+    std::stable_sort(axes.begin(), axes.end(), [](const auto& a, const auto& b) { return std::abs(a.first) < std::abs(b.first); });
     ColumnRange range;
     range.offset = view.offset % columns;
     range.width = 1;
@@ -99,6 +103,17 @@ std::optional<ColumnRange> columnRange(const ColumnView& view, std::int64_t colu
         range.runs.emplace_back(start, run);
     }
     return range;
+}
+
+bool hasAllRows(const ColumnView& view, std::int64_t columns, std::int64_t rows) {
+    std::int64_t held = 1;
+    for (const auto& axis : view.axes) {
+        for (const ColumnView::Factor& factor : axis) {
+            if (factor.size > 1 && factor.stride <= -columns) return false;
+            if (factor.stride >= columns) held *= factor.size;
+        }
+    }
+    return held == rows && view.offset < columns;
 }
 
 namespace {

@@ -19,6 +19,8 @@ Result<Decomposition> Decomposer::run() {
         if (m_job.stopped()) return fail("decompose", "stopped");
         m_named.push_back(one(m_attentions.found[i]));
     }
+    if (!m_boundOnly.empty())
+        m_result.warnings.push_back(m_boundOnly + ": sizes behind the packed projection can't be told for other bindings, so what is taken apart is written for the bound ones only");
     adoptWhatIsRead();
     auto graph = m_builder.finish("decompose");
     if (!graph) return tl::unexpected(graph.error());

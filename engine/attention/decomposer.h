@@ -77,6 +77,7 @@ private:
     GraphBuilder m_builder;
     Decomposition m_result;
     std::vector<NamedAttention> m_named;
+    std::string m_boundOnly; ///< attentions whose sizes are written as they are bound
     std::set<NodeId> m_removed;     ///< replaced for good
     std::vector<bool> m_candidate;  ///< go where nothing reads them any more
     std::set<ValueId> m_replaced;   ///< new nodes produce these

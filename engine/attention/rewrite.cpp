@@ -81,7 +81,7 @@ bool viewOfOwn(Emitter& emit, const Sizes& sizes, const std::string& role, Value
             if (factor.size > 1) pieces.push_back({factor.size, factor.stride});
     std::vector<std::size_t> sorted(pieces.size());
     for (std::size_t i = 0; i < sorted.size(); ++i) sorted[i] = i;
-    std::stable_sort(sorted.begin(), sorted.end(), [&](std::size_t a, std::size_t b) { return pieces[a].stride > pieces[b].stride; });
+    std::stable_sort(sorted.begin(), sorted.end(), [&](std::size_t a, std::size_t b) { return std::abs(pieces[a].stride) > std::abs(pieces[b].stride); });
     Dims split;
     for (const std::size_t at : sorted) split.push_back(pieces[at].size);
     std::vector<std::int64_t> perm(pieces.size());

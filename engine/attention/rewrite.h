@@ -54,6 +54,7 @@ class Sizes;
 
 /// A view of a packed projection as a view of one role's own: rows keep their order, columns close up.
 ///   own projection [rows, width] -- [Reshape] -- [Transpose] -- [Reshape] -- the value that the cut handed on
+/// Columns that run backwards in the view do so in the own projection.
 /// False where a size can't be told for all bindings.
 bool viewOfOwn(Emitter& emit, const Sizes& sizes, const std::string& role, ValueId own, const Dims& ownDims, const ColumnView& view, const Dims& target);
 

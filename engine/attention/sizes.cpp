@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 #include <set>
 
 namespace triptych {
@@ -20,20 +21,21 @@ namespace {
 
 constexpr std::int64_t strides = 320;
 
-/// What other sizes are made of.
-enum class Variation { small, divisible, smallUnited, divisibleUnited };
+/// What other sizes are made of: primes times `step`; united, those of one use that are bound alike stay alike.
+struct Variation {
+    std::int64_t step = 1;
+    bool united = false;
+};
 
 /// Each symbolic dimension a prime that divides no size of the graph, so that what follows from it can be told. Small ones fit
 /// tables of positions, which have an end; multiples of many powers of two survive the strides of a picture's or a sound's convolutions.
-/// Exporters name one size for each input: united, those of one use that are bound alike stay alike.
+/// Exporters name one size for each input, hence the united ones.
 Bindings variedBindings(const std::vector<SymbolicDim>& dims, const Shapes& shapes, const std::set<Dim>& sizes, Variation variation) {
     std::set<std::string> choices, places;
     for (const SymbolicDim& dim : dims) {
         if (dim.isChoice()) choices.insert(dim.name);
         if (dim.use == "other" || dim.use == "image" || dim.use == "samples") places.insert(dim.name);
     }
-    const bool divisible = variation == Variation::divisible || variation == Variation::divisibleUnited;
-    const bool united = variation == Variation::smallUnited || variation == Variation::divisibleUnited;
     std::map<std::string, std::string> uses;
     for (const SymbolicDim& dim : dims) uses[dim.name] = dim.use;
     std::map<std::pair<std::string, std::int64_t>, std::int64_t> alike;
@@ -45,13 +47,13 @@ Bindings variedBindings(const std::vector<SymbolicDim>& dims, const Shapes& shap
             continue;
         }
         const auto [known, fresh] = alike.try_emplace({uses[name], size}, 0);
-        if (united && !fresh) {
+        if (variation.united && !fresh) {
             size = known->second;
             continue;
         }
         const auto fits = [&] { return isPrime(prime) && std::none_of(sizes.begin(), sizes.end(), [&](Dim dim) { return dim % prime == 0; }); };
         while (!fits()) prime += 2;
-        size = prime * (divisible || places.contains(name) ? strides : 1);
+        size = prime * (places.contains(name) ? std::lcm(variation.step, strides) : variation.step);
         known->second = size;
         prime += 2;
     }
@@ -59,16 +61,36 @@ Bindings variedBindings(const std::vector<SymbolicDim>& dims, const Shapes& shap
     return varied;
 }
 
-/// How many values can't be told from, or under, other sizes: unknown ones, and ones whose free axis vanished.
+/// Whether a value can't be told from, or under, other sizes: an unknown one, or one whose free axis vanished.
+bool isLost(const ValueShape& was, const ValueShape& is) {
+    if (!was.known()) return false;
+    if (!is.known() || is.dims.size() != was.dims.size()) return true;
+    for (std::size_t axis = 0; axis < was.dims.size(); ++axis)
+        if (was.dims[axis] > 1 && is.dims[axis] <= 1) return true;
+    return false;
+}
+
 std::size_t lost(const Graph& graph, const Shapes& bound, const Shapes& varied) {
     std::size_t count = 0;
-    for (std::size_t i = 0; i < graph.values().size(); ++i) {
-        const ValueShape &was = bound.of(ValueId(i)), &is = varied.of(ValueId(i));
-        bool gone = was.known() && (!is.known() || is.dims.size() != was.dims.size());
-        for (std::size_t axis = 0; axis < was.dims.size() && was.known() && !gone; ++axis) gone = was.dims[axis] > 1 && is.dims[axis] <= 1;
-        count += gone;
-    }
+    for (std::size_t i = 0; i < graph.values().size(); ++i) count += isLost(bound.of(ValueId(i)), varied.of(ValueId(i)));
     return count;
+}
+
+/// The step with what is missing in it for Reshapes that cut an axis into pieces of a given size, as windows of seven places are: they
+/// lose their result where the sizes don't divide.
+std::int64_t widened(std::int64_t step, const Graph& graph, const Shapes& bound, const Shapes& varied) {
+    constexpr std::int64_t largest = std::int64_t(1) << 15; // shapes of a picture are products of two sizes, which must not overflow
+    for (const Node& node : graph.nodes()) {
+        if (!node.is("Reshape") || !node.input(1) || !varied.of(node.input(0)).known() || !isLost(bound.of(node.output()), varied.of(node.output()))) continue;
+        const HostTensor *one = bound.constant(node.input(1)), *two = varied.constant(node.input(1));
+        if (!one || !two || !one->isInteger() || one->count() != two->count()) continue;
+        std::int64_t pieces = 1;
+        for (std::size_t i = 0; i < one->integers().size() && pieces <= largest * largest; ++i)
+            if (one->integers()[i] == two->integers()[i] && one->integers()[i] > 1) pieces *= std::min(one->integers()[i], largest);
+        const std::int64_t wider = std::lcm(step, pieces / std::gcd(pieces, varied.of(node.input(0)).count()));
+        if (wider <= largest) step = wider;
+    }
+    return step;
 }
 
 } // namespace
@@ -81,30 +103,58 @@ Result<ShapesPtr> variedShapes(const Model& model, const Graph& graph, const Sha
     const std::vector<SymbolicDim> dims = symbolicDims(graph);
     Result<ShapesPtr> best = fail("shapes", "stopped");
     std::size_t least = SIZE_MAX;
-    for (const Variation variation : {Variation::small, Variation::divisible, Variation::smallUnited, Variation::divisibleUnited}) {
+    const auto attempt = [&](Variation variation) -> Result<void> {
+        if (least == 0) return {};
         auto varied = inferShapes(model, graph, variedBindings(dims, shapes, sizes, variation), job);
-        if (!varied) return varied;
+        if (!varied) return tl::unexpected(varied.error());
         const std::size_t lostNow = lost(graph, shapes, **varied);
-        if (lostNow >= least) continue;
+        if (lostNow >= least) return {};
         best = std::move(varied);
         least = lostNow;
-        if (least == 0) break;
+        return {};
+    };
+    std::int64_t step = strides;
+    for (const Variation& variation : {Variation{1, false}, {step, false}, {1, true}, {step, true}})
+        if (const auto done = attempt(variation); !done) return tl::unexpected(done.error());
+    // One window may stand in another one's way: behind the first lost view all are.
+    constexpr int rounds = 4;
+    for (int round = 0; round < rounds && least > 0; ++round) {
+        const std::int64_t wider = widened(step, graph, shapes, **best);
+        if (wider == step) break;
+        step = wider;
+        for (const bool united : {false, true})
+            if (const auto done = attempt({step, united}); !done) return tl::unexpected(done.error());
     }
     return best;
 }
 
 Sizes::Sizes(const Graph& graph, const Shapes& bound, const Shapes* varied) : m_graph(graph), m_bound(bound), m_varied(varied) {
     if (!varied) return;
-    for (const auto& [name, size] : varied->bindings()) {
-        const auto was = bound.bindings().find(name);
-        // A choice is no size: it is 0 or 1 here.
-        if (size > 1 && (was == bound.bindings().end() || was->second != size)) m_bases.push_back(size % strides == 0 ? size / strides : size);
-    }
+    std::set<Dim> fixed;
     for (std::size_t i = 0; i < graph.values().size(); ++i) {
         const Dims &one = bound.of(ValueId(i)).dims, &two = varied->of(ValueId(i)).dims;
         for (std::size_t axis = 0; axis < one.size() && one.size() == two.size(); ++axis)
             if (one[axis] != two[axis] && two[axis] > 1) m_free.insert(two[axis]);
+        fixed.insert(one.begin(), one.end());
     }
+    for (const auto& [name, size] : varied->bindings()) {
+        const auto was = bound.bindings().find(name);
+        // A choice is no size: it is 0 or 1 here.
+        if (size > 1 && (was == bound.bindings().end() || was->second != size)) addBases(size, fixed);
+    }
+}
+
+/// The primes of a varied size that divide no bound one. A size that is made of others may have none: then it stands for itself.
+void Sizes::addBases(std::int64_t size, const std::set<Dim>& bound) {
+    const std::size_t before = m_bases.size();
+    std::int64_t left = size;
+    for (std::int64_t prime = 2; left > 1; ++prime) {
+        if (prime * prime > left) prime = left;
+        if (left % prime != 0) continue;
+        while (left % prime == 0) left /= prime;
+        if (std::none_of(bound.begin(), bound.end(), [&](Dim dim) { return dim > 0 && dim % prime == 0; })) m_bases.push_back(prime);
+    }
+    if (m_bases.size() == before) m_bases.push_back(size);
 }
 
 bool Sizes::follows(Dim size) const {

@@ -12,7 +12,7 @@ public:
 
     /// The graph will be written for other sizes than the bound ones too.
     bool forFile() const { return m_varied != nullptr; }
-    /// Shapes to build views by: every symbolic dimension is above 1 and a prime of its own in the varied ones.
+    /// Shapes to build views by: every symbolic dimension is above 1 and has a prime of its own in the varied ones.
     const Shapes& shapes() const { return m_varied ? *m_varied : m_bound; }
     /// Whether a size under shapes() follows from symbolic dimensions.
     bool follows(Dim size) const;
@@ -20,6 +20,8 @@ public:
     std::optional<ValueId> reshape(Emitter& emit, const std::string& role, ValueId value, const Dims& from, const Dims& to) const;
 
 private:
+    void addBases(std::int64_t size, const std::set<Dim>& bound);
+
     const Graph& m_graph;
     const Shapes& m_bound;
     const Shapes* m_varied;

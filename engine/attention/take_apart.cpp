@@ -68,7 +68,7 @@ std::optional<std::vector<Decomposer::Cut>> Decomposer::cutsOf(const std::array<
         const std::int64_t columns = out.known() && !out.dims.empty() ? linearColumns(m_graph, m_active->shapes(), traces[r].linear) : 0;
         const RoleStage* stage = ownStage(traces[r], others, columns);
         auto range = stage ? columnRange(stage->view, columns) : std::nullopt;
-        if (!range || !m_active->shapes().of(stage->value).known()) return std::nullopt;
+        if (!range || !m_active->shapes().of(stage->value).known() || !hasAllRows(stage->view, columns, out.count() / columns)) return std::nullopt;
         auto pointwise = pointwiseBefore(traces[r], *stage, OwnColumns(m_graph, m_active->shapes(), *range, columns));
         if (!pointwise) return std::nullopt;
         cuts.push_back({stage, std::move(*range), r, std::move(*pointwise), columns});
@@ -185,6 +185,7 @@ void Decomposer::takeApart(const AttentionSpec& spec, NamedAttention& named, con
         m_active = &m_boundSizes;
         traces = traced();
         cuts = cutsOf(traces);
+        if (cuts && !cuts->empty()) m_boundOnly += (m_boundOnly.empty() ? "" : ", ") + spec.id;
     }
     const std::array names{&named.q, &named.k, &named.v};
     if (!cuts) {

@@ -80,6 +80,8 @@ struct ColumnRange {
     std::vector<std::pair<std::int64_t, std::int64_t>> runs;
 };
 std::optional<ColumnRange> columnRange(const ColumnView& view, std::int64_t columns);
+/// Whether all of the projection's rows are in the view, none turned round: then a role's own columns are all that it takes.
+bool hasAllRows(const ColumnView& view, std::int64_t columns, std::int64_t rows);
 
 /// The first cut behind which `role` shares no column with `others` (roles of the same projection); null where there is none.
 const RoleStage* ownStage(const RoleTrace& role, const std::vector<const RoleTrace*>& others, std::int64_t columns);

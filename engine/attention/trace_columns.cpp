@@ -74,13 +74,13 @@ bool applyGather(const Shapes& shapes, ColumnView& view, const Node& node, Value
     const std::size_t axis = axisOf(view, node);
     const HostTensor* index = shapes.constant(node.input(1));
     if (axis >= view.axes.size() || !index || index->count() < 1 || !index->isInteger()) return false;
-    const auto& all = index->integers();
+    std::vector<std::int64_t> all = index->integers();
+    for (std::int64_t& each : all) each += each < 0 ? view.size(axis) : 0;
     const std::int64_t step = all.size() > 1 ? all[1] - all[0] : 1;
     for (std::size_t i = 1; i < all.size(); ++i)
         if (all[i] - all[i - 1] != step) return false;
-    const std::int64_t begin = all[0] < 0 ? all[0] + view.size(axis) : all[0];
     const ValueShape& shape = shapes.of(to);
-    return view.slice(axis, begin, static_cast<std::int64_t>(all.size()), step) && shape.known() && view.reshape(shape.dims);
+    return view.slice(axis, all[0], static_cast<std::int64_t>(all.size()), step) && shape.known() && view.reshape(shape.dims);
 }
 
 bool applySlice(const Shapes& shapes, ColumnView& view, const Node& node, ValueId to) {
@@ -103,8 +103,8 @@ bool applySlice(const Shapes& shapes, ColumnView& view, const Node& node, ValueI
         const std::int64_t axis = along[i] < 0 ? along[i] + static_cast<std::int64_t>(view.axes.size()) : along[i];
         if (axis < 0 || axis >= static_cast<std::int64_t>(view.axes.size())) return false;
         const auto at = static_cast<std::size_t>(axis);
-        const std::int64_t begin = std::clamp<std::int64_t>(first[i] < 0 ? first[i] + view.size(at) : first[i], 0, view.size(at));
         const std::int64_t step = steps && i < steps->integers().size() ? steps->integers()[i] : 1;
+        const std::int64_t begin = std::clamp<std::int64_t>(first[i] < 0 ? first[i] + view.size(at) : first[i], 0, view.size(at) - (step < 0 ? 1 : 0));
         if (!view.slice(at, begin, shape.dims[at], step)) return false;
     }
     return true;

@@ -87,6 +87,9 @@ private slots:
     void opaque_data();
     void opaque();
     void shortMaskAtAnySize();
+    void windowsAtAnySize();
+    void repeatedColumnsStayPacked();
+    void whatHoldsForTheBoundSizesOnlyIsNamed();
     void lengthsFitWhatTheyCount_data();
     void lengthsFitWhatTheyCount();
     void whatIsNotWrittenOutStays_data();
@@ -201,6 +204,41 @@ void EquivalenceTest::shortMaskAtAnySize() {
     const Proof proof = decomposed("q: f32[2,4,S,8]\nk: f32[2,2,T,8]\nm: f32[S,M]\ny = Attention(q, k, k, m)\nreturn y", 24, {{"S", 3}, {"T", 5}, {"M", 1}});
     QVERIFY(!hasOpaque(*proof.decomposition.graph));
     for (const std::int64_t columns : {1, 4, 5}) QCOMPARE(difference(proof, {{"S", 3}, {"T", 5}, {"M", columns}}), QString());
+}
+
+/// Windows whose size is no power of two: what varies must divide by it.
+void EquivalenceTest::windowsAtAnySize() {
+    for (const std::int64_t window : {7, 9, 12}) {
+        const std::string w = std::to_string(window);
+        const Proof proof = decomposed("x: f32[B,S,8]\nr = Reshape(MatMul(Reshape(x, {-1," + w + ",8}), w: f32[8,24]), {-1," + w +
+                                           ",3,2,4})\nt = Transpose(r, perm=[2,0,3,1,4])\nq = Gather(t, a: i64[] = {0})\nk = Gather(t, b: i64[] = {1})\nv = Gather(t, c: i64[] = {2})\n"
+                                           "y = MatMul(Softmax(MatMul(q, Transpose(k, perm=[0,1,3,2])), axis=-1), v)\nreturn y",
+                                       17, {{"S", 2 * window}});
+        QVERIFY(proof.decomposition.warnings.empty());
+        QVERIFY(proof.decomposition.attentions[0].rewritten);
+        QCOMPARE(difference(proof, {{"B", 3}, {"S", 3 * window}}), QString());
+        QCOMPARE(difference(proof, {{"B", 1}, {"S", window}}), QString());
+    }
+}
+
+void EquivalenceTest::whatHoldsForTheBoundSizesOnlyIsNamed() {
+    const Proof proof = decomposed("x: f32[B,S,8]\nr = Reshape(MatMul(x, w: f32[8,24]), {2,16,3,2,4})\nt = Transpose(r, perm=[2,0,3,1,4])\nq = Gather(t, a: i64[] = {0})\nk = Gather(t, b: i64[] = {1})\n"
+                                   "v = Gather(t, c: i64[] = {2})\ny = MatMul(Softmax(MatMul(q, Transpose(k, perm=[0,1,3,2])), axis=-1), v)\nreturn y",
+                                   17, {{"B", 2}, {"S", 16}});
+    QVERIFY(proof.decomposition.attentions[0].rewritten);
+    QCOMPARE(proof.decomposition.warnings.size(), std::size_t(1));
+    QVERIFY2(QString::fromStdString(proof.decomposition.warnings[0]).contains(QStringLiteral("attention_0: sizes")), proof.decomposition.warnings[0].c_str());
+    QCOMPARE(difference(proof, {{"B", 2}, {"S", 16}}), QString());
+}
+
+void EquivalenceTest::repeatedColumnsStayPacked() {
+    const Proof proof = decomposed("x: f32[2,6,8]\np = Reshape(MatMul(x, w: f32[8,16]), {2,6,4,4})\nq = Transpose(Gather(p, a: i64[2] = {0,1}, axis=2), perm=[0,2,1,3])\n"
+                                   "k = Transpose(Gather(p, b: i64[2] = {2,2}, axis=2), perm=[0,2,3,1])\nv = Transpose(Gather(p, c: i64[2] = {-1,-1}, axis=2), perm=[0,2,1,3])\n"
+                                   "y = MatMul(Softmax(MatMul(q, k), axis=-1), v)\nreturn y",
+                                   17);
+    QVERIFY(!proof.decomposition.attentions[0].rewritten);
+    QCOMPARE(proof.decomposition.warnings.size(), std::size_t(1));
+    QCOMPARE(difference(proof), QString());
 }
 
 void EquivalenceTest::lengthsFitWhatTheyCount_data() {
