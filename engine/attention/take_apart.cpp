@@ -11,6 +11,8 @@ namespace triptych {
 namespace {
 
 constexpr std::array roleNames{"q", "k", "v"};
+std::vector<std::string>& productsOf(NamedAttention& named, std::size_t role) { return role == 0 ? named.q : role == 1 ? named.k : named.v; }
+
 constexpr std::array views{"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "Split", "Slice", "Gather"};
 constexpr std::array pointwiseOperators{"Cast", "Clip", "Min", "Max", "Mul", "Div", "Add", "Sub", "Neg", "QuantizeLinear", "DequantizeLinear"};
 
@@ -162,12 +164,22 @@ void Decomposer::replaceCut(const Cut& cut, const RoleTrace& trace, Emitter& emi
         m_builder.editNode(emit.nodes().back()).outputs[0] = cut.stage->value;
     }
     m_replaced.insert(cut.stage->value);
+    m_ownProducts[cut.stage->value] = productsOf(named, cut.role);
     named.nodes.insert(named.nodes.end(), emit.names().begin(), emit.names().end());
     m_candidate[trace.linear.position()] = true;
     for (const NodeId node : part.written()) m_candidate[node.position()] = true;
     for (const NodeId node : trace.path) m_candidate[node.position()] = true;
     m_candidate[cut.stage->selector.position()] = true;
     named.rewritten = true;
+}
+
+/// Layers that share keys and values read the same cut: what an attention before wrote for it serves the next one too.
+void Decomposer::takeOver(std::vector<Cut>& cuts, NamedAttention& named) const {
+    std::erase_if(cuts, [&](const Cut& cut) {
+        if (!m_replaced.contains(cut.stage->value)) return false;
+        if (const auto written = m_ownProducts.find(cut.stage->value); written != m_ownProducts.end()) productsOf(named, cut.role) = written->second;
+        return true;
+    });
 }
 
 void Decomposer::takeApart(const AttentionSpec& spec, NamedAttention& named, const std::array<ValueId, 3>& operands) {
@@ -186,12 +198,12 @@ void Decomposer::takeApart(const AttentionSpec& spec, NamedAttention& named, con
         traces = traced();
         cuts = cutsOf(traces);
     }
-    const std::array names{&named.q, &named.k, &named.v};
     if (!cuts) {
         const NodeId linear = traces[1].linear ? traces[1].linear : spec.scores;
         m_result.warnings.push_back((linear ? describe(m_graph, linear) : spec.id) + ": its packed projection can't be taken apart: the cut isn't plain");
         return;
     }
+    takeOver(*cuts, named);
     if (cuts->empty()) return;
     if (m_sizes.forFile() && weightIsAbsent(traces[cuts->front().role])) {
         const RoleTrace& first = traces[cuts->front().role];
@@ -209,9 +221,11 @@ void Decomposer::takeApart(const AttentionSpec& spec, NamedAttention& named, con
     for (const Cut& cut : *cuts) {
         const RoleTrace& trace = traces[cut.role];
         const Node& product = m_graph.node(trace.linear);
-        Emitter emit = emitter(product.name, product.scope, sourcesOf({trace.linear, cut.stage->selector}));
+        const int times = m_timesTakenApart[{trace.linear, cut.role}]++;
+        const std::string again = times > 0 ? "_" + std::to_string(times) : "";
+        Emitter emit = emitter(product.name + again, product.scope, sourcesOf({trace.linear, cut.stage->selector}));
         OwnColumns part(m_graph, m_active->shapes(), cut.range, cut.columns);
-        const auto own = ownProjection(emit, m_graph, m_active->shapes(), trace, part, roleNames[cut.role], weightPrefix(m_graph, product), *names[cut.role]);
+        const auto own = ownProjection(emit, m_graph, m_active->shapes(), trace, part, roleNames[cut.role], weightPrefix(m_graph, product) + again, productsOf(named, cut.role));
         if (!own) {
             m_result.warnings.push_back(describe(m_graph, trace.linear) + ": its packed weight is computed, so it stays packed");
             return;
