@@ -44,7 +44,7 @@ void roots(const Graph& graph, const Shapes& shapes, ValueId value, int depth, s
     if (node.is("Add") || node.is("Mul") || node.is("Sub") || node.is("Div")) {
         // Position embeddings and the pieces of a spelled-out norm; a residual add of two activations ends the walk.
         std::size_t activations = 0;
-        for (const ValueId input : node.inputs) activations += shapes.isConstant(input) ? 0 : 1;
+        for (const ValueId input : node.inputs) activations += shapes.isConstant(input) || restoresIntegers(graph, shapes, input) ? 0 : 1;
         const auto oneForEachRow = [&](ValueId input) { return shapes.of(input).known() && !shapes.of(input).dims.empty() && shapes.of(input).dims.back() == 1; };
         // The pieces of an activation that is spelled out are as large as what they are made of.
         const bool whole = node.is("Mul") && shapes.of(node.input(0)).known() && shapes.of(node.input(0)).dims == shapes.of(node.input(1)).dims;

@@ -95,6 +95,22 @@ bool sumsIntegers(const Graph& graph, const Shapes& shapes, ValueId value) {
     return false;
 }
 
+bool restoresIntegers(const Graph& graph, const Shapes& shapes, ValueId factor, int depth) {
+    const ValueId value = factor ? bare(graph, shapes, factor) : ValueId();
+    const NodeId id = value ? graph.producer(value) : NodeId();
+    constexpr int deepest = 4;
+    if (!id || depth > deepest) return false;
+    const Node& node = graph.node(id);
+    if (node.is("DynamicQuantizeLinear")) return node.outputs.size() > 1 && node.outputs[1] == value;
+    if (!node.is("Mul")) return false;
+    std::size_t scales = 0, weights = 0;
+    for (const ValueId each : node.inputs) {
+        if (shapes.isConstant(each)) ++weights;
+        else if (restoresIntegers(graph, shapes, each, depth + 1)) ++scales;
+    }
+    return scales > 0 && scales + weights == node.inputs.size();
+}
+
 bool isGiven(const Graph& graph, const Shapes& shapes, ValueId value) {
     const NodeId id = graph.producer(value);
     return shapes.isFixed(value) && (!id || graph.node(id).is("Constant"));

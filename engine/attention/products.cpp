@@ -83,12 +83,4 @@ bool Products::isMixersBias(ValueId mixed, ValueId bias) const {
     return before && mixesHeads(m_graph.node(before)) && constant(bias) && m_shapes.of(bias).dims.size() <= 1;
 }
 
-bool Products::restoresIntegers(ValueId factor, int depth) const {
-    const NodeId id = m_spelled.maker(factor);
-    if (!id || depth > 4) return false;
-    const Node& node = m_graph.node(id);
-    if (node.is("Mul")) return restoresIntegers(node.input(0), depth + 1) && restoresIntegers(node.input(1), depth + 1);
-    return node.is("DynamicQuantizeLinear") && node.outputs.size() > 1 && node.outputs[1] == bare(m_graph, m_shapes, factor);
-}
-
 } // namespace triptych

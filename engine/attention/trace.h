@@ -56,6 +56,8 @@ ValueId bare(const Graph& graph, const Shapes& shapes, ValueId value);
 bool isFed(const Graph& graph, ValueId value, bool cut = false);
 /// Whether a value is a sum of products of integers, perhaps times a constant: what it is multiplied by is a scale of quantisation.
 bool sumsIntegers(const Graph& graph, const Shapes& shapes, ValueId value);
+/// What integers were divided by when they were made of an activation, perhaps times the scale of a weight: with it their product is what it was.
+bool restoresIntegers(const Graph& graph, const Shapes& shapes, ValueId factor, int depth = 0);
 /// An initializer or a Constant node's value.
 bool isGiven(const Graph& graph, const Shapes& shapes, ValueId value);
 /// Columns of a projection: sizes that come from its weight; 0 where unknown.
