@@ -61,7 +61,7 @@ bool Products::leadsTo(ValueId value, int depth) {
     if (!id) return false;
     const Node& node = m_graph.node(id);
     bool leads = of(node) != nullptr;
-    const bool barrier = ((multiplies(node) || node.is("Conv")) && !mixesHeads(node)) || node.is("Softmax");
+    const bool barrier = ((multiplies(node) || convolves(node) || node.is("com.microsoft", "QGemm")) && !mixesHeads(node)) || node.is("Softmax");
     for (std::size_t i = 0; i < node.inputs.size() && !leads && !barrier; ++i) leads = leadsTo(node.inputs[i], depth + 1);
     return m_leads[value] = leads;
 }

@@ -28,7 +28,7 @@ std::optional<std::vector<NodeId>> Decomposer::pointwiseBefore(const RoleTrace& 
     const Shapes& shapes = m_active->shapes();
     const Node& product = m_graph.node(trace.linear);
     std::vector<NodeId> found;
-    bool inOrder = !product.is("Conv"), channels = !inOrder; // columns are still the last axis, or still the second
+    bool inOrder = !convolves(product), channels = !inOrder; // columns are still the last axis, or still the second
     for (std::size_t i = trace.path.size(); i-- > 0;) {
         const NodeId id = trace.path[i];
         if (id == stage.selector) return found;
@@ -102,7 +102,7 @@ std::optional<std::vector<ValueId>> Decomposer::splitInstead(const std::vector<C
         lengths.push_back(cuts[at].range.width);
         end += cuts[at].range.width;
     }
-    if (product.is("Conv") || end != m_active->shapes().of(product.output()).dims.back()) return std::nullopt;
+    if (convolves(product) || end != m_active->shapes().of(product.output()).dims.back()) return std::nullopt;
     Emitter emit = emitter(product.name, product.scope, sourcesOf({trace.linear, cuts[0].stage->selector}));
     const auto parts = emit.split("qkv", trace.bias ? m_graph.node(trace.bias).output() : product.output(), lengths, m_active->shapes().of(product.output()).dims.size());
     named.nodes.insert(named.nodes.end(), emit.names().begin(), emit.names().end());
@@ -138,7 +138,7 @@ std::optional<ValueId> Decomposer::pointwiseOfOwn(const Cut& cut, const RoleTrac
         own = emit.copy(role, node, std::move(inputs));
         if (node.is("Conv")) m_builder.editNode(emit.nodes().back()).attributes.set("group", cut.range.width);
     }
-    if (!m_graph.node(trace.linear).is("Conv")) return own;
+    if (!convolves(m_graph.node(trace.linear))) return own;
     // Channels are turned to the end: that is how a view counts them.
     std::vector<std::int64_t> perm{0};
     for (std::size_t i = 2; i < dims.size(); ++i) perm.push_back(static_cast<std::int64_t>(i));
@@ -151,7 +151,7 @@ std::optional<ValueId> Decomposer::pointwiseOfOwn(const Cut& cut, const RoleTrac
 void Decomposer::replaceCut(const Cut& cut, const RoleTrace& trace, Emitter& emit, ValueId own, OwnColumns& part, NamedAttention& named) {
     const ValueShape& out = m_active->shapes().of(m_graph.node(trace.linear).output());
     Dims ownDims = out.dims;
-    ownDims[m_graph.node(trace.linear).is("Conv") ? 1 : ownDims.size() - 1] = cut.range.width;
+    ownDims[convolves(m_graph.node(trace.linear)) ? 1 : ownDims.size() - 1] = cut.range.width;
     const auto changed = pointwiseOfOwn(cut, trace, emit, own, ownDims, part);
     if (!changed || !viewOfOwn(emit, *m_active, std::string(roleNames[cut.role]) + "_proj", *changed, ownDims, cut.stage->view, m_active->shapes().of(cut.stage->value).dims)) {
         m_result.warnings.push_back(describe(m_graph, trace.linear) + ": a size behind its packed projection can't be told for other bindings, so it stays packed");

@@ -48,6 +48,8 @@ struct RoleTrace {
 
 /// For a MatMul or Gemm with a constant matrix, quantised in whatever way, and for an Einsum or a Conv that is a projection: the weight operand's index.
 std::optional<std::size_t> linearWeight(const Graph& graph, const Shapes& shapes, NodeId node);
+/// Whether a projection has its columns second, as channels.
+bool convolves(const Node& node);
 /// The bias that a projection adds itself; none where it has none.
 ValueId linearBias(const Node& node);
 /// The earliest value with the same elements in the same order: back through copies, casts, and views that cancel out.

@@ -10,7 +10,7 @@ namespace {
 
 /// The projection's output, counted so that columns come first: those of a Conv stand second.
 ColumnView wholeProjection(const Graph& graph, NodeId linear, const Dims& dims) {
-    if (!graph.node(linear).is("Conv") || dims.size() < 3) return ColumnView::whole(dims);
+    if (!convolves(graph.node(linear)) || dims.size() < 3) return ColumnView::whole(dims);
     Dims turned{dims[0]};
     turned.insert(turned.end(), dims.begin() + 2, dims.end());
     turned.push_back(dims[1]);
