@@ -87,6 +87,18 @@ bool isFed(const Graph& graph, ValueId value, bool cut) {
     return false;
 }
 
+ValueId writtenToBuffer(const Graph& graph, const Shapes& shapes, const Node& node) {
+    const auto buffer = [&](ValueId value) { return value && !shapes.isConstant(value) && shapes.of(value).dims.size() >= 3 && isFed(graph, value, true); };
+    const auto fresh = [&](std::size_t input) { return node.input(input) && !shapes.isConstant(node.input(input)) && !isFed(graph, node.input(input), true) ? node.input(input) : ValueId(); };
+    if (node.is("Where")) { // at the places that the condition names
+        for (const std::size_t branch : {1U, 2U})
+            if (buffer(node.input(3 - branch)) && shapes.of(node.input(3 - branch)).dims == shapes.of(node.output()).dims) return fresh(branch);
+        return {};
+    }
+    const bool scatters = node.is("ScatterND") || node.is("ScatterElements") || node.is("TensorScatter");
+    return scatters && buffer(node.input(0)) ? fresh(node.is("TensorScatter") ? 1 : 2) : ValueId();
+}
+
 bool sumsIntegers(const Graph& graph, const Shapes& shapes, ValueId value) {
     constexpr int longest = 4;
     for (int steps = 0; steps < longest && value; ++steps) {

@@ -121,6 +121,10 @@ private:
         if (lessItsMean(node)) return take(id, node.input(0)); // of a norm that is spelled out
         if (node.is("Add") || node.is("Sub")) return add(id, node);
         if (node.is("Concat")) return concat(id, node);
+        if (const ValueId fresh = writtenToBuffer(m_graph, m_shapes, node)) {
+            m_trace.extras.insert("kv_cache");
+            return take(id, fresh);
+        }
         // Packed tokens are put at their places among padding.
         if (node.is("ScatterND") && constant(node.input(0))) return take(id, node.input(2));
         if (node.is("Neg") || node.is("Pad") || node.is("ScatterND")) return take(id, node.input(0));

@@ -56,6 +56,8 @@ ValueId linearBias(const Node& node);
 ValueId bare(const Graph& graph, const Shapes& shapes, ValueId value);
 /// Whether a value is fed in: an input of the graph or, in a body, of what is round it. `cut`: or what views leave of one.
 bool isFed(const Graph& graph, ValueId value, bool cut = false);
+/// What a node writes into a buffer that is fed in (a cache of fixed length); none where it does no such thing.
+ValueId writtenToBuffer(const Graph& graph, const Shapes& shapes, const Node& node);
 /// Whether a value is a sum of products of integers, perhaps times a constant: what it is multiplied by is a scale of quantisation.
 bool sumsIntegers(const Graph& graph, const Shapes& shapes, ValueId value);
 /// What integers were divided by when they were made of an activation, perhaps times the scale of a weight: with it their product is what it was.
