@@ -44,7 +44,7 @@ void roots(const Graph& graph, const Shapes& shapes, ValueId value, int depth, s
     if (node.is("Add") || node.is("Mul") || node.is("Sub") || node.is("Div")) {
         // Position embeddings and the pieces of a spelled-out norm; a residual add of two activations ends the walk.
         std::size_t activations = 0;
-        for (const ValueId input : node.inputs) activations += shapes.isConstant(input) ? 0 : 1;
+        for (const ValueId input : node.inputs) activations += shapes.isConstant(input) || restoresIntegers(graph, shapes, input) ? 0 : 1;
         const auto oneForEachRow = [&](ValueId input) { return shapes.of(input).known() && !shapes.of(input).dims.empty() && shapes.of(input).dims.back() == 1; };
         // The pieces of an activation that is spelled out are as large as what they are made of.
         const bool whole = node.is("Mul") && shapes.of(node.input(0)).known() && shapes.of(node.input(0)).dims == shapes.of(node.input(1)).dims;
@@ -87,6 +87,18 @@ std::optional<ColumnRange> sharedRange(const Graph& graph, const Shapes& shapes,
     const std::int64_t columns = linearColumns(graph, shapes, role.linear);
     if (const RoleStage* stage = ownStage(role, others, columns)) return columnRange(stage->view, columns);
     return role.columns ? columnRange(*role.columns, columns) : std::nullopt;
+}
+
+/// Columns of a role whose projection makes something else besides, as a gate: those of the last cut that leaves heads whole. A cut within heads is joined again.
+std::int64_t ownWidth(const Graph& graph, const Shapes& shapes, const RoleTrace& role, std::int64_t head) {
+    const std::int64_t columns = linearColumns(graph, shapes, role.linear);
+    for (std::size_t i = role.stages.size(); i-- > 0 && head > 0;) {
+        const ValueShape& shape = shapes.of(role.stages[i].value);
+        if (!shape.known() || shape.dims.empty() || shape.dims.back() % head != 0) continue;
+        const auto range = columnRange(role.stages[i].view, columns);
+        return range && range->width > 0 && range->width % head == 0 && columns % range->width == 0 ? range->width : columns;
+    }
+    return columns;
 }
 
 /// One projection that is two roles as a whole is not packed: nothing cuts it on the way to either.
@@ -174,18 +186,18 @@ void assembleRoles(const Graph& graph, const Shapes& shapes, const Roles& roles,
     else if (!k.linear && !v.linear) spec.projections = ProjectionForm::none;
     else spec.projections = ProjectionForm::separate;
 
-    const auto place = [&](std::optional<Projection>& projection, const RoleTrace& trace, bool shared) {
+    const auto place = [&](std::optional<Projection>& projection, const RoleTrace& trace, bool shared, std::int64_t head) {
         if (!projection) return;
-        projection->width = shared ? 0 : linearColumns(graph, shapes, trace.linear);
+        projection->width = shared ? 0 : ownWidth(graph, shapes, trace, head);
         if (!shared) return;
         if (const auto range = sharedRange(graph, shapes, trace, roles)) {
             projection->offset = range->offset;
             projection->width = range->width;
         }
     };
-    place(spec.projectionQ, q, qk || qv);
-    place(spec.projectionK, k, qk || kv);
-    place(spec.projectionV, v, qv || kv);
+    place(spec.projectionQ, q, qk || qv, spec.headDim);
+    place(spec.projectionK, k, qk || kv, spec.headDim);
+    place(spec.projectionV, v, qv || kv, spec.vHeadDim);
     countHeads(graph, shapes, roles, spec);
 
     for (const RoleTrace* trace : {&q, &k, &v}) {

@@ -212,7 +212,7 @@ private:
         const ValueId next = node.input(first ? 0 : 1), other = node.input(first ? 1 : 0);
         if (!first && !m_products.leadsTo(next)) return {};
         const auto factor = m_shapes.scalar(other);
-        if (factor == 1.0 || m_products.restoresIntegers(other)) return next; // 1: as exporters write an alpha of 1
+        if (factor == 1.0 || restoresIntegers(m_graph, m_shapes, other)) return next; // 1: as exporters write an alpha of 1
         if (factor) m_core.scale *= node.is("Mul") ? *factor : 1 / *factor;
         else m_core.scaleUnknown = true;
         m_core.scaled = true;

@@ -41,6 +41,7 @@ private:
     bool weightIsAbsent(const RoleTrace& trace) const;
     std::optional<ValueId> pointwiseOfOwn(const Cut& cut, const RoleTrace& trace, Emitter& emit, ValueId own, Dims& dims, OwnColumns& part);
     void replaceCut(const Cut& cut, const RoleTrace& trace, Emitter& emit, ValueId own, OwnColumns& part, NamedAttention& named);
+    void takeOver(std::vector<Cut>& cuts, NamedAttention& named) const;
 
     /// What parts of a product's weight are named after.
     std::string weightPrefix(const Node& product) const;
@@ -81,6 +82,8 @@ private:
     std::set<NodeId> m_removed;     ///< replaced for good
     std::vector<bool> m_candidate;  ///< go where nothing reads them any more
     std::set<ValueId> m_replaced;   ///< new nodes produce these
+    std::map<ValueId, std::vector<std::string>> m_ownProducts; ///< by what cuts handed on: the products that were written for it
+    std::map<std::pair<NodeId, std::size_t>, int> m_timesTakenApart; ///< by product and role: two attentions may cut queries of their own from one
     std::map<SourceId, NodeId> m_fileNodes;
     std::map<SourceId, std::vector<NodeId>> m_callNodes; ///< filled by the first call that asks
 };

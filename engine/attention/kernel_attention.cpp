@@ -191,15 +191,21 @@ std::optional<AttentionSpec> kernelAttention(const Graph& graph, const Shapes& s
     return std::nullopt;
 }
 
-/// Whether a value is computed from a softmax, without crossing a projection.
-NodeId softmaxBehind(const Graph& graph, const Shapes& shapes, ValueId value, std::set<ValueId>& seen) {
-    if (!value || shapes.isConstant(value) || seen.size() > 400 || !seen.insert(value).second) return {};
+/// The softmaxes that a value is computed from without crossing a projection or another one of them, in the order of operands.
+void softmaxesBehind(const Graph& graph, const Shapes& shapes, ValueId value, std::set<ValueId>& seen, std::vector<NodeId>& found) {
+    constexpr std::size_t most = 400;
+    if (!value || shapes.isConstant(value) || seen.size() > most || !seen.insert(value).second) return;
     const NodeId id = graph.producer(value);
-    if (!id || linearWeight(graph, shapes, id)) return {};
-    if (graph.node(id).is("Softmax")) return id;
-    for (const ValueId input : graph.node(id).inputs)
-        if (const NodeId found = softmaxBehind(graph, shapes, input, seen)) return found;
-    return {};
+    if (!id || linearWeight(graph, shapes, id)) return;
+    if (graph.node(id).is("Softmax")) return found.push_back(id);
+    for (const ValueId input : graph.node(id).inputs) softmaxesBehind(graph, shapes, input, seen, found);
+}
+
+std::vector<NodeId> softmaxesBehind(const Graph& graph, const Shapes& shapes, ValueId value) {
+    std::set<ValueId> seen;
+    std::vector<NodeId> found;
+    softmaxesBehind(graph, shapes, value, seen, found);
+    return found;
 }
 
 } // namespace
@@ -217,35 +223,38 @@ void joinLandmarks(const Graph& graph, const Shapes& shapes, std::vector<Attenti
         return core.core ? core.core->v : ValueId();
     };
     std::map<NodeId, const AttentionSpec*> factors; // by softmax
-    std::set<const AttentionSpec*> dropped;
     for (const AttentionSpec& spec : found) {
         // Only what has no projection of V of its own can be a factor.
         if (!spec.softmax || spec.opaque || spec.projectionV) continue;
-        std::set<ValueId> seen;
-        if (!softmaxBehind(graph, shapes, operandOfContext(spec), seen)) continue;
-        factors[spec.softmax] = &spec;
-        dropped.insert(&spec);
+        if (!softmaxesBehind(graph, shapes, operandOfContext(spec)).empty()) factors[spec.softmax] = &spec;
     }
     if (factors.empty()) return;
     std::multimap<ValueId, NodeId> products; // by what they multiply from the right
     for (std::size_t i = 0; i < graph.nodes().size(); ++i)
         if (activationProduct(graph, shapes, NodeId(i))) products.emplace(bare(graph, shapes, graph.nodes()[i].input(1)), NodeId(i));
+    std::set<const AttentionSpec*> dropped;
     for (AttentionSpec& spec : found) {
-        if (dropped.contains(&spec) || !spec.context) continue;
-        const auto [begin, end] = products.equal_range(graph.node(spec.context).output());
+        if (factors.contains(spec.softmax) || !spec.context) continue;
+        const ValueId context = graph.node(spec.context).output();
+        const auto [begin, end] = products.equal_range(context);
         for (auto at = begin; at != end; ++at) {
             const NodeId reader = at->second;
-            std::set<ValueId> seen;
-            const NodeId first = softmaxBehind(graph, shapes, graph.node(reader).input(0), seen);
-            const auto factor = factors.find(first);
+            const auto behind = softmaxesBehind(graph, shapes, graph.node(reader).input(0));
+            const auto factor = behind.empty() ? factors.end() : factors.find(behind.front());
             if (factor == factors.end()) continue;
+            // Scores of the context itself are those of the next layer.
+            if (bare(graph, shapes, factor->second->q) == context || bare(graph, shapes, factor->second->k) == context) continue;
             spec.extras.insert("landmarks");
             spec.q = factor->second->q;
             spec.projectionQ = factor->second->projectionQ;
             spec.kind = factor->second->kind;
             spec.nodes.push_back(reader);
-            for (const AttentionSpec* each : dropped)
-                if (each->scope == factor->second->scope) spec.nodes.insert(spec.nodes.end(), each->nodes.begin(), each->nodes.end());
+            for (const NodeId softmax : behind) {
+                const auto each = factors.find(softmax);
+                if (each == factors.end()) continue;
+                dropped.insert(each->second);
+                spec.nodes.insert(spec.nodes.end(), each->second->nodes.begin(), each->second->nodes.end());
+            }
             std::sort(spec.nodes.begin(), spec.nodes.end());
             spec.nodes.erase(std::unique(spec.nodes.begin(), spec.nodes.end()), spec.nodes.end());
             if (!spec.projectionOut) findOutputProjection(graph, shapes, graph.node(reader).output(), spec);

@@ -4,15 +4,18 @@
 
 namespace triptych {
 
+bool convolves(const Node& node) { return node.is("Conv") || node.is("QLinearConv"); }
+
 std::optional<std::size_t> linearWeight(const Graph& graph, const Shapes& shapes, NodeId id) {
     const Node& node = graph.node(id);
     // Frameworks whose weights have an axis of heads write projections as Einsum.
     if (node.is("Einsum")) return node.inputs.size() == 2 && shapes.isConstant(node.input(1)) && !shapes.isFixed(node.input(0)) ? std::optional<std::size_t>(1) : std::nullopt;
     const bool bits = node.is("com.microsoft", "MatMulNBits") || node.is("com.microsoft", "MatMulBnb4");
     const bool integers = node.is("MatMulInteger") || node.is("QLinearMatMul") || node.is("com.microsoft", "DynamicQuantizeMatMul") || node.is("com.microsoft", "MatMulIntegerToFloat");
-    const bool product = bits || integers || node.is("MatMul") || node.is("Gemm") || node.is("com.microsoft", "FusedMatMul");
-    const std::size_t at = node.is("QLinearMatMul") ? 3 : 1;
-    if ((!product && !node.is("Conv")) || !node.input(at)) return std::nullopt;
+    const bool gemm = node.is("com.microsoft", "QGemm");
+    const bool product = bits || integers || gemm || node.is("MatMul") || node.is("Gemm") || node.is("com.microsoft", "FusedMatMul");
+    const std::size_t at = node.is("QLinearMatMul") || node.is("QLinearConv") || gemm ? 3 : 1;
+    if ((!product && !convolves(node)) || !node.input(at)) return std::nullopt;
     // What is constant for bound sizes alone (learned queries for every batch) is an activation.
     if (!shapes.isConstant(node.input(at)) || shapes.isFixed(node.input(0))) return std::nullopt;
     const ValueShape& weight = shapes.of(node.input(at));
@@ -23,6 +26,8 @@ std::optional<std::size_t> linearWeight(const Graph& graph, const Shapes& shapes
 
 ValueId linearBias(const Node& node) {
     if (node.is("Gemm") || node.is("Conv")) return node.input(2);
+    if (node.is("QLinearConv")) return node.input(8);
+    if (node.op == "QGemm") return node.input(6);
     if (node.op == "DynamicQuantizeMatMul") return node.input(4);
     if (node.op == "MatMulNBits") return node.input(5);
     return node.op == "MatMulIntegerToFloat" ? node.input(6) : ValueId();
@@ -82,6 +87,18 @@ bool isFed(const Graph& graph, ValueId value, bool cut) {
     return false;
 }
 
+ValueId writtenToBuffer(const Graph& graph, const Shapes& shapes, const Node& node) {
+    const auto buffer = [&](ValueId value) { return value && !shapes.isConstant(value) && shapes.of(value).dims.size() >= 3 && isFed(graph, value, true); };
+    const auto fresh = [&](std::size_t input) { return node.input(input) && !shapes.isConstant(node.input(input)) && !isFed(graph, node.input(input), true) ? node.input(input) : ValueId(); };
+    if (node.is("Where")) { // at the places that the condition names
+        for (const std::size_t branch : {1U, 2U})
+            if (buffer(node.input(3 - branch)) && shapes.of(node.input(3 - branch)).dims == shapes.of(node.output()).dims) return fresh(branch);
+        return {};
+    }
+    const bool scatters = node.is("ScatterND") || node.is("ScatterElements") || node.is("TensorScatter");
+    return scatters && buffer(node.input(0)) ? fresh(node.is("TensorScatter") ? 1 : 2) : ValueId();
+}
+
 bool sumsIntegers(const Graph& graph, const Shapes& shapes, ValueId value) {
     constexpr int longest = 4;
     for (int steps = 0; steps < longest && value; ++steps) {
@@ -95,6 +112,22 @@ bool sumsIntegers(const Graph& graph, const Shapes& shapes, ValueId value) {
     return false;
 }
 
+bool restoresIntegers(const Graph& graph, const Shapes& shapes, ValueId factor, int depth) {
+    const ValueId value = factor ? bare(graph, shapes, factor) : ValueId();
+    const NodeId id = value ? graph.producer(value) : NodeId();
+    constexpr int deepest = 4;
+    if (!id || depth > deepest) return false;
+    const Node& node = graph.node(id);
+    if (node.is("DynamicQuantizeLinear")) return node.outputs.size() > 1 && node.outputs[1] == value;
+    if (!node.is("Mul")) return false;
+    std::size_t scales = 0, weights = 0;
+    for (const ValueId each : node.inputs) {
+        if (shapes.isConstant(each)) ++weights;
+        else if (restoresIntegers(graph, shapes, each, depth + 1)) ++scales;
+    }
+    return scales > 0 && scales + weights == node.inputs.size();
+}
+
 bool isGiven(const Graph& graph, const Shapes& shapes, ValueId value) {
     const NodeId id = graph.producer(value);
     return shapes.isFixed(value) && (!id || graph.node(id).is("Constant"));
@@ -104,7 +137,7 @@ std::int64_t linearColumns(const Graph& graph, const Shapes& shapes, NodeId line
     const Node& node = graph.node(linear);
     const ValueShape& out = shapes.of(node.output());
     if (!out.known() || out.dims.empty()) return 0;
-    if (node.is("Conv") && out.dims.size() > 1) return out.dims[1]; // channels stand second
+    if (convolves(node) && out.dims.size() > 1) return out.dims[1]; // channels stand second
     if (!node.is("Einsum")) return out.dims.back();
     // Axes of the result that come from the weight: "bsd,dhk->bshk" has h and k.
     const std::string equation = node.attributes.text("equation");
@@ -137,7 +170,7 @@ NodeId sequenceProjection(const Graph& graph, const Shapes& shapes, NodeId produ
         const NodeId id = graph.producer(value);
         if (!id) return {};
         const Node& each = graph.node(id);
-        if (each.is("Conv")) return {}; // channels stand second: the Transpose turns them to the end, as for any other product
+        if (convolves(each)) return {}; // channels stand second: the Transpose turns them to the end, as for any other product
         if (linearWeight(graph, shapes, id)) {
             next = graph.node(before).input(0);
             return product;

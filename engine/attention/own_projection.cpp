@@ -31,12 +31,18 @@ std::vector<Held> ofBits(const Shapes& shapes, const Node& node) {
 }
 
 std::vector<Held> heldBy(const Shapes& shapes, const Node& node) {
-    if (node.is("Conv")) {
-        if (shapes.of(node.input(1)).dims.size() < 3 || node.attributes.integer("group", 1) != 1) return {};
+    // The bias of a Gemm may be one row: columns are its last axis.
+    const auto lastOf = [&](std::size_t input) { return std::max<std::size_t>(shapes.of(node.input(input)).dims.size(), 1) - 1; };
+    const bool turned = node.attributes.integer("transB", 0) != 0;
+    if (convolves(node)) {
+        const std::size_t weight = node.is("Conv") ? 1 : 3;
+        if (shapes.of(node.input(weight)).dims.size() < 3 || node.attributes.integer("group", 1) != 1) return {};
+        if (node.is("QLinearConv")) return {{3, 0, "weight"}, {4, 0, "weight_scale", 1, true}, {5, 0, "weight_zero_point", 1, true}, {8, 0, "bias", 1, true}};
         return {{1, 0, "weight"}, {2, 0, "bias", 1, true}};
     }
     if (node.is("MatMul")) return {{1, 1, "weight"}};
-    if (node.is("Gemm")) return {{1, node.attributes.integer("transB", 0) != 0 ? 0U : 1U, "weight"}, {2, 0, "bias", 1, true}};
+    if (node.is("Gemm")) return {{1, turned ? 0U : 1U, "weight"}, {2, lastOf(2), "bias", 1, true}};
+    if (node.is("com.microsoft", "QGemm")) return {{3, turned ? 0U : 1U, "weight"}, {4, 0, "weight_scale", 1, true}, {5, 0, "weight_zero_point", 1, true}, {6, lastOf(6), "bias", 1, true}};
     if (node.is("MatMulInteger")) return {{1, 1, "weight"}, {3, 0, "weight_zero_point", 1, true}};
     if (node.is("QLinearMatMul")) return {{3, 1, "weight"}, {4, 0, "weight_scale", 1, true}, {5, 0, "weight_zero_point", 1, true}};
     if (node.op == "DynamicQuantizeMatMul") return {{1, 1, "weight"}, {2, 0, "weight_scale", 1, true}, {3, 0, "weight_zero_point", 1, true}, {4, 0, "bias", 1, true}};
@@ -52,7 +58,7 @@ std::optional<ValueId> ownProjection(Emitter& emit, const Graph& graph, const Sh
     const auto all = heldBy(shapes, product);
     const auto asItIs = [&](const Held& held) { return held.optional && (!product.input(held.input) || shapes.of(product.input(held.input)).count() == 1); };
     const bool known = std::all_of(all.begin(), all.end(), [&](const Held& held) { return asItIs(held) || own.cuts(product.input(held.input), held.axis, held.each); });
-    if (all.empty() || !known || (product.is("Conv") && role.bias)) return std::nullopt;
+    if (all.empty() || !known || (convolves(product) && role.bias)) return std::nullopt;
     ValueId bias;
     if (role.bias) {
         const Node& add = graph.node(role.bias);

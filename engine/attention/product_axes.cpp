@@ -50,7 +50,7 @@ Dim dimFromEnd(const Shapes& shapes, ValueId value, std::size_t back) {
     return shape.ranked && shape.dims.size() > back && shape.dims[shape.dims.size() - 1 - back] > 0 ? shape.dims[shape.dims.size() - 1 - back] : 0;
 }
 
-ValueId factorOf(const Node& product, std::size_t side) { return product.input(side == 1 && product.is("QLinearMatMul") ? 3 : side); }
+ValueId factorOf(const Node& product, std::size_t side) { return product.input(side == 1 && (product.is("QLinearMatMul") || product.is("QLinearConv") || product.is("com.microsoft", "QGemm")) ? 3 : side); }
 
 bool endsInFirst(const Node& product) {
     const auto equation = equationOf(product);

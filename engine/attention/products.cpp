@@ -61,7 +61,7 @@ bool Products::leadsTo(ValueId value, int depth) {
     if (!id) return false;
     const Node& node = m_graph.node(id);
     bool leads = of(node) != nullptr;
-    const bool barrier = ((multiplies(node) || node.is("Conv")) && !mixesHeads(node)) || node.is("Softmax");
+    const bool barrier = ((multiplies(node) || convolves(node) || node.is("com.microsoft", "QGemm")) && !mixesHeads(node)) || node.is("Softmax");
     for (std::size_t i = 0; i < node.inputs.size() && !leads && !barrier; ++i) leads = leadsTo(node.inputs[i], depth + 1);
     return m_leads[value] = leads;
 }
@@ -81,14 +81,6 @@ bool Products::mixesHeads(const Node& node) const {
 bool Products::isMixersBias(ValueId mixed, ValueId bias) const {
     const NodeId before = m_spelled.maker(mixed);
     return before && mixesHeads(m_graph.node(before)) && constant(bias) && m_shapes.of(bias).dims.size() <= 1;
-}
-
-bool Products::restoresIntegers(ValueId factor, int depth) const {
-    const NodeId id = m_spelled.maker(factor);
-    if (!id || depth > 4) return false;
-    const Node& node = m_graph.node(id);
-    if (node.is("Mul")) return restoresIntegers(node.input(0), depth + 1) && restoresIntegers(node.input(1), depth + 1);
-    return node.is("DynamicQuantizeLinear") && node.outputs.size() > 1 && node.outputs[1] == bare(m_graph, m_shapes, factor);
 }
 
 } // namespace triptych

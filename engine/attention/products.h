@@ -25,8 +25,6 @@ public:
     bool mixesHeads(const Node& node) const;
     /// Added to heads that were mixed, before they are turned back.
     bool isMixersBias(ValueId mixed, ValueId bias) const;
-    /// What integers were divided by when they were made of the operands: with it their product is what it was.
-    bool restoresIntegers(ValueId factor, int depth = 0) const;
 
 private:
     const Graph& m_graph;

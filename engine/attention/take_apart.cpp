@@ -11,6 +11,8 @@ namespace triptych {
 namespace {
 
 constexpr std::array roleNames{"q", "k", "v"};
+std::vector<std::string>& productsOf(NamedAttention& named, std::size_t role) { return role == 0 ? named.q : role == 1 ? named.k : named.v; }
+
 constexpr std::array views{"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "Split", "Slice", "Gather"};
 constexpr std::array pointwiseOperators{"Cast", "Clip", "Min", "Max", "Mul", "Div", "Add", "Sub", "Neg", "QuantizeLinear", "DequantizeLinear"};
 
@@ -26,7 +28,7 @@ std::optional<std::vector<NodeId>> Decomposer::pointwiseBefore(const RoleTrace& 
     const Shapes& shapes = m_active->shapes();
     const Node& product = m_graph.node(trace.linear);
     std::vector<NodeId> found;
-    bool inOrder = !product.is("Conv"), channels = !inOrder; // columns are still the last axis, or still the second
+    bool inOrder = !convolves(product), channels = !inOrder; // columns are still the last axis, or still the second
     for (std::size_t i = trace.path.size(); i-- > 0;) {
         const NodeId id = trace.path[i];
         if (id == stage.selector) return found;
@@ -100,7 +102,7 @@ std::optional<std::vector<ValueId>> Decomposer::splitInstead(const std::vector<C
         lengths.push_back(cuts[at].range.width);
         end += cuts[at].range.width;
     }
-    if (product.is("Conv") || end != m_active->shapes().of(product.output()).dims.back()) return std::nullopt;
+    if (convolves(product) || end != m_active->shapes().of(product.output()).dims.back()) return std::nullopt;
     Emitter emit = emitter(product.name, product.scope, sourcesOf({trace.linear, cuts[0].stage->selector}));
     const auto parts = emit.split("qkv", trace.bias ? m_graph.node(trace.bias).output() : product.output(), lengths, m_active->shapes().of(product.output()).dims.size());
     named.nodes.insert(named.nodes.end(), emit.names().begin(), emit.names().end());
@@ -136,7 +138,7 @@ std::optional<ValueId> Decomposer::pointwiseOfOwn(const Cut& cut, const RoleTrac
         own = emit.copy(role, node, std::move(inputs));
         if (node.is("Conv")) m_builder.editNode(emit.nodes().back()).attributes.set("group", cut.range.width);
     }
-    if (!m_graph.node(trace.linear).is("Conv")) return own;
+    if (!convolves(m_graph.node(trace.linear))) return own;
     // Channels are turned to the end: that is how a view counts them.
     std::vector<std::int64_t> perm{0};
     for (std::size_t i = 2; i < dims.size(); ++i) perm.push_back(static_cast<std::int64_t>(i));
@@ -149,7 +151,7 @@ std::optional<ValueId> Decomposer::pointwiseOfOwn(const Cut& cut, const RoleTrac
 void Decomposer::replaceCut(const Cut& cut, const RoleTrace& trace, Emitter& emit, ValueId own, OwnColumns& part, NamedAttention& named) {
     const ValueShape& out = m_active->shapes().of(m_graph.node(trace.linear).output());
     Dims ownDims = out.dims;
-    ownDims[m_graph.node(trace.linear).is("Conv") ? 1 : ownDims.size() - 1] = cut.range.width;
+    ownDims[convolves(m_graph.node(trace.linear)) ? 1 : ownDims.size() - 1] = cut.range.width;
     const auto changed = pointwiseOfOwn(cut, trace, emit, own, ownDims, part);
     if (!changed || !viewOfOwn(emit, *m_active, std::string(roleNames[cut.role]) + "_proj", *changed, ownDims, cut.stage->view, m_active->shapes().of(cut.stage->value).dims)) {
         m_result.warnings.push_back(describe(m_graph, trace.linear) + ": a size behind its packed projection can't be told for other bindings, so it stays packed");
@@ -162,12 +164,22 @@ void Decomposer::replaceCut(const Cut& cut, const RoleTrace& trace, Emitter& emi
         m_builder.editNode(emit.nodes().back()).outputs[0] = cut.stage->value;
     }
     m_replaced.insert(cut.stage->value);
+    m_ownProducts[cut.stage->value] = productsOf(named, cut.role);
     named.nodes.insert(named.nodes.end(), emit.names().begin(), emit.names().end());
     m_candidate[trace.linear.position()] = true;
     for (const NodeId node : part.written()) m_candidate[node.position()] = true;
     for (const NodeId node : trace.path) m_candidate[node.position()] = true;
     m_candidate[cut.stage->selector.position()] = true;
     named.rewritten = true;
+}
+
+/// Layers that share keys and values read the same cut: what an attention before wrote for it serves the next one too.
+void Decomposer::takeOver(std::vector<Cut>& cuts, NamedAttention& named) const {
+    std::erase_if(cuts, [&](const Cut& cut) {
+        if (!m_replaced.contains(cut.stage->value)) return false;
+        if (const auto written = m_ownProducts.find(cut.stage->value); written != m_ownProducts.end()) productsOf(named, cut.role) = written->second;
+        return true;
+    });
 }
 
 void Decomposer::takeApart(const AttentionSpec& spec, NamedAttention& named, const std::array<ValueId, 3>& operands) {
@@ -187,12 +199,12 @@ void Decomposer::takeApart(const AttentionSpec& spec, NamedAttention& named, con
         cuts = cutsOf(traces);
         if (cuts && !cuts->empty()) m_boundOnly += (m_boundOnly.empty() ? "" : ", ") + spec.id;
     }
-    const std::array names{&named.q, &named.k, &named.v};
     if (!cuts) {
         const NodeId linear = traces[1].linear ? traces[1].linear : spec.scores;
         m_result.warnings.push_back((linear ? describe(m_graph, linear) : spec.id) + ": its packed projection can't be taken apart: the cut isn't plain");
         return;
     }
+    takeOver(*cuts, named);
     if (cuts->empty()) return;
     if (m_sizes.forFile() && weightIsAbsent(traces[cuts->front().role])) {
         const RoleTrace& first = traces[cuts->front().role];
@@ -210,9 +222,11 @@ void Decomposer::takeApart(const AttentionSpec& spec, NamedAttention& named, con
     for (const Cut& cut : *cuts) {
         const RoleTrace& trace = traces[cut.role];
         const Node& product = m_graph.node(trace.linear);
-        Emitter emit = emitter(product.name, product.scope, sourcesOf({trace.linear, cut.stage->selector}));
+        const int times = m_timesTakenApart[{trace.linear, cut.role}]++;
+        const std::string again = times > 0 ? "_" + std::to_string(times) : "";
+        Emitter emit = emitter(product.name + again, product.scope, sourcesOf({trace.linear, cut.stage->selector}));
         OwnColumns part(m_graph, m_active->shapes(), cut.range, cut.columns);
-        const auto own = ownProjection(emit, m_graph, m_active->shapes(), trace, part, roleNames[cut.role], weightPrefix(product), *names[cut.role]);
+        const auto own = ownProjection(emit, m_graph, m_active->shapes(), trace, part, roleNames[cut.role], weightPrefix(product) + again, productsOf(named, cut.role));
         if (!own) {
             m_result.warnings.push_back(describe(m_graph, trace.linear) + ": its packed weight is computed, so it stays packed");
             return;

@@ -43,11 +43,11 @@ private:
         return !value || (m_learned ? isGiven(m_graph, m_shapes, value) : m_shapes.isConstant(value));
     }
 
-    /// The only input that is no constant; none where there are two.
+    /// The only input that is no constant, and no scale that is computed when integers are made; none where there are two.
     ValueId onlyActivation(const Node& node) const {
         ValueId found;
         for (const ValueId value : node.inputs) {
-            if (constant(value)) continue;
+            if (constant(value) || (node.is("Mul") && restoresIntegers(m_graph, m_shapes, value))) continue;
             if (found && found != value) return {};
             found = value;
         }
@@ -121,6 +121,10 @@ private:
         if (lessItsMean(node)) return take(id, node.input(0)); // of a norm that is spelled out
         if (node.is("Add") || node.is("Sub")) return add(id, node);
         if (node.is("Concat")) return concat(id, node);
+        if (const ValueId fresh = writtenToBuffer(m_graph, m_shapes, node)) {
+            m_trace.extras.insert("kv_cache");
+            return take(id, fresh);
+        }
         // Packed tokens are put at their places among padding.
         if (node.is("ScatterND") && constant(node.input(0))) return take(id, node.input(2));
         if (node.is("Neg") || node.is("Pad") || node.is("ScatterND")) return take(id, node.input(0));
@@ -159,6 +163,7 @@ private:
             if (!next && m_learned && m_shapes.scalar(node.input(side))) next = node.input(1 - side);
         if (!next) return join(id, node);
         const ValueId other = node.input(0) == next ? node.input(1) : node.input(0);
+        if (restoresIntegers(m_graph, m_shapes, other)) return take(id, next);
         if (const auto factor = m_shapes.scalar(other)) {
             if (*factor == 1 || sumsIntegers(m_graph, m_shapes, next)) return take(id, next); // not of scores: what integers stand for
             m_trace.scaled = true;

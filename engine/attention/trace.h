@@ -48,14 +48,20 @@ struct RoleTrace {
 
 /// For a MatMul or Gemm with a constant matrix, quantised in whatever way, and for an Einsum or a Conv that is a projection: the weight operand's index.
 std::optional<std::size_t> linearWeight(const Graph& graph, const Shapes& shapes, NodeId node);
+/// Whether a projection has its columns second, as channels.
+bool convolves(const Node& node);
 /// The bias that a projection adds itself; none where it has none.
 ValueId linearBias(const Node& node);
 /// The earliest value with the same elements in the same order: back through copies, casts, and views that cancel out.
 ValueId bare(const Graph& graph, const Shapes& shapes, ValueId value);
 /// Whether a value is fed in: an input of the graph or, in a body, of what is round it. `cut`: or what views leave of one.
 bool isFed(const Graph& graph, ValueId value, bool cut = false);
+/// What a node writes into a buffer that is fed in (a cache of fixed length); none where it does no such thing.
+ValueId writtenToBuffer(const Graph& graph, const Shapes& shapes, const Node& node);
 /// Whether a value is a sum of products of integers, perhaps times a constant: what it is multiplied by is a scale of quantisation.
 bool sumsIntegers(const Graph& graph, const Shapes& shapes, ValueId value);
+/// What integers were divided by when they were made of an activation, perhaps times the scale of a weight: with it their product is what it was.
+bool restoresIntegers(const Graph& graph, const Shapes& shapes, ValueId factor, int depth = 0);
 /// An initializer or a Constant node's value.
 bool isGiven(const Graph& graph, const Shapes& shapes, ValueId value);
 /// Columns of a projection: sizes that come from its weight; 0 where unknown.

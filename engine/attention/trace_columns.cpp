@@ -10,7 +10,7 @@ namespace {
 
 /// The projection's output, counted so that columns come first: those of a Conv stand second.
 ColumnView wholeProjection(const Graph& graph, NodeId linear, const Dims& dims) {
-    if (!graph.node(linear).is("Conv") || dims.size() < 3) return ColumnView::whole(dims);
+    if (!convolves(graph.node(linear)) || dims.size() < 3) return ColumnView::whole(dims);
     Dims turned{dims[0]};
     turned.insert(turned.end(), dims.begin() + 2, dims.end());
     turned.push_back(dims[1]);
@@ -31,6 +31,19 @@ bool lengthens(const Shapes& shapes, ColumnView& view, std::int64_t columns, con
     if (!rows || columns <= 0) return false;
     const std::int64_t stride = factors.empty() ? columns : factors[0].stride;
     factors = {{shape.dims[static_cast<std::size_t>(axis)], stride}};
+    return true;
+}
+
+/// A buffer that new places are written into: the same, whichever axis that is.
+bool fillsBuffer(const Shapes& shapes, ColumnView& view, std::int64_t columns, const Node& node) {
+    const ValueShape& shape = shapes.of(node.output());
+    if (!shape.known() || shape.dims.size() != view.axes.size() || columns <= 0) return false;
+    for (std::size_t axis = 0; axis < view.axes.size(); ++axis) {
+        if (view.size(axis) == shape.dims[axis]) continue;
+        auto& factors = view.axes[axis];
+        if (factors.size() > 1 || (!factors.empty() && factors[0].stride < columns)) return false;
+        factors = {{shape.dims[axis], factors.empty() ? columns : factors[0].stride}};
+    }
     return true;
 }
 
@@ -147,7 +160,8 @@ void viewColumns(const Graph& graph, const Shapes& shapes, const std::set<NodeId
             from = to;
             continue;
         }
-        if (!applyView(shapes, view, node, from, to)) return;
+        const bool fills = writtenToBuffer(graph, shapes, node).valid();
+        if (fills ? !fillsBuffer(shapes, view, columns, node) : !applyView(shapes, view, node, from, to)) return;
         from = to;
         if (node.is("Split") || node.is("Slice") || node.is("Gather")) trace.stages.push_back({id, to, view});
         if (node.is("Expand") || node.is("Tile") || node.is("Concat") || node.op == "RotaryEmbedding" || node.is("Pad")) break;

@@ -86,7 +86,7 @@ bool movesOnly(const std::string& op) {
 std::optional<double> flopsOf(const Graph& graph, const Shapes& shapes, NodeId id) {
     const Node& node = graph.node(id);
     if (movesOnly(node.op)) return 0;
-    static const std::set<std::string_view> products{"MatMul", "Gemm", "Einsum", "FusedMatMul", "MatMulInteger", "MatMulNBits", "QLinearMatMul", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "MatMulBnb4"};
+    static const std::set<std::string_view> products{"MatMul", "Gemm", "Einsum", "FusedMatMul", "MatMulInteger", "MatMulNBits", "QLinearMatMul", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "MatMulBnb4", "QGemm"};
     if (products.contains(node.op)) return product(graph, shapes, node);
     if (node.op == "Conv" || node.op == "ConvInteger" || node.op == "ConvTranspose" || node.op == "FusedConv") return convolution(shapes, node);
     double elements = 0;

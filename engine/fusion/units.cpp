@@ -6,10 +6,10 @@ namespace triptych {
 
 namespace {
 
-constexpr std::array<std::string_view, 15> productOps{"MatMul",      "Gemm",          "Conv",          "ConvTranspose",
+constexpr std::array<std::string_view, 16> productOps{"MatMul",      "Gemm",          "Conv",          "ConvTranspose",
                                                       "Einsum",      "MatMulInteger", "QLinearMatMul", "ConvInteger",
                                                       "QLinearConv", "MatMulNBits",   "FusedMatMul",   "FusedConv",
-                                                      "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "MatMulBnb4"};
+                                                      "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "MatMulBnb4", "QGemm"};
 
 bool attentionOperator(std::string_view op) {
     return op.ends_with("Attention");

@@ -147,7 +147,7 @@ const Kernel* kernelOf(const Node& node) {
 bool canEvaluate(const Node& node) { return kernelOf(node) != nullptr; }
 
 bool canFold(const Node& node) {
-    static const std::set<std::string_view> large{"Attention", "RotaryEmbedding", "RNN", "GRU", "LSTM", "Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "QLinearMatMul", "MaxPool", "AveragePool",
+    static const std::set<std::string_view> large{"Attention", "RotaryEmbedding", "RNN", "GRU", "LSTM", "Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "QLinearMatMul", "QGemm", "MaxPool", "AveragePool",
                                                   "GlobalMaxPool", "GlobalAveragePool", "Resize", "Upsample", "GridSample", "LRN", "Det", "LayerNormalization", "RMSNormalization", "InstanceNormalization",
                                                   "GroupNormalization", "BatchNormalization", "LpNormalization", "DynamicQuantizeLinear", "DepthToSpace", "SpaceToDepth", "Unique"};
     return node.domain.empty() && !large.contains(node.op) && canEvaluate(node);

@@ -100,6 +100,37 @@ Outputs quantisedProduct(const KernelCall& call) {
     return {requantised(call, sums, call.input(7), [&](std::size_t i) { return scaleAt(a, i / columns % rows) * scaleAt(b, i % columns) / y.at(0); })};
 }
 
+HostTensor turned(const KernelCall& call, const HostTensor& matrix) {
+    if (matrix.dims.size() != 2) refuse("its operand is no matrix");
+    HostTensor out = make(call, matrix.type, {matrix.dims[1], matrix.dims[0]});
+    const auto rows = static_cast<std::size_t>(matrix.dims[0]), columns = static_cast<std::size_t>(matrix.dims[1]);
+    for (std::size_t i = 0; i < out.integers().size(); ++i) out.integers()[i] = matrix.integers()[i % rows * columns + i / rows];
+    return out;
+}
+
+/// com.microsoft QGemm: alpha (A B + C), C in units of the sums; floats where no scale of Y is given. Source: ContribOperators.md.
+Outputs quantisedGemm(const KernelCall& call) {
+    const Attributes& attributes = call.node.attributes;
+    const HostTensor a = attributes.integer("transA", 0) != 0 ? turned(call, need(call, 0)) : need(call, 0), b = attributes.integer("transB", 0) != 0 ? turned(call, need(call, 3)) : need(call, 3);
+    HostTensor sums = product(call, lessZero(a, call.input(2), true), lessZero(b, call.input(5), false));
+    if (sums.dims.size() != 2) refuse("its operand is no matrix");
+    const auto columns = static_cast<std::size_t>(std::max<Dim>(sums.dims[1], 1)), all = sums.integers().size(), rows = all / columns;
+    if (const HostTensor* c = call.input(6); c && c->count() > 0) {
+        const auto many = static_cast<std::size_t>(c->count());
+        const bool oneEachRow = c->dims.size() == 2 && c->dims[1] == 1 && many == rows;
+        if (many != 1 && many != columns && many != all && !oneEachRow) refuse("its C doesn't fit");
+        for (std::size_t i = 0; i < all; ++i) sums.integers()[i] += c->integers()[oneEachRow ? i / columns : i % many];
+    }
+    const HostTensor &scaleA = need(call, 1), &scaleB = need(call, 4), *scaleY = call.input(7);
+    const double alpha = static_cast<double>(attributes.real("alpha", 1));
+    const auto factor = [&](std::size_t i) { return alpha * scaleA.at(0) * scaleAt(scaleB, i % columns); };
+    if (scaleY) return {requantised(call, sums, call.input(8), [&](std::size_t i) { return factor(i) / scaleY->at(0); })};
+    HostTensor out = make(call, scaleA.type, sums.dims);
+    if (!out.isFloat()) refuse("its scale is not of floats");
+    for (std::size_t i = 0; i < all; ++i) out.floats()[i] = static_cast<float>(sums.at(i) * factor(i));
+    return {std::move(out)};
+}
+
 /// Sums of integers as floats again: com.microsoft MatMulIntegerToFloat, with scales for all or for each row and column.
 HostTensor scaledSums(const KernelCall& call, const HostTensor& sums, DataType type, const HostTensor& a, const HostTensor& b, const HostTensor* bias) {
     HostTensor out = make(call, type, sums.dims);
@@ -191,6 +222,7 @@ void addQuantised(KernelTable& table) {
     for (const char* name : {"DequantizeLinear", "com.microsoft::DequantizeLinear"}) table[name] = dequantise;
     table["DynamicQuantizeLinear"] = dynamicQuantise;
     table["QLinearMatMul"] = quantisedProduct;
+    table["com.microsoft::QGemm"] = quantisedGemm;
     table["com.microsoft::MatMulIntegerToFloat"] = productToFloat;
     table["com.microsoft::DynamicQuantizeMatMul"] = dynamicProduct;
     table["QLinearConv"] = quantisedConvolution;

@@ -228,11 +228,36 @@ Outputs pad(const KernelCall& call) {
     return {std::move(out)};
 }
 
+/// A cache of fixed length that new places are written into, for each batch from an index on; circular: behind its end at its beginning. Source: Operators.md.
+Outputs tensorScatter(const KernelCall& call) {
+    HostTensor out = need(call, 0);
+    const HostTensor &update = need(call, 1), *first = call.input(2);
+    const std::size_t axis = axisOf(call.node.attributes.integer("axis", -2), out.dims.size());
+    Dims expected = out.dims;
+    if (axis > 0 && update.dims.size() == out.dims.size()) expected[axis] = update.dims[axis];
+    if (axis == 0 || update.dims != expected || update.values.index() != out.values.index() || (first && (!first->isInteger() || first->count() != out.dims[0]))) refuse("its inputs don't fit");
+    const std::string mode = call.node.attributes.text("mode", "linear");
+    if (mode != "linear" && mode != "circular") refuse("its mode isn't known");
+    const Split to(out.dims, axis), from(update.dims, axis);
+    const std::size_t eachBatch = out.dims[0] > 0 ? to.outer / static_cast<std::size_t>(out.dims[0]) : 1;
+    for (std::size_t outer = 0; outer < to.outer; ++outer) {
+        const std::int64_t begin = first ? first->integers()[outer / eachBatch] : 0;
+        for (std::size_t place = 0; place < from.size; ++place) {
+            std::int64_t at = begin + static_cast<std::int64_t>(place);
+            if (mode == "circular" && to.size > 0 && at >= 0) at %= static_cast<std::int64_t>(to.size);
+            if (at < 0 || at >= static_cast<std::int64_t>(to.size)) refuse("it writes behind the cache's end");
+            for (std::size_t i = 0; i < to.inner; ++i) copyElement(update, (outer * from.size + place) * to.inner + i, out, (outer * to.size + static_cast<std::size_t>(at)) * to.inner + i);
+        }
+    }
+    return {std::move(out)};
+}
+
 } // namespace
 
 void addScattering(KernelTable& table) {
     table["ScatterND"] = scatterNd;
     for (const char* name : {"ScatterElements", "Scatter"}) table[name] = scatterElements;
+    table["TensorScatter"] = tensorScatter;
     table["TopK"] = topK;
     table["Compress"] = compress;
     table["Unique"] = unique;

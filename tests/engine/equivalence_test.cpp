@@ -357,6 +357,9 @@ void EquivalenceTest::packed_data() {
     cut("of integers", "xq, xs, xz = DynamicQuantizeLinear(x)\nqkv = Add(Mul(Cast(MatMulInteger(xq, w: i8[32,96], xz, z8: i8[]), to=1), Mul(xs, ws: f32[])), b: f32[96])\n");
     cut("of integers, scales by column", "xq, xs, xz = DynamicQuantizeLinear(x)\nqkv = Add(b: f32[96], Mul(Cast(MatMulInteger(xq, w: i8[32,96], xz, z8: i8[96]), to=1), Mul(xs, ws: f32[96])))\n");
     cut("quantised", "qkv = DequantizeLinear(QLinearMatMul(QuantizeLinear(x, a: f32[] = {0.05}, z: i8[]), a, z, w: i8[32,96], s8: f32[96], z8: i8[96], o: f32[] = {0.5}, z), o, z)\n");
+    cut("quantised, convolved", "qc = QLinearConv(QuantizeLinear(Transpose(x, perm=[0,2,1]), a: f32[] = {0.05}, z: i8[]), a, z, w: i8[96,32,1], s8: f32[96], z8: i8[96], o: f32[] = {0.5}, z, b: i32[96])\nqkv = Transpose(DequantizeLinear(qc, o, z), perm=[0,2,1])\n");
+    cut("quantised, added to a bias of one row", "flat = Reshape(QuantizeLinear(x, a: f32[] = {0.05}, z: i8[]), {-1,32})\nqkv = Reshape(com.microsoft::QGemm(flat, a, z, w: i8[96,32], s8: f32[96], z8: i8[96], b: i32[1,96], transB=1), {1,-1,96})\n");
+    cut("a Gemm whose bias is one row", "qkv = Reshape(Gemm(Reshape(x, {-1,32}), w: f32[32,96], b: f32[1,96]), {1,-1,96})\n");
     cut("quantised on the way", "qkv = com.microsoft::DynamicQuantizeMatMul(x, w: i8[32,96], s8: f32[96], z8: i8[96], b: f32[96])\n");
     cut("from integers to floats", "xq, xs, xz = DynamicQuantizeLinear(x)\nqkv = com.microsoft::MatMulIntegerToFloat(xq, w: i8[32,96], xs, s8: f32[96], xz, z8: i8[96], b: f32[96])\n");
     cut("beside a low-rank branch", "qkv = Add(Add(MatMul(x, w: f32[32,96]), Mul(MatMul(MatMul(x, la: f32[32,4]), lb: f32[4,96]), ls: f32[] = {2.0})), b: f32[96])\n");

@@ -53,6 +53,14 @@ void EvaluateTest::operators_data() {
     QTest::newRow("MatMul") << a + b + "y = MatMul(a, b)\nreturn y" << QList<double>{7, 8, 16, 17};
     QTest::newRow("MatMul, broadcast batch") << a + "c: f32[2,3,1] = {1.0, 1.0, 1.0, 0.0, 0.0, 1.0}\ny = MatMul(a, c)\nreturn y" << QList<double>{6, 15, 3, 6};
     QTest::newRow("Gemm, transposed, scaled, bias") << a + "c: f32[2] = {10.0, 20.0}\ny = Gemm(a, a, c, transB=1, alpha=0.5, beta=2.0)\nreturn y" << QList<double>{27, 56, 36, 78.5};
+    // (0 1; 2 3) times (2 1; 0 3), plus 1 and 5, times 1 and 0.5
+    const QString q = "i: i32[2,2] = {1, 2, 3, 4}\nj: i32[2,2] = {2, 0, 1, 3}\none: i32[] = {1}\na = Cast(i, to=2)\nb = Cast(j, to=3)\nza = Cast(one, to=2)\nzb = Cast(Sub(one, one), to=3)\n"
+                      "sa: f32[] = {0.5}\nsb: f32[2] = {1.0, 0.5}\nc: i32[1,2] = {1, 5}\n";
+    QTest::newRow("QGemm to floats") << q + "y = com.microsoft::QGemm(a, sa, za, b, sb, zb, c, transB=1, alpha=2.0)\nreturn y" << QList<double>{1, 4, 5, 8};
+    QTest::newRow("QGemm") << q + "sy: f32[] = {0.5}\nten: i32[] = {10}\nzy = Cast(ten, to=2)\ny = com.microsoft::QGemm(a, sa, za, b, sb, zb, c, sy, zy, transB=1, alpha=2.0)\nreturn y" << QList<double>{12, 18, 20, 26};
+    const QString cache = "p: f32[2,4,1] = {1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0}\nu: f32[2,2,1] = {10.0, 20.0, 30.0, 40.0}\n";
+    QTest::newRow("TensorScatter") << cache + "i: i64[2] = {1, 2}\ny = TensorScatter(p, u, i)\nreturn y" << QList<double>{1, 10, 20, 4, 5, 6, 30, 40};
+    QTest::newRow("TensorScatter, circular") << cache + "i: i64[2] = {3, 0}\ny = TensorScatter(p, u, i, axis=1, mode=\"circular\")\nreturn y" << QList<double>{20, 2, 3, 10, 30, 40, 7, 8};
     QTest::newRow("Einsum product") << a + b + "y = Einsum(a, b, equation=\"ij,jk->ik\")\nreturn y" << QList<double>{7, 8, 16, 17};
     QTest::newRow("Einsum transposed sum") << a + "y = Einsum(a, equation=\"ij->j\")\nreturn y" << QList<double>{5, 7, 9};
     QTest::newRow("Einsum with ellipsis") << a + "y = Einsum(a, a, equation=\"...i,...i->...\")\nreturn y" << QList<double>{14, 77};
