@@ -150,10 +150,11 @@ void Document::applyPending() {
 
 void Document::open(const QString& file, const AnalysisOptions& options) {
     m_worker.stop();
-    run([path = file.toStdString(), options = AnalysisOptions(options)](const Job& job) mutable -> Result<Snapshot> {
+    // Sizes for the first file come from the command line: one that it doesn't have is an error there.
+    run([path = file.toStdString(), options = AnalysisOptions(options), again = loaded()](const Job& job) mutable -> Result<Snapshot> {
         auto model = importModel(path, job, options.allowedFolders);
         if (!model) return tl::unexpected(model.error());
-        dropUnknown(**model, options.bindings);
+        if (again) dropUnknown(**model, options.bindings);
         auto analysis = analyze(*model, options, job);
         if (!analysis) return tl::unexpected(analysis.error());
         return layOutBoth(*analysis, {}, job);

@@ -61,10 +61,11 @@ bool MainWindow::inside(int side) const { return !m_document.snapshot().entered[
 
 void MainWindow::openFile(const QString& file) {
     m_errorBar->hide();
+    const QString before = m_document.loaded() ? m_document.file() : m_asked;
     m_asked = file;
     m_stamp = FileWatcher::stampOf(file);
     AnalysisOptions options = m_document.options();
-    if (m_document.loaded() && m_document.file() != file) options.bindings.clear();
+    if (!before.isEmpty() && before != file) options.bindings.clear();
     m_document.open(file, options);
 }
 
