@@ -96,16 +96,17 @@ std::int64_t ownWidth(const Graph& graph, const Shapes& shapes, const RoleTrace&
         const ValueShape& shape = shapes.of(role.stages[i].value);
         if (!shape.known() || shape.dims.empty() || shape.dims.back() % head != 0) continue;
         const auto range = columnRange(role.stages[i].view, columns);
-        return range && range->width > 0 && range->width % head == 0 && columns % range->width == 0 ? range->width : columns;
+        return range && range->width > 0 && range->width % head == 0 ? range->width : columns;
     }
     return columns;
 }
 
-/// One projection that is two roles as a whole is not packed: nothing cuts it on the way to either.
+/// One projection that is two roles as a whole is not packed: nothing cuts it on the way to either, or one cut serves both (a latent that is keys and values).
 bool servesWhole(const Graph& graph, const RoleTrace& a, const RoleTrace& b) {
     const auto cut = [&](const RoleTrace& trace) {
         return std::any_of(trace.path.begin(), trace.path.end(), [&](NodeId id) { return graph.node(id).is("Split") || graph.node(id).is("Slice") || graph.node(id).is("Gather"); });
     };
+    if (!a.stages.empty() && !b.stages.empty() && a.stages.back().value == b.stages.back().value) return true;
     return a.columns && b.columns && !cut(a) && !cut(b);
 }
 
