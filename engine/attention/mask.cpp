@@ -132,6 +132,7 @@ void MaskReader::visit(ValueId value, int depth, Area area, std::set<ValueId>& s
         return;
     }
     if (m_shapes.isConstant(value)) {
+        if (isOneComparison(value, facts)) return;
         visitConstant(value, area, facts);
         // A window that is wider than the bound length still shows in how the mask is made.
         MaskFacts made;

@@ -49,6 +49,19 @@ private:
         double given = 0;
     };
     Position positionOf(ValueId value) const;
+    bool alongQueries(ValueId value, int depth = 0) const;
+    int orderOf(ValueId a, ValueId b) const;
+    NodeId maker(ValueId value, const char* op) const;
+    /// Keys behind a distance from their query are told from those before it: hidden or shown.
+    struct Bound {
+        double at = 0; ///< half a place beside the last key on one side; keys behind the query are positive
+        enum class Form : char { sides, difference, absolute } form = Form::sides;
+        bool isCausal() const { return at == 0.5; }
+    };
+    std::optional<Bound> boundOf(const Node& node) const;
+    /// Whether a mask is one comparison, or one triangle, and nothing else: how it is made tells what its values may not. With more keys than
+    /// queries, and some of them past, causality looks like a window, and a window that reaches one key further looks like causality.
+    bool isOneComparison(ValueId value, MaskFacts& facts) const;
     /// A comparison of queries' positions with keys'.
     void compared(const Node& node, MaskFacts& facts) const;
     bool givenNumber(ValueId value, double& number) const;

@@ -2,6 +2,7 @@
 //
 //   keys <= queries                          causal
 //   keys > queries - w,  |queries - keys| <= w    a window, where w is in the file
+//   keys - queries <= w                      a window too: later keys are seen, unless w is 0
 //   keys / c == queries / c                  blocks
 
 #include "attention/mask.h"
@@ -25,9 +26,21 @@ bool isView(const Node& node) {
 Dim fromEnd(const ValueShape& shape, std::size_t back) { return shape.ranked && shape.dims.size() > back ? shape.dims[shape.dims.size() - 1 - back] : Dim(1); }
 
 bool alongKeys(const ValueShape& shape) { return fromEnd(shape, 0) > 1 && fromEnd(shape, 1) == 1; }
-bool alongQueries(const ValueShape& shape) { return fromEnd(shape, 0) == 1 && fromEnd(shape, 1) > 1; }
 
 } // namespace
+
+/// Whether a value runs along queries; that of a single query is counted, where lengths are not.
+bool MaskReader::alongQueries(ValueId value, int depth) const {
+    const ValueShape& shape = m_shapes.of(value);
+    if (!shape.known() || fromEnd(shape, 0) != 1) return false;
+    if (fromEnd(shape, 1) > 1) return true;
+    const NodeId id = m_graph.producer(value);
+    if (!id || depth > longest / 2) return false;
+    const Node& node = m_graph.node(id);
+    if (node.is("Range")) return true;
+    if (isView(node)) return alongQueries(node.input(0), depth + 1);
+    return (node.is("Add") || node.is("Sub")) && (alongQueries(node.input(0), depth + 1) || alongQueries(node.input(1), depth + 1));
+}
 
 /// A number that the file gives: no size and nothing that follows from one.
 bool MaskReader::givenNumber(ValueId value, double& number) const {
@@ -53,40 +66,64 @@ MaskReader::Position MaskReader::positionOf(ValueId value) const {
     return position;
 }
 
-void MaskReader::compared(const Node& node, MaskFacts& facts) const {
-    const bool equal = node.is("Equal"), less = node.is("Less") || node.is("LessOrEqual"), greater = node.is("Greater") || node.is("GreaterOrEqual");
-    if ((!equal && !less && !greater) || !node.input(0) || !node.input(1)) return;
-    const ValueShape &a = m_shapes.of(node.input(0)), &b = m_shapes.of(node.input(1));
-    const bool apart = (alongKeys(a) && alongQueries(b)) || (alongQueries(a) && alongKeys(b));
+NodeId MaskReader::maker(ValueId value, const char* op) const {
+    const NodeId id = m_graph.producer(value);
+    return id && m_graph.node(id).is(op) ? id : NodeId();
+}
+
+/// 1 where a is of keys and b of queries, -1 the other way round, 0 where they aren't one of each.
+int MaskReader::orderOf(ValueId a, ValueId b) const {
+    if (alongKeys(m_shapes.of(a)) && alongQueries(b)) return 1;
+    return alongKeys(m_shapes.of(b)) && alongQueries(a) ? -1 : 0;
+}
+
+std::optional<MaskReader::Bound> MaskReader::boundOf(const Node& node) const {
+    const bool less = node.is("Less") || node.is("LessOrEqual"), greater = node.is("Greater") || node.is("GreaterOrEqual");
+    if ((!less && !greater) || !node.input(0) || !node.input(1)) return std::nullopt;
+    // Positions are whole: what ends at d with it or without it ends half a place beside it.
+    const double half = node.is("LessOrEqual") || node.is("Greater") ? 0.5 : -0.5;
     const Position one = positionOf(node.input(0)), two = positionOf(node.input(1));
-    const auto maker = [&](ValueId value, const char* op) {
-        const NodeId id = m_graph.producer(value);
-        return id && m_graph.node(id).is(op) ? id : NodeId();
-    };
-    if (equal) {
-        const NodeId first = maker(one.value, "Div"), second = maker(two.value, "Div");
-        double block = 0;
-        if (apart && first && second && givenNumber(m_graph.node(first).input(1), block) && block > 1) facts.blockSparse = true;
-        return;
-    }
-    if (apart) {
-        // keys against queries + distance
-        const double distance = alongKeys(a) ? two.given - one.given : one.given - two.given;
-        (distance < -1 ? facts.window : facts.causal) = true;
-        return;
-    }
+    if (const int order = orderOf(node.input(0), node.input(1))) return Bound{order * (two.given - one.given + half), Bound::Form::sides};
     // The difference of both against a number.
     double number = 0;
     const bool left = givenNumber(node.input(1), number);
-    if (!left && !givenNumber(node.input(0), number)) return;
-    ValueId value = left ? one.value : two.value;
-    const NodeId absolute = maker(value, "Abs");
-    if (absolute) value = positionOf(m_graph.node(absolute).input(0)).value;
-    const NodeId difference = maker(value, "Sub");
-    if (!difference) return;
-    const ValueShape &c = m_shapes.of(m_graph.node(difference).input(0)), &d = m_shapes.of(m_graph.node(difference).input(1));
-    if (!((alongKeys(c) && alongQueries(d)) || (alongQueries(c) && alongKeys(d)))) return;
-    (absolute || std::fabs(number) > 1 ? facts.window : facts.causal) = true;
+    if (!left && !givenNumber(node.input(0), number)) return std::nullopt;
+    const Position& compared = left ? one : two;
+    const double at = number - compared.given + (left ? half : -half);
+    const NodeId absolute = maker(compared.value, "Abs");
+    const NodeId difference = maker(absolute ? positionOf(m_graph.node(absolute).input(0)).value : compared.value, "Sub");
+    if (!difference) return std::nullopt;
+    const Node& sub = m_graph.node(difference);
+    const int order = orderOf(sub.input(0), sub.input(1));
+    if (order == 0) return std::nullopt;
+    return Bound{order * (at - positionOf(sub.input(0)).given + positionOf(sub.input(1)).given), absolute ? Bound::Form::absolute : Bound::Form::difference};
+}
+
+void MaskReader::compared(const Node& node, MaskFacts& facts) const {
+    if (const auto bound = boundOf(node)) {
+        // Where both sides are compared, what the file adds may be a part of the past.
+        const bool window = bound->form == Bound::Form::sides ? bound->at < -1 : bound->form == Bound::Form::absolute || !bound->isCausal();
+        (window ? facts.window : facts.causal) = true;
+        return;
+    }
+    if (!node.is("Equal") || !node.input(0) || !node.input(1) || orderOf(node.input(0), node.input(1)) == 0) return;
+    const NodeId first = maker(positionOf(node.input(0)).value, "Div"), second = maker(positionOf(node.input(1)).value, "Div");
+    double block = 0;
+    if (first && second && givenNumber(m_graph.node(first).input(1), block) && block > 1) facts.blockSparse = true;
+}
+
+bool MaskReader::isOneComparison(ValueId value, MaskFacts& facts) const {
+    NodeId id = m_graph.producer(value);
+    for (int steps = 0; steps < longest && id && (isView(m_graph.node(id)) || m_graph.node(id).is("Not")); ++steps) id = m_graph.producer(m_graph.node(id).input(0));
+    if (!id) return false;
+    const Node& node = m_graph.node(id);
+    const bool lower = node.is("Trilu") && node.attributes.integer("upper", 1) == 0 && !node.input(1) && maker(node.input(0), "ConstantOfShape");
+    const auto bound = boundOf(node);
+    const bool causal = lower || (bound && bound->form != Bound::Form::absolute && bound->isCausal());
+    const bool window = bound && bound->form == Bound::Form::difference && !causal;
+    facts.causal = facts.causal || causal;
+    facts.window = facts.window || window;
+    return causal || window;
 }
 
 void MaskReader::comparisons(ValueId value, int depth, MaskFacts& facts) {

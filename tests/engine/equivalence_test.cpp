@@ -103,6 +103,7 @@ private slots:
     void call();
     void form_data();
     void form();
+    void masksAllowNoDifference();
     void bisectionNamesTheFirst();
     void absentWeightsStayPacked();
     void absentWeightsAreNamed();
@@ -466,6 +467,20 @@ void EquivalenceTest::form() {
     const Proof proof = decomposed(text.toStdString(), 17);
     QVERIFY(!hasOpaque(*proof.decomposition.graph));
     QCOMPARE(difference(proof), QString());
+}
+
+/// What is wrong by a half is, beside a mask of 3e38 too.
+void EquivalenceTest::masksAllowNoDifference() {
+    HostTensor expected = HostTensor::zeros(DataType::float32, {4}), got = expected;
+    expected.floats() = {1, 2, -3.4e38F, 0};
+    got.floats() = {1, 2.5, -3.4e38F, 0};
+    const Difference wrong = compare("y", got, expected, std::nullopt, std::nullopt);
+    QVERIFY(!wrong.holds);
+    QCOMPARE(wrong.at, std::string("[1]"));
+    got.floats() = {1, 2, -3.39999e38F, 0};
+    QVERIFY(compare("y", got, expected, std::nullopt, std::nullopt).holds);
+    got.floats() = {1, 2, -1e38F, 0};
+    QVERIFY(!compare("y", got, expected, std::nullopt, std::nullopt).holds);
 }
 
 void EquivalenceTest::bisectionNamesTheFirst() {
