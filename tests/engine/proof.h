@@ -1,0 +1,72 @@
+#pragma once
+// A graph, what is found in it and what is written out of it; whether both compute the same.
+
+#include "graph/text.h"
+#include "verify/verify.h"
+
+#include <QString>
+
+namespace triptych {
+
+/// Weights for the initializers of a text graph that have none.
+inline GraphPtr withWeights(const Graph& from) {
+    GraphBuilder builder(from.name());
+    builder.adoptValues(from);
+    std::uint32_t state = 12345;
+    for (std::size_t i = 0; i < from.values().size(); ++i) {
+        const TensorPtr& tensor = from.value(ValueId(i)).initializer;
+        if (!tensor || tensor->payload.place != Payload::Place::absent) continue;
+        HostTensor content = HostTensor::zeros(tensor->type, tensor->dims);
+        for (std::size_t at = 0; at < static_cast<std::size_t>(content.count()); ++at) {
+            state = state * 1664525 + 1013904223;
+            // Integers of a byte are weights, others pick rows of a table, which has two at least.
+            if (content.isFloat()) content.floats()[at] = static_cast<float>(state >> 8) / static_cast<float>(1 << 24) - 0.5F;
+            else content.integers()[at] = bitsOf(tensor->type) == 8 ? state >> 25 : state >> 31;
+        }
+        auto made = std::make_shared<Tensor>(*tensor);
+        made->payload = {};
+        made->payload.place = Payload::Place::memory;
+        made->payload.bytes = std::make_shared<const std::vector<std::byte>>(encodeTensor(content));
+        made->payload.length = made->payload.bytes->size();
+        builder.edit(ValueId(i)).initializer = std::move(made);
+    }
+    for (std::size_t i = 0; i < from.nodes().size(); ++i) builder.adoptNode(from, NodeId(i));
+    return *builder.finish();
+}
+
+struct Proof {
+    Model model;
+    ShapesPtr shapes;
+    Attentions attentions;
+    Decomposition decomposition;
+};
+
+inline Proof decomposed(const std::string& text, std::int64_t opset, const Bindings& bindings = {}) {
+    Proof proof;
+    const auto parsed = parseText(text);
+    if (!parsed) qFatal("%s", parsed.error().message().c_str());
+    proof.model.graph = withWeights(**parsed);
+    proof.model.opsets = {{"", opset}, {"com.microsoft", 1}};
+    const Graph& graph = *proof.model.graph;
+    proof.shapes = *inferShapes(proof.model, graph, *resolveBindings(graph, bindings));
+    proof.attentions = findAttention(proof.model, graph, *proof.shapes);
+    const ShapesPtr varied = *variedShapes(proof.model, graph, *proof.shapes);
+    auto made = decompose(proof.model, graph, *proof.shapes, proof.attentions, Expansion::canonical, varied.get());
+    if (!made) qFatal("%s", made.error().message().c_str());
+    proof.decomposition = std::move(*made);
+    return proof;
+}
+
+/// Empty where both compute the same on all fills, under bindings of its own.
+inline QString difference(const Proof& proof, const Bindings& bindings = {}) {
+    const Graph& graph = *proof.model.graph;
+    const ShapesPtr shapes = *inferShapes(proof.model, graph, *resolveBindings(graph, bindings));
+    const VerifyRequest request{proof.model, graph, *shapes, proof.model, *proof.decomposition.graph, "decomposed", &proof.attentions, nullptr, {Fill::random, Fill::masked, Fill::ramp}, 7, std::nullopt, std::nullopt};
+    const auto comparison = verify(request);
+    if (!comparison) return QString::fromStdString(comparison.error().message());
+    for (const Difference& each : comparison->differences)
+        if (!each.holds) return QStringLiteral("%1 %2: %3 %4").arg(QString::fromStdString(each.inputs), QString::fromStdString(each.output)).arg(each.absolute).arg(QString::fromStdString(each.at));
+    return comparison->holds() ? QString() : QStringLiteral("nothing compared");
+}
+
+} // namespace triptych
