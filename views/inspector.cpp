@@ -2,6 +2,7 @@
 
 #include "nested.h"
 #include "painter.h"
+#include "support/excerpt.h"
 #include "support/numbers.h"
 
 namespace triptych {
@@ -9,11 +10,7 @@ namespace triptych {
 namespace {
 
 /// As HTML. Cut where nobody reads on: laying out a name of a million characters takes minutes.
-QString text(const std::string& given) {
-    constexpr int most = 2000;
-    const QString all = QString::fromStdString(given);
-    return (all.size() > most ? all.left(most) + QStringLiteral("…") : all).toHtmlEscaped();
-}
+QString text(const std::string& given) { return QString::fromStdString(excerpt(given, 2000)).toHtmlEscaped(); }
 
 QString bytes(std::int64_t count) { return text(formatBytes(static_cast<double>(count))); }
 

@@ -1,7 +1,6 @@
 #include "attention/call_order.h"
 
 #include <algorithm>
-#include <array>
 
 namespace triptych {
 
@@ -29,17 +28,16 @@ bool hasOrder(const ColumnView& view, const Factors& expected) {
 
 class OrderCheck {
 public:
-    OrderCheck(const Graph& graph, const Shapes& shapes, const AttentionSpec& spec, const Core& core, const CallForm& form)
-        : m_graph(graph), m_shapes(shapes), m_spec(spec), m_core(core), m_form(form) {}
+    OrderCheck(const Graph& graph, const Shapes& shapes, const AttentionSpec& spec, const Core& core, const std::array<RoleTrace, 3>& traces, const CallForm& form)
+        : m_graph(graph), m_shapes(shapes), m_spec(spec), m_core(core), m_traces(traces), m_form(form) {}
 
     bool holds() {
         const Node &scores = m_graph.node(m_core.scores), &context = m_graph.node(m_core.context), &softmax = m_graph.node(m_core.softmax);
         if (!scores.is("MatMul") || !context.is("MatMul") || scores.input(0) != m_core.q || scores.input(1) != m_core.k || context.input(1) != m_core.v) return false;
         if (!softmax.is("Softmax") || !overLastAxis(softmax) || m_core.extras.contains("cast")) return false;
-        const std::array<RoleTrace, 3> traces{traceRole(m_graph, m_shapes, m_core.q), traceRole(m_graph, m_shapes, m_core.k), traceRole(m_graph, m_shapes, m_core.v)};
         for (std::size_t role = 0; role < 3; ++role)
-            if (!roleHolds(traces, role)) return false;
-        const Dims& out = m_shapes.of(m_graph.node(traces[0].linear).output()).dims;
+            if (!roleHolds(role)) return false;
+        const Dims& out = m_shapes.of(m_graph.node(m_traces[0].linear).output()).dims;
         m_places = m_form.sequenceFirst ? out[0] : out[1];
         m_batch = m_form.sequenceFirst ? out[1] : out[0];
         return maskHolds() && (resultHolds(true) || resultHolds(false));
@@ -51,8 +49,8 @@ private:
         return axis == -1 || axis == rank - 1;
     }
 
-    bool roleHolds(const std::array<RoleTrace, 3>& traces, std::size_t role) const {
-        const RoleTrace& trace = traces[role];
+    bool roleHolds(std::size_t role) const {
+        const RoleTrace& trace = m_traces[role];
         const Dims &out = m_shapes.of(trace.linear ? m_graph.node(trace.linear).output() : ValueId()).dims, &operand = m_shapes.of(trace.operand).dims;
         const std::int64_t size = role == 2 ? m_spec.vHeadDim : m_spec.headDim;
         if (!trace.columns || out.size() != 3 || operand.size() < 3 || size <= 0) return false;
@@ -62,7 +60,7 @@ private:
         // Heads stand one behind the other in a role's own columns, and with the others' between them where all are interleaved.
         const auto range = columnRange(*trace.columns, columns);
         if (!range || range->width != m_spec.heads * size) return false;
-        const bool shared = std::any_of(traces.begin(), traces.end(), [&](const RoleTrace& other) { return &other != &trace && other.linear == trace.linear; });
+        const bool shared = std::any_of(m_traces.begin(), m_traces.end(), [&](const RoleTrace& other) { return &other != &trace && other.linear == trace.linear; });
         if (!shared && (!range->contiguous || range->width != columns)) return false;
         if (!range->contiguous && static_cast<std::int64_t>(range->runs.size()) != m_spec.heads) return false;
         const std::int64_t step = range->contiguous ? size : range->runs[1].first - range->runs[0].first;
@@ -124,14 +122,15 @@ private:
     const Shapes& m_shapes;
     const AttentionSpec& m_spec;
     const Core& m_core;
+    const std::array<RoleTrace, 3>& m_traces;
     const CallForm& m_form;
     Dim m_places = 0, m_batch = 0; ///< of the queries
 };
 
 } // namespace
 
-bool keepsCanonicalOrder(const Graph& graph, const Shapes& shapes, const AttentionSpec& spec, const Core& core, const CallForm& form) {
-    return OrderCheck(graph, shapes, spec, core, form).holds();
+bool keepsCanonicalOrder(const Graph& graph, const Shapes& shapes, const AttentionSpec& spec, const Core& core, const std::array<RoleTrace, 3>& traces, const CallForm& form) {
+    return OrderCheck(graph, shapes, spec, core, traces, form).holds();
 }
 
 } // namespace triptych

@@ -4,6 +4,8 @@
 #include "attention/core.h"
 #include "attention/trace.h"
 
+#include <array>
+
 namespace triptych {
 
 /// The canonical form of a call: [batch, heads, places, size] from projections of three axes, and back.
@@ -14,7 +16,7 @@ struct CallForm {
 };
 
 /// True where every element of queries, keys, values and of the result stands where the canonical form puts it, by the strides of
-/// what lies between: windows, heads interleaved channel by channel, places that are left out or turned round have others.
-bool keepsCanonicalOrder(const Graph& graph, const Shapes& shapes, const AttentionSpec& spec, const Core& core, const CallForm& form);
+/// what lies between (`traces`: of the core's operands under `shapes`): windows, heads interleaved channel by channel, places that are left out or turned round have others.
+bool keepsCanonicalOrder(const Graph& graph, const Shapes& shapes, const AttentionSpec& spec, const Core& core, const std::array<RoleTrace, 3>& traces, const CallForm& form);
 
 } // namespace triptych

@@ -110,7 +110,7 @@ std::optional<NamedAttention> Decomposer::canonicalCall(const AttentionSpec& spe
     const bool sequenceFirst = sequence.dims[0] == queries && (sequence.dims[1] != queries || precededByTurn(m_graph.node(traces[0].linear).input(0)));
     bool outTurned = false;
     batchFirst(m_graph.node(traces[2].linear).input(0), sequenceFirst, outTurned);
-    if (!keepsCanonicalOrder(m_graph, m_shapes, spec, *core, {sequenceFirst, sequenceFirst && !outTurned, result})) return std::nullopt;
+    if (!keepsCanonicalOrder(m_graph, m_shapes, spec, *core, traces, {sequenceFirst, sequenceFirst && !outTurned, result})) return std::nullopt;
 
     const NodeId callNode = fileNode(call);
     const std::string name = callNode ? m_model.graph->node(callNode).name : m_graph.node(spec.softmax).name;
@@ -120,7 +120,6 @@ std::optional<NamedAttention> Decomposer::canonicalCall(const AttentionSpec& spe
     named.wasPacked = spec.projections == ProjectionForm::packed || spec.projections == ProjectionForm::packedInterleaved;
 
     std::array<ValueId, 3> heads;
-    static constexpr std::array roleNames{"q", "k", "v"};
     const std::array nameLists{&named.q, &named.k, &named.v};
     const std::array inputs{&named.inputQ, &named.inputK, &named.inputV};
     for (std::size_t r = 0; r < 3; ++r) {

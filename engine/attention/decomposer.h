@@ -9,6 +9,9 @@
 
 namespace triptych {
 
+/// What new nodes and parts of weights of each role are called by.
+inline constexpr std::array roleNames{"q", "k", "v"};
+
 class Decomposer {
 public:
     Decomposer(const Model& model, const Graph& graph, const Shapes& shapes, const Attentions& attentions, Expansion expansion, const Shapes* varied, const Job& job);

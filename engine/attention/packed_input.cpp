@@ -10,8 +10,6 @@ namespace triptych {
 
 namespace {
 
-constexpr std::array roleNames{"q", "k", "v"};
-
 /// Rows one after another, and columns within them.
 bool inOrder(const ColumnView& view) {
     std::int64_t before = INT64_MAX;

@@ -10,7 +10,6 @@ namespace triptych {
 
 namespace {
 
-constexpr std::array roleNames{"q", "k", "v"};
 std::vector<std::string>& productsOf(NamedAttention& named, std::size_t role) { return role == 0 ? named.q : role == 1 ? named.k : named.v; }
 
 constexpr std::array views{"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "Split", "Slice", "Gather"};

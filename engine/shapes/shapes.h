@@ -102,7 +102,7 @@ Result<ShapesPtr> inferShapes(const Model& model, const Graph& graph, const Bind
 
 /// Warnings about what `shapes.declaredOtherwise()` and `declaredInside()` list and no other sizes of the inputs could mend. A file traced at one
 /// size declares that size everywhere, so that its declarations are void, and no contradiction, once inputs have others.
-/// Infers the shapes once more where there is anything to tell apart. Fails only when stopped.
+/// Infers the shapes again, under several sizes, where there is anything to tell apart. Fails only when stopped.
 Result<std::vector<std::string>> contradictions(const Model& model, const Graph& graph, const Shapes& shapes, const Job& job = {});
 
 } // namespace triptych
