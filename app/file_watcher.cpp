@@ -1,6 +1,7 @@
 #include "file_watcher.h"
 
 #include <QFileInfo>
+#include <QSet>
 
 namespace triptych {
 
@@ -8,6 +9,9 @@ namespace {
 
 /// Exporters write in pieces: a version counts once it stayed the same for this long.
 constexpr int settleMs = 300;
+/// An exporter may write a file for each tensor, and a system lets a program watch some thousands: of the others only the
+/// folders are watched, which tell when a file is replaced.
+constexpr qsizetype mostWatched = 1000;
 
 } // namespace
 
@@ -23,33 +27,38 @@ FileWatcher::FileWatcher(QObject* parent) : QObject(parent) {
     connect(&m_watcher, &QFileSystemWatcher::directoryChanged, this, notice);
 }
 
-FileWatcher::Stamp FileWatcher::stampOf(const QString& file) {
-    const QFileInfo info(file);
-    return info.isFile() ? Stamp{info.size(), info.lastModified()} : Stamp();
-}
-
-void FileWatcher::watch(const QString& file, const Stamp& seen) {
-    if (file != m_file) {
-        const QStringList watched = m_watcher.files() + m_watcher.directories();
-        if (!watched.isEmpty()) m_watcher.removePaths(watched);
-    }
+void FileWatcher::watch(const QString& file, const FileStamp& seen, Stamps named) {
+    named[file] = seen;
     m_file = file;
-    m_seen = m_last = seen;
+    m_seen = m_last = std::move(named);
     watchPaths();
     // It may have changed between the reading and now.
-    if (stampOf(file) != seen) m_settling.start();
+    if (stampsNow() != m_seen) m_settling.start();
 }
 
-// The folder too: a file that is replaced by renaming drops out of the watch, and comes back under the same name.
+FileWatcher::Stamps FileWatcher::stampsNow() const {
+    Stamps now;
+    for (const auto& [path, seen] : m_seen) now[path] = stampOf(path.toStdString());
+    return now;
+}
+
+// The folders too: a file that is replaced by renaming drops out of the watch, and comes back under the same name.
 void FileWatcher::watchPaths() {
-    const QFileInfo info(m_file);
-    if (info.exists() && !m_watcher.files().contains(m_file)) m_watcher.addPath(m_file);
-    if (const QString folder = info.absolutePath(); !m_watcher.directories().contains(folder)) m_watcher.addPath(folder);
+    QSet<QString> wanted;
+    for (const auto& [path, seen] : m_seen) {
+        const QFileInfo info(path);
+        if (const QString folder = info.absolutePath(); QFileInfo::exists(folder)) wanted.insert(folder);
+        if (info.exists() && (path == m_file || wanted.size() < mostWatched)) wanted.insert(path);
+    }
+    const QStringList watched = m_watcher.files() + m_watcher.directories();
+    const QSet<QString> before(watched.begin(), watched.end());
+    if (const auto gone = before - wanted; !gone.isEmpty()) m_watcher.removePaths(gone.values());
+    if (const auto fresh = wanted - before; !fresh.isEmpty()) m_watcher.addPaths(fresh.values());
 }
 
 void FileWatcher::check() {
-    const Stamp now = stampOf(m_file);
-    if (now.size < 0) return; // gone for the moment: the folder tells when it is back
+    const Stamps now = stampsNow();
+    if (now.at(m_file).size < 0) return; // gone for the moment: the folder tells when it is back
     watchPaths();
     if (now == m_seen) return;
     if (now != m_last) {

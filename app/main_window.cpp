@@ -63,7 +63,7 @@ void MainWindow::openFile(const QString& file) {
     m_errorBar->hide();
     const QString before = m_document.loaded() ? m_document.file() : m_asked;
     m_asked = file;
-    m_stamp = FileWatcher::stampOf(file);
+    m_stamp = stampOf(file.toStdString());
     AnalysisOptions options = m_document.options();
     if (!before.isEmpty() && before != file) options.bindings.clear();
     m_document.open(file, options);

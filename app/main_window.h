@@ -89,7 +89,7 @@ private:
     Side m_sides[2];
     FileWatcher m_watcher;
     QString m_asked; ///< the file that was last asked for, whether it could be read or not
-    FileWatcher::Stamp m_stamp; ///< of the file that is being read
+    FileStamp m_stamp; ///< of the file that is being read
     MessageBar *m_errorBar = nullptr, *m_accessBar = nullptr, *m_sizesBar = nullptr;
     QWidget* m_legend = nullptr;
     QLabel *m_statusText = nullptr, *m_progress = nullptr;

@@ -103,7 +103,9 @@ void MainWindow::refreshBars() {
     if (!m_sizesBar->isHidden()) m_sizesBar->say(tr("The file leaves sizes open, taken as:  %1").arg(describeSizes(dims, analysis.bindings)));
     if (!read) return;
     m_errorBar->hide();
-    m_watcher.watch(m_document.file(), m_stamp);
+    FileWatcher::Stamps weights;
+    for (const auto& [name, file] : analysis.model->dataFiles) weights[QString::fromStdString(file.place.string())] = file.stamp;
+    m_watcher.watch(m_document.file(), m_stamp, std::move(weights));
     const auto& refused = analysis.model->refusedFolders;
     if (refused.empty()) m_accessBar->hide();
     else m_accessBar->say(tr("Weights in %1 are not read: the folder lies outside of the model's own.").arg(QString::fromStdString(refused[0].string())));
@@ -124,7 +126,7 @@ void MainWindow::reload() {
         if (!m_asked.isEmpty()) openFile(m_asked);
         return;
     }
-    m_stamp = FileWatcher::stampOf(m_document.file());
+    m_stamp = stampOf(m_document.file().toStdString());
     m_document.reload();
 }
 
@@ -164,7 +166,7 @@ void MainWindow::askForFolder() {
     question->setAttribute(Qt::WA_DeleteOnClose);
     question->setDefaultButton(QMessageBox::No);
     connect(question, &QMessageBox::accepted, this, [this, folder] {
-        m_stamp = FileWatcher::stampOf(m_document.file());
+        m_stamp = stampOf(m_document.file().toStdString());
         m_document.allowFolder(folder);
     });
     question->open();

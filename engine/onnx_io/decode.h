@@ -37,19 +37,17 @@ public:
     std::vector<std::string>& warnings() { return m_warnings; }
     /// Where external data lies that was refused for leaving the model's folder.
     const std::set<std::filesystem::path>& refusedFolders() const { return m_refused; }
-    /// Files of external data that are not where the model says.
-    const std::vector<std::string>& absentFiles() const { return m_absentFiles; }
+    /// Files of external data by the name that the model gives them; size -1 for those that are not where it says.
+    std::map<std::filesystem::path, DataFile> dataFiles() const;
 
 private:
     /// @param index  its place in the file, for messages
     Result<Node> node(std::span<const std::byte> message, std::size_t index, GraphBuilder& builder, int depth);
     void externalData(Tensor& tensor, const std::vector<std::pair<std::string, std::string>>& entries);
-    /// Why a file of external data is not to be had; "" where it is.
-    std::string whyAbsent(const std::filesystem::path& file, const std::string& tensor);
-    /// A file of external data: why it is not to be had, else its size.
+    /// A file of external data, and why it is not to be had; "" where it is. No place: it must not be looked at.
     struct Location {
         std::string missing;
-        std::uint64_t size = 0;
+        DataFile file;
     };
     Location lookAt(const std::filesystem::path& file, const std::string& tensor);
     DeclaredType type(std::span<const std::byte> message);
@@ -68,7 +66,6 @@ private:
     std::vector<std::filesystem::path> m_allowed;
     std::set<std::filesystem::path> m_refused;
     std::map<std::string, Location> m_locations;
-    std::vector<std::string> m_absentFiles;
     std::size_t m_decoded = 0, m_messages = 0, m_writtenOut = 0, m_sparseLeft = 0;
 };
 

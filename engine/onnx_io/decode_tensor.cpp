@@ -95,7 +95,7 @@ bool isKnown(DataType type) { return type == DataType::string || bitsOf(type) > 
 
 DataType typeNumbered(std::uint64_t number) { return number <= UINT8_MAX ? static_cast<DataType>(number) : DataType::undefined; }
 
-std::string Decoder::whyAbsent(const std::filesystem::path& file, const std::string& tensor) {
+Decoder::Location Decoder::lookAt(const std::filesystem::path& file, const std::string& tensor) {
     const auto folder = m_file->path().parent_path();
     const std::string shown = excerpt(cleanText(file.string()));
     std::error_code error, unresolved;
@@ -109,19 +109,25 @@ std::string Decoder::whyAbsent(const std::filesystem::path& file, const std::str
     const bool noName = file.string().find('\0') != std::string::npos;
     const auto unusable = [&](const std::string& why) {
         warn("external data '" + shown + "' of " + tensor + " can't be used: " + why);
-        return why;
+        return Location{why, {}};
     };
     if (!upward && (noName || unresolved)) return unusable(noName ? "its name has a zero in it" : unresolved.message());
     if ((upward || !within(folder)) && (file.empty() || std::none_of(m_allowed.begin(), m_allowed.end(), within))) {
         const std::string why = upward ? "its path leaves the model's folder" : "it is a link that leaves the model's folder";
         warn("external data '" + shown + "' of " + tensor + " is refused: " + why);
         if (!file.empty()) m_refused.insert(whole.parent_path());
-        return why;
+        return {why, {}};
     }
-    if (std::filesystem::is_regular_file(whole, error)) return {};
-    if (std::filesystem::exists(whole, error)) return unusable("it is no regular file");
-    m_absentFiles.push_back(shown);
-    return "the file " + shown + " is not beside the model";
+    const FileStamp stamp = stampOf(whole);
+    if (stamp.size < 0 && std::filesystem::exists(whole, error)) return unusable("it is no regular file");
+    return {stamp.size < 0 ? "the file " + shown + " is not beside the model" : "", {whole, stamp}};
+}
+
+std::map<std::filesystem::path, DataFile> Decoder::dataFiles() const {
+    std::map<std::filesystem::path, DataFile> found;
+    for (const auto& [name, location] : m_locations)
+        if (!location.file.place.empty()) found.emplace(name, location.file);
+    return found;
 }
 
 void Decoder::externalData(Tensor& tensor, const std::vector<std::pair<std::string, std::string>>& entries) {
@@ -144,19 +150,13 @@ void Decoder::externalData(Tensor& tensor, const std::vector<std::pair<std::stri
     if (!known->second.missing.empty()) return void(payload.missing = known->second.missing);
     if (!offset || !length) return refuse("its offset or length is no number");
     if (!tensor.byteSize() && bitsOf(tensor.type) > 0) return refuse("its shape needs more bytes than can be counted");
-    const std::string there = cleanText(payload.file.string()) + ", which has " + std::to_string(known->second.size);
-    if (*offset > known->second.size) return refuse("it begins " + std::to_string(*offset) + " bytes into " + there);
-    if (*length > known->second.size - *offset) return refuse("it is " + std::to_string(*length) + " bytes from byte " + std::to_string(*offset) + " of " + there);
+    const auto size = static_cast<std::uint64_t>(known->second.file.stamp.size);
+    const std::string there = cleanText(payload.file.string()) + ", which has " + std::to_string(size);
+    if (*offset > size) return refuse("it begins " + std::to_string(*offset) + " bytes into " + there);
+    if (*length > size - *offset) return refuse("it is " + std::to_string(*length) + " bytes from byte " + std::to_string(*offset) + " of " + there);
     if (tensor.byteSize() && *length != *tensor.byteSize() && tensor.type != DataType::string)
         return refuse("it has " + std::to_string(*length) + " bytes, its shape needs " + std::to_string(*tensor.byteSize()));
     payload.place = Payload::Place::external;
-}
-
-Decoder::Location Decoder::lookAt(const std::filesystem::path& file, const std::string& tensor) {
-    Location found{whyAbsent(file, tensor), 0};
-    std::error_code error;
-    if (found.missing.empty()) found.size = std::filesystem::file_size(m_file->path().parent_path() / file, error);
-    return found;
 }
 
 Result<TensorPtr> Decoder::tensor(std::span<const std::byte> message) {

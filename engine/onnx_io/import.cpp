@@ -1,5 +1,6 @@
 #include "onnx_io/decode.h"
 #include "onnx_io/other_format.h"
+#include "support/excerpt.h"
 
 #include <algorithm>
 #include <cstring>
@@ -17,6 +18,15 @@ tl::unexpected<Failure> noModel(std::span<const std::byte> bytes, std::string ca
     if (other.empty()) return fail("import", std::move(cause), "copy or export the file again");
     const std::size_t cut = other.find("; ");
     return fail("import", "not an ONNX model: " + other.substr(0, cut), other.substr(cut + 2));
+}
+
+/// "weights.bin and 3 more files" that are not where the model says; "" where none is missing.
+std::string absentFiles(const Model& model) {
+    std::string first;
+    std::size_t count = 0;
+    for (const auto& [name, file] : model.dataFiles)
+        if (file.stamp.size < 0 && count++ == 0) first = excerpt(cleanText(name.string()));
+    return count > 1 ? first + " and " + std::to_string(count - 1) + " more files" : first;
 }
 
 void warnAboutVersions(Model& model) {
@@ -143,8 +153,8 @@ Result<ModelPtr> decodeModel(const std::shared_ptr<const MappedFile>& file, cons
     model->graph = *decoded;
     if (model->graph->nodes().empty() && model->graph->outputs().empty() && model->irVersion == 0)
         return noModel(bytes, "not an ONNX model: its graph is empty");
-    if (const auto& absent = decoder.absentFiles(); !absent.empty())
-        decoder.warn("external data is not beside the model, so its weights are absent: " + absent.front() + (absent.size() > 1 ? " and " + std::to_string(absent.size() - 1) + " more files" : ""));
+    model->dataFiles = decoder.dataFiles();
+    if (const std::string absent = absentFiles(*model); !absent.empty()) decoder.warn("external data is not beside the model, so its weights are absent: " + absent);
     model->warnings = std::move(decoder.warnings());
     model->refusedFolders.assign(decoder.refusedFolders().begin(), decoder.refusedFolders().end());
     // A domain that only functions use may be imported by them alone.

@@ -30,6 +30,12 @@ struct Function {
     std::optional<Attribute> attributeIn(const Node& call, const Attribute& inner) const;
 };
 
+/// A file of external data, where it was found to lie: without links, in a folder that the model may read.
+struct DataFile {
+    std::filesystem::path place;
+    FileStamp stamp; ///< as it was at import; size -1 where it is not there
+};
+
 /// Immutable once imported.
 struct Model {
     std::filesystem::path path;
@@ -43,6 +49,7 @@ struct Model {
     std::vector<Function> functions; ///< in the file's order
     std::unordered_map<std::string, std::size_t> functionPlaces; ///< by what a call names; empty: they are searched
     std::vector<std::string> warnings;
+    std::map<std::filesystem::path, DataFile> dataFiles; ///< by the name that payloads give; refused ones are left out
     std::vector<std::filesystem::path> refusedFolders; ///< external data lies there and was refused: outside of the model's folder
 
     const Function* function(const Node& call) const; ///< null where the node calls none

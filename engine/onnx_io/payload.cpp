@@ -15,15 +15,26 @@ tl::unexpected<Failure> absent(const Tensor& tensor) {
     return fail("weights", "the weights of " + tensor.name + " are absent" + (why.empty() ? "" : ": " + why), "put the weights beside the model", tensor.name);
 }
 
-tl::unexpected<Failure> changedMeanwhile(const MappedFile& file, const Tensor& tensor) {
-    return fail("weights", file.path().filename().string() + " was written to since it was opened", "open it again once it is complete", tensor.name);
+tl::unexpected<Failure> changedMeanwhile(const std::filesystem::path& file, const Tensor& tensor) {
+    return fail("weights", file.filename().string() + " was written to since it was opened", "open it again once it is complete", tensor.name);
+}
+
+/// Where a tensor's external data lies. What was checked at import must still hold: a link that was put there since may
+/// lead out of the folders that the model may read, and other bytes are not this model's.
+Result<std::filesystem::path> externalPlace(const Model& model, const Tensor& tensor) {
+    const auto known = model.dataFiles.find(tensor.payload.file);
+    if (known == model.dataFiles.end()) return absent(tensor);
+    const auto& [place, stamp] = known->second;
+    std::error_code error;
+    if (std::filesystem::canonical(place, error) != place || error || stampOf(place) != stamp) return changedMeanwhile(place, tensor);
+    return place;
 }
 
 /// The payload's bytes in its file, untouched.
 Result<std::span<const std::byte>> part(const MappedFile& file, const Tensor& tensor) {
     const auto bytes = file.bytes();
     const Payload& payload = tensor.payload;
-    if (file.altered()) return changedMeanwhile(file, tensor);
+    if (file.altered()) return changedMeanwhile(file.path(), tensor);
     if (payload.offset > bytes.size() || payload.length > bytes.size() - payload.offset)
         return fail("weights", "the weights of " + tensor.name + " lie beyond the end of " + file.path().filename().string(), "copy or export the file again", tensor.name);
     return bytes.subspan(payload.offset, payload.length);
@@ -58,7 +69,7 @@ Result<View> unpacked(const MappedFile& file, const Tensor& tensor, std::span<co
         const auto* first = reinterpret_cast<const std::byte*>(&number);
         bytes->insert(bytes->end(), first, first + width);
     }
-    if (file.altered()) return changedMeanwhile(file, tensor);
+    if (file.altered()) return changedMeanwhile(file.path(), tensor);
     if (bytes->size() != size || !reader.atEnd()) return fail("weights", "its data doesn't fill its shape", "export the model again", tensor.name);
     return View{bytes, *bytes, nullptr};
 }
@@ -68,9 +79,11 @@ Result<View> view(const Model& model, const Tensor& tensor) {
     const Payload& payload = tensor.payload;
     if (payload.place == Payload::Place::memory) return View{payload.bytes, *payload.bytes, nullptr};
     std::shared_ptr<const MappedFile> file = model.file;
-    if (payload.place == Payload::Place::external && payload.length <= fewBytes) return piece(model.path.parent_path() / payload.file, tensor);
     if (payload.place == Payload::Place::external) {
-        auto opened = MappedFile::open(model.path.parent_path() / payload.file);
+        auto place = externalPlace(model, tensor);
+        if (!place) return tl::unexpected(place.error());
+        if (payload.length <= fewBytes) return piece(*place, tensor);
+        auto opened = MappedFile::open(*place);
         if (!opened) return absent(tensor);
         file = *opened;
     } else if (payload.place != Payload::Place::model) {
@@ -147,7 +160,7 @@ Result<std::vector<std::byte>> derived(const Model& model, const Tensor& tensor)
             }
         }
         column += count;
-        if (held.altered()) return changedMeanwhile(*held.file, *each.base);
+        if (held.altered()) return changedMeanwhile(held.file->path(), *each.base);
     }
     return whole;
 }
@@ -159,7 +172,7 @@ Result<std::vector<std::byte>> readPayload(const Model& model, const Tensor& ten
     auto found = view(model, tensor);
     if (!found) return tl::unexpected(found.error());
     std::vector<std::byte> bytes(found->bytes.begin(), found->bytes.end());
-    if (found->altered()) return changedMeanwhile(*found->file, tensor);
+    if (found->altered()) return changedMeanwhile(found->file->path(), tensor);
     return bytes;
 }
 
@@ -186,7 +199,7 @@ Result<bool> streamPayload(const Model& model, const Tensor& tensor, const FileS
         }
         if (!sink({reinterpret_cast<const char*>(piece.data()), piece.size()})) return false;
     }
-    if (held.altered()) return changedMeanwhile(*held.file, tensor);
+    if (held.altered()) return changedMeanwhile(held.file->path(), tensor);
     return true;
 }
 

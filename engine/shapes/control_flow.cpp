@@ -1,4 +1,4 @@
-// Shapes through the bodies of If, Loop and Scan.
+// Shapes through the bodies of If, Loop, Scan and SequenceMap.
 //
 // A loop's carried values are looked at from turn to turn: a first look takes the sizes that they begin with; what a turn gives
 // back in another size may have any, and a second look takes it as unknown. What is then given back as it came stays so in every
@@ -15,7 +15,23 @@ namespace triptych {
 
 namespace {
 
-bool same(const ValueShape& a, const ValueShape& b) { return a.type == b.type && a.ranked == b.ranked && a.dims == b.dims; }
+bool same(const ValueShape& a, const ValueShape& b) {
+    if (a.type != b.type || a.ranked != b.ranked || a.dims != b.dims || !a.sequence != !b.sequence) return false;
+    if (a.sequence == b.sequence) return true;
+    const auto& these = a.sequence->items;
+    const auto& those = b.sequence->items;
+    return same(a.sequence->each, b.sequence->each) && these.has_value() == those.has_value() && (!these || std::equal(these->begin(), these->end(), those->begin(), those->end(), same));
+}
+
+/// As little of a value as holds for any of its kind.
+ValueShape loosened(const ValueShape& shape, bool ranks) {
+    ValueShape made{shape.type, ranks && shape.ranked, {}};
+    if (made.ranked) made.dims.assign(shape.dims.size(), unknownDim);
+    if (shape.sequence) made.sequence = std::make_shared<const SequenceShape>(SequenceShape{loosened(shape.sequence->each, ranks), std::nullopt});
+    return made;
+}
+
+std::size_t itemsOf(const ValueShape& shape) { return shape.sequence && shape.sequence->items ? shape.sequence->items->size() : 0; }
 
 class Bodies {
 public:
@@ -29,6 +45,7 @@ public:
         if (m_node.is("If")) conditional();
         else if (m_node.is("Loop")) loop();
         else if (m_node.is("Scan") && !batched()) scan();
+        else if (m_node.is("SequenceMap")) map();
         else return std::nullopt;
         return std::move(m_made);
     }
@@ -51,14 +68,30 @@ private:
         const auto all = nestedGraphs(m_model, m_node);
         const auto found = std::find_if(all.begin(), all.end(), [&](const NestedGraph& each) { return each.name == attribute; });
         if (found == all.end()) return std::nullopt;
-        const std::size_t cost = found->graph->nodes().size() + found->graph->values().size() + 1;
+        std::size_t cost = found->graph->nodes().size() + found->graph->values().size() + 1;
+        for (const ValueShape& input : inputs) cost += itemsOf(input);
         if (cost > *m_budget.nodes) return std::nullopt;
         *m_budget.nodes -= cost;
         auto graph = enteredGraph(m_model, m_outer, m_shapes, m_id, static_cast<std::size_t>(found - all.begin()), inputs);
         if (!graph) return std::nullopt;
-        auto shapes = inferNestedShapes(m_model, **graph, m_shapes.bindings(), {m_budget.level + 1, m_budget.nodes}, m_job);
+        auto shapes = inferNestedShapes(m_model, **graph, m_shapes.bindings(), sequencesInside(*found->graph, inputs), {m_budget.level + 1, m_budget.nodes}, m_job);
         if (!shapes) return std::nullopt;
         return Seen{std::move(*graph), std::move(*shapes)};
+    }
+
+    /// Sequences that a body gets or captures, by its own values.
+    GivenSequences sequencesInside(const Graph& body, std::span<const ValueShape> inputs) const {
+        GivenSequences found;
+        for (std::size_t i = 0; i < body.inputs().size() && i < inputs.size(); ++i)
+            if (inputs[i].sequence) found[body.inputs()[i]] = inputs[i];
+        std::map<std::string_view, ValueId> captured;
+        for (const ValueId id : m_node.captured)
+            if (id && m_shapes.of(id).sequence) captured.emplace(m_outer.value(id).name, id);
+        for (std::size_t i = 0; i < body.values().size() && !captured.empty(); ++i) {
+            const auto outside = body.isOuter(ValueId(i)) ? captured.find(body.value(ValueId(i)).name) : captured.end();
+            if (outside != captured.end()) found[ValueId(i)] = m_shapes.of(outside->second);
+        }
+        return found;
     }
 
     /// What a body's declarations differ in, once its inputs are those of every turn.
@@ -100,7 +133,7 @@ private:
         for (int turn = 0; turn < turns; ++turn) {
             for (std::size_t i = 0; i < carried && turn >= noSizes; ++i) {
                 ValueShape& in = inputs[first + i];
-                in = turn < noRanks ? ValueShape{in.type, in.ranked, Dims(in.dims.size(), unknownDim)} : ValueShape{in.type, false, {}};
+                in = loosened(in, turn < noRanks);
             }
             auto seen = look("body", inputs);
             if (!seen) return std::nullopt;
@@ -142,7 +175,7 @@ private:
     /// What the carried values are after so many turns, where a size of theirs changes from turn to turn; empty where none does,
     /// and where the turns are unknown or many for the nodes of the body.
     std::optional<std::vector<ValueShape>> turnByTurn(Dim turns, std::size_t carried, std::size_t nodes) {
-        constexpr Dim most = 64, mostNodes = 20'000; // of all turns
+        constexpr Dim most = 1024, mostNodes = 20'000; // of all turns
         const auto grows = [&] {
             for (std::size_t i = 0; i < carried; ++i)
                 if (!same(m_made.inputs[i + 2], m_shapes.of(m_node.input(i + 2)))) return true;
@@ -170,6 +203,38 @@ private:
         const bool handedOn = seen.graph->inputs().size() > 1 && goes == seen.graph->inputs()[1];
         if (!(always && *always != 0) && !handedOn) return unknownDim;
         return *first != 0 && *most > 0 ? static_cast<Dim>(std::min(*most, 1e15)) : 0; // neither is true of what is no number
+    }
+
+    /// The body runs once for each tensor of the first sequence, with the one at the same place of the others; tensors stay as they are.
+    void map() {
+        constexpr std::size_t mostLooks = 64;
+        std::vector<ValueShape> each;
+        for (const ValueId value : m_node.inputs) each.push_back(m_shapes.of(value).sequence ? m_shapes.of(value).sequence->each : m_shapes.of(value));
+        const SequenceShape* first = m_node.input(0) ? m_shapes.of(m_node.input(0)).sequence.get() : nullptr;
+        m_made.reason = "it is a sequence";
+        m_made.inputs = each;
+        const auto seen = look("body", each);
+        if (!seen) return;
+        noteDeclared(*seen);
+        std::vector<SequenceShape> made(m_made.outputs.size());
+        for (std::size_t i = 0; i < made.size(); ++i) made[i].each = seen->output(i);
+        const std::size_t count = first && first->items ? first->items->size() : mostLooks + 1;
+        const bool alike = std::all_of(m_node.inputs.begin(), m_node.inputs.end(), [&](ValueId value) { return !m_shapes.of(value).sequence || m_shapes.of(value).sequence->each.known(); });
+        for (std::size_t turn = 0; count <= mostLooks && turn < count; ++turn) {
+            std::vector<ValueShape> inputs = each;
+            for (std::size_t i = 0; i < inputs.size(); ++i)
+                if (const auto& sequence = m_shapes.of(m_node.inputs[i]).sequence; sequence && sequence->items && turn < sequence->items->size()) inputs[i] = (*sequence->items)[turn];
+            const auto now = alike ? seen : look("body", inputs);
+            for (std::size_t i = 0; now && i < made.size(); ++i) {
+                if (turn == 0) made[i].items.emplace();
+                if (made[i].items && made[i].items->size() == turn) made[i].items->push_back(now->output(i));
+            }
+        }
+        for (std::size_t i = 0; i < made.size(); ++i) {
+            if (made[i].items && made[i].items->size() != count) made[i].items.reset();
+            if (made[i].items && count > 0) made[i].each = commonOf(*made[i].items);
+            m_made.outputs[i] = sequenceOf(std::move(made[i]));
+        }
     }
 
     /// Inputs: carried values, then what is cut into slices.

@@ -33,6 +33,10 @@ public:
 
 private:
     void declare(ValueId inner, const ValueShape& shape) {
+        if (shape.sequence) {
+            const ValueShape& each = shape.sequence->each;
+            m_builder.edit(inner).declared = {each.type, each.ranked, each.dims, std::vector<std::string>(each.dims.size()), "sequence"};
+        }
         if (!shape.ranked) return;
         m_builder.edit(inner).declared = {shape.type, true, shape.dims, std::vector<std::string>(shape.dims.size()), "tensor"};
     }

@@ -69,8 +69,8 @@ bool readable(DataType type) {
 
 class ShapeInference {
 public:
-    ShapeInference(const Model& model, const Graph& graph, const Bindings& bindings, const NestingBudget& budget, const Job& job)
-        : m_model(model), m_graph(graph), m_budget(budget), m_job(job), m_result(new Shapes()) {
+    ShapeInference(const Model& model, const Graph& graph, const Bindings& bindings, const GivenSequences& given, const NestingBudget& budget, const Job& job)
+        : m_model(model), m_graph(graph), m_given(given), m_budget(budget), m_job(job), m_result(new Shapes()) {
         m_result->m_bindings = bindings;
         m_result->m_shapes.resize(graph.values().size());
         m_result->m_constant = m_result->m_fixed = IndexVector<ValueId, bool>(graph.values().size(), false);
@@ -120,7 +120,8 @@ private:
                 readInitializer(id, *value.initializer);
             } else if (isSequence(value.declared)) {
                 if (m_graph.producer(id)) continue;
-                m_sequences[id] = {{value.declared.type, value.declared.hasShape, bound(value.declared, value.name)}, std::nullopt};
+                const auto given = m_given.find(id);
+                m_result->m_shapes[id] = given != m_given.end() ? given->second : sequenceOf({{value.declared.type, value.declared.hasShape, bound(value.declared, value.name)}, std::nullopt});
                 m_result->m_reasons[id] = "it is a sequence";
             } else if (m_graph.isInput(id) && value.declared.kind == "tensor") {
                 m_result->m_shapes[id] = {value.declared.type, value.declared.hasShape, bound(value.declared, value.name)};
@@ -158,7 +159,7 @@ private:
     }
 
     void visit(NodeId id, const Node& node) {
-        if (node.is("If") || node.is("Loop") || node.is("Scan")) return visitBodies(id, node);
+        if (node.is("If") || node.is("Loop") || node.is("Scan") || node.is("SequenceMap")) return visitBodies(id, node);
         // Random numbers are no constants, though they have no inputs.
         bool constant = !node.op.starts_with("Random") && !node.is("Bernoulli") && !node.is("Multinomial") && node.captured.empty();
         bool fixed = constant;
@@ -199,9 +200,10 @@ private:
                 continue;
             }
             shape = told ? std::move(told->outputs[i]) : ValueShape();
+            if (shape.sequence) boundItems(shape);
             if (shape.dims.size() > highestRank) shape = {shape.type, false, {}};
             merge(output, shape);
-            if (!shape.known()) explain(node, output, told ? told->reason : "its bodies nest too deep, or are too many");
+            if (!shape.known()) explain(node, output, shape.sequence ? "it is a sequence" : told ? told->reason : "its bodies nest too deep, or are too many");
         }
     }
 
@@ -211,7 +213,7 @@ private:
             reason = "no shape rule for " + (node.domain.empty() ? "" : node.domain + ".") + node.op;
             return;
         }
-        RuleCall call(node, opset(node), {m_shapeOf, m_constantOf, m_sequenceOf});
+        RuleCall call(node, opset(node), {m_shapeOf, m_constantOf});
         try {
             rule(call);
         } catch (const std::exception&) { // a constant of a type that the operator can't have
@@ -221,12 +223,15 @@ private:
         shapes = std::move(call.outputs());
         reason = call.dataDependent.empty() ? call.misfit : call.dataDependent;
         if (!call.misfit.empty() && m_result->m_warnings.size() < mostWarnings) m_result->m_warnings.push_back(describe(m_graph, id) + ": " + call.misfit);
-        for (auto& [index, sequence] : call.sequences()) {
-            // Sequences that grow one by one would make as many copies of themselves.
-            constexpr std::size_t most = 65536;
-            if (sequence.items && (m_items += sequence.items->size()) > most) sequence.items.reset();
-            m_sequences[node.output(index)] = std::move(sequence);
-        }
+        for (ValueShape& shape : shapes)
+            if (shape.sequence) boundItems(shape);
+    }
+
+    /// Sequences that grow one by one make as many copies of themselves.
+    void boundItems(ValueShape& shape) {
+        constexpr std::size_t most = 65536;
+        const auto& items = shape.sequence->items;
+        if (items && (m_items += items->size()) > most) shape = sequenceOf({shape.sequence->each, std::nullopt});
     }
 
     /// What the file declares fills what is unknown; where both are known and differ, a warning names both.
@@ -325,24 +330,20 @@ private:
     static constexpr const char* endless = "it has more elements than can be counted";
     const Model& m_model;
     const Graph& m_graph;
+    const GivenSequences& m_given;
     NestingBudget m_budget;
     const Job& m_job;
     std::shared_ptr<Shapes> m_result;
     const std::function<const ValueShape&(ValueId)> m_shapeOf = [this](ValueId value) -> const ValueShape& { return m_result->m_shapes[value]; };
     const std::function<const HostTensor*(ValueId)> m_constantOf = [this](ValueId value) { return m_result->constant(value); };
-    std::unordered_map<ValueId, SequenceShape> m_sequences;
     std::size_t m_items = 0;   ///< of all sequences
     std::int64_t m_kept = 0;   ///< elements of the larger constants
-    const std::function<const SequenceShape*(ValueId)> m_sequenceOf = [this](ValueId value) {
-        const auto found = m_sequences.find(value);
-        return found == m_sequences.end() ? nullptr : &found->second;
-    };
 };
 
-Result<ShapesPtr> inferShapes(const Model& model, const Graph& graph, const Bindings& bindings, const Job& job) { return ShapeInference(model, graph, bindings, {}, job).run(); }
+Result<ShapesPtr> inferShapes(const Model& model, const Graph& graph, const Bindings& bindings, const Job& job) { return ShapeInference(model, graph, bindings, {}, {}, job).run(); }
 
-Result<ShapesPtr> inferNestedShapes(const Model& model, const Graph& graph, const Bindings& bindings, const NestingBudget& budget, const Job& job) {
-    return ShapeInference(model, graph, bindings, budget, job).run();
+Result<ShapesPtr> inferNestedShapes(const Model& model, const Graph& graph, const Bindings& bindings, const GivenSequences& given, const NestingBudget& budget, const Job& job) {
+    return ShapeInference(model, graph, bindings, given, budget, job).run();
 }
 
 } // namespace triptych

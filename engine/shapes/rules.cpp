@@ -79,7 +79,7 @@ std::optional<std::int64_t> RuleCall::integer(std::size_t index) const {
 
 void RuleCall::setSequence(std::size_t index, SequenceShape sequence) {
     dataDependent = "it is a sequence";
-    if (node.output(index)) m_sequences.emplace_back(index, std::move(sequence));
+    set(index, sequenceOf(std::move(sequence)));
 }
 
 Dim resized(Dim size, std::int64_t by) {
@@ -99,9 +99,32 @@ std::int64_t modest(const std::vector<std::int64_t>* list, std::size_t index, st
 ValueShape common(const ValueShape& a, const ValueShape& b) {
     ValueShape made;
     made.type = a.type == b.type || b.type == DataType::undefined ? a.type : a.type == DataType::undefined ? b.type : DataType::undefined;
+    if (a.sequence && b.sequence) made.sequence = std::make_shared<const SequenceShape>(common(*a.sequence, *b.sequence));
     made.ranked = a.ranked && b.ranked && a.dims.size() == b.dims.size();
     if (!made.ranked) return made;
     for (std::size_t i = 0; i < a.dims.size(); ++i) made.dims.push_back(a.dims[i] == b.dims[i] ? a.dims[i] : unknownDim);
+    return made;
+}
+
+ValueShape commonOf(const std::vector<ValueShape>& items) {
+    ValueShape all = items.empty() ? ValueShape() : items.front();
+    for (const ValueShape& item : items) all = common(all, item);
+    return all;
+}
+
+SequenceShape common(const SequenceShape& a, const SequenceShape& b) {
+    // What an empty sequence declares of its tensors is their type alone.
+    const auto isEmpty = [](const SequenceShape& each) { return each.items && each.items->empty(); };
+    SequenceShape made{isEmpty(a) ? b.each : isEmpty(b) ? a.each : common(a.each, b.each), std::nullopt};
+    if (!a.items || !b.items || a.items->size() != b.items->size()) return made;
+    made.items.emplace();
+    for (std::size_t i = 0; i < a.items->size(); ++i) made.items->push_back(common((*a.items)[i], (*b.items)[i]));
+    return made;
+}
+
+ValueShape sequenceOf(SequenceShape known) {
+    ValueShape made;
+    made.sequence = std::make_shared<const SequenceShape>(std::move(known));
     return made;
 }
 

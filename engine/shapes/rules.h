@@ -7,17 +7,10 @@
 
 namespace triptych {
 
-/// What is known of the tensors of a sequence.
-struct SequenceShape {
-    ValueShape each;                              ///< what holds for all of them
-    std::optional<std::vector<ValueShape>> items; ///< one by one, where their number is known
-};
-
 /// What rules ask of values; a function each.
 struct Known {
     const std::function<const ValueShape&(ValueId)>& shape;
     const std::function<const HostTensor*(ValueId)>& constant;     ///< null where its content is unknown
-    const std::function<const SequenceShape*(ValueId)>& sequence; ///< null where it is none, or comes from elsewhere
 };
 
 /// One node under inference: what is known of its inputs, and where its outputs go.
@@ -32,7 +25,8 @@ public:
     /// Unknown where left out.
     const ValueShape& in(std::size_t index) const;
     const HostTensor* constant(std::size_t index) const { return has(index) ? m_known.constant(node.input(index)) : nullptr; }
-    const SequenceShape* sequence(std::size_t index) const { return has(index) ? m_known.sequence(node.input(index)) : nullptr; }
+    /// Null where it is none, or nothing is known of it.
+    const SequenceShape* sequence(std::size_t index) const { return in(index).sequence.get(); }
     /// Integers of a constant input or, where there is no such input, of the attribute; empty optional where unknown.
     std::optional<std::vector<std::int64_t>> list(std::size_t index, std::string_view attribute) const;
     /// The only element of a constant input, cut to an integer; empty where unknown or left out.
@@ -47,7 +41,6 @@ public:
     /// The output is a sequence, and no tensor.
     void setSequence(std::size_t index, SequenceShape sequence);
     std::vector<ValueShape>& outputs() { return m_outputs; }
-    std::vector<std::pair<std::size_t, SequenceShape>>& sequences() { return m_sequences; } ///< by the place of the output
     /// Why an output's shape can't follow: its data decide.
     std::string dataDependent;
     /// What doesn't go together in its inputs' sizes: the model is broken, or sizes are bound that don't fit each other.
@@ -56,7 +49,6 @@ public:
 private:
     Known m_known;
     std::vector<ValueShape> m_outputs;
-    std::vector<std::pair<std::size_t, SequenceShape>> m_sequences;
 };
 
 using Rule = void (*)(RuleCall&);
@@ -79,8 +71,13 @@ Dim sizeAt(const ValueShape& shape, std::size_t axis);
 std::int64_t entry(const std::vector<std::int64_t>* list, std::size_t index, std::int64_t absent);
 /// The same within ±2^31, so that sums and products of two can't overflow: for pads, strides and the like of damaged files.
 std::int64_t modest(const std::vector<std::int64_t>* list, std::size_t index, std::int64_t absent);
-/// What holds whichever of the two a value has.
+/// What holds whichever of the two a value, or a sequence, has.
 ValueShape common(const ValueShape& a, const ValueShape& b);
+SequenceShape common(const SequenceShape& a, const SequenceShape& b);
+/// A sequence of which this is known.
+ValueShape sequenceOf(SequenceShape known);
+/// Of some tensors, one by one: what holds for all.
+ValueShape commonOf(const std::vector<ValueShape>& items);
 
 /// As numpy.matmul.
 ValueShape multiplied(const ValueShape& a, const ValueShape& b, DataType type);

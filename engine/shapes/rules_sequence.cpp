@@ -1,5 +1,4 @@
-// Sequences and optionals. A value's shape is that of a tensor: what is known of a sequence lies beside it, for as long as it stays
-// in one graph; it doesn't go through the bodies of Loop, If and SequenceMap. An optional has the shape of the tensor that it holds.
+// Sequences and optionals. An optional has the shape of the tensor that it holds. SequenceMap has a body: control_flow.cpp.
 // Source: the ONNX operator specification (opset 11 to 25).
 
 #include "shapes/rules.h"
@@ -12,12 +11,6 @@ namespace {
 
 /// More are not followed one by one.
 constexpr std::int64_t mostItems = 1024;
-
-ValueShape commonOf(const std::vector<ValueShape>& items) {
-    ValueShape all = items.empty() ? ValueShape() : items.front();
-    for (const ValueShape& item : items) all = common(all, item);
-    return all;
-}
 
 /// Place in a list of `count`, from the end where negative; the end itself is a place where `inserting`.
 std::optional<std::size_t> placeIn(const RuleCall& call, std::size_t input, std::size_t count, bool inserting) {
@@ -132,13 +125,9 @@ void split(RuleCall& call) {
     call.setSequence(0, std::move(made));
 }
 
-void mapped(RuleCall& call) {
-    for (std::size_t i = 0; i < call.node.outputs.size(); ++i) call.setSequence(i, {});
-}
-
 /// The same value, whatever it is.
 void same(RuleCall& call) {
-    if (const SequenceShape* sequence = call.sequence(0)) return call.setSequence(0, *sequence);
+    if (call.sequence(0)) call.dataDependent = "it is a sequence";
     call.set(0, call.in(0));
 }
 
@@ -160,7 +149,6 @@ void addSequenceRules(RuleTable& table) {
     table["SequenceLength"] = length;
     table["ConcatFromSequence"] = concatenate;
     table["SplitToSequence"] = split;
-    table["SequenceMap"] = mapped;
     table["Identity"] = table["OptionalGetElement"] = same;
     table["Optional"] = optional;
     table["OptionalHasElement"] = isThere;

@@ -32,13 +32,21 @@ void deriveSizes(const std::vector<SymbolicDim>& dims, Bindings& bindings);
 /// Defaults overridden by `wanted`; derived ones follow where they are not wanted otherwise. Fails (stage "shapes") on an unknown name, listing the known ones, and on sizes < 0.
 Result<Bindings> resolveBindings(const Graph& graph, const Bindings& wanted);
 
+struct SequenceShape;
+
 /// What is known of one value.
 struct ValueShape {
     DataType type = DataType::undefined;
     bool ranked = false; ///< dims has the right length
     Dims dims;           ///< unknownDim where unknown
+    std::shared_ptr<const SequenceShape> sequence = nullptr; ///< what is known of the tensors of a sequence; such a value has no rank
     bool known() const;  ///< ranked and every size known
     std::int64_t count() const; ///< product of the sizes; only where known()
+};
+
+struct SequenceShape {
+    ValueShape each;                              ///< what holds for all of them
+    std::optional<std::vector<ValueShape>> items; ///< one by one, where their number is known
 };
 
 /// A value whose declared sizes are not what its producer gives under the bindings.

@@ -44,6 +44,15 @@ bool writeAll(int descriptor, std::string_view piece) {
 
 } // namespace
 
+FileStamp stampOf(const std::filesystem::path& path) {
+    std::error_code error;
+    if (!std::filesystem::is_regular_file(path, error)) return {};
+    const auto size = std::filesystem::file_size(path, error);
+    if (error) return {};
+    const auto written = std::filesystem::last_write_time(path, error);
+    return error ? FileStamp() : FileStamp{static_cast<std::int64_t>(size), written};
+}
+
 Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::filesystem::path& path) {
     // O_NONBLOCK: a pipe without a writer must not hang the program.
     const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));

@@ -4,6 +4,7 @@
 #include "support/result.h"
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -14,6 +15,14 @@
 namespace triptych {
 
 class MappingGuard;
+
+/// What tells one version of a file from the next; size -1 where there is no such file.
+struct FileStamp {
+    std::int64_t size = -1; ///< bytes
+    std::filesystem::file_time_type written;
+    bool operator==(const FileStamp&) const = default;
+};
+FileStamp stampOf(const std::filesystem::path& path);
 
 /// A file read-only: copied where it is small, so that whoever rewrites it meanwhile can't hurt, else mapped, whose pages
 /// cost nothing until they are touched. Pages that are gone because somebody shortened the file read as zeros.

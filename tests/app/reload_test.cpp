@@ -30,6 +30,7 @@ private slots:
     void viewTogglesAndSelectionStay();
     void sizesAreOfferedAtOpening();
     void refusedFoldersCanBeAllowed();
+    void changedWeightsAreReadAgain();
 
 private:
     static QByteArray sample(const QString& name) {
@@ -236,6 +237,33 @@ void ReloadTest::refusedFoldersCanBeAllowed() {
     QTest::mouseClick(question->button(QMessageBox::Yes), Qt::LeftButton);
     QTRY_COMPARE_WITH_TIMEOUT(place(), Payload::Place::external, 20000);
     QVERIFY(!text->isVisible());
+}
+
+void ReloadTest::changedWeightsAreReadAgain() {
+    const QDir root(m_folder->path());
+    QVERIFY(root.mkdir("model") && root.mkdir("weights"));
+    const QString weights = root.filePath("weights/weights.bin");
+    write(root.filePath("model/outside.onnx"), sample("tests/data/outside.onnx"));
+    open(root.filePath("model/outside.onnx"));
+    QSignalSpy changed(&m_window->document(), &Document::changed);
+    m_window->document().allowFolder(root.filePath("weights"));
+    QVERIFY(changed.wait(20000));
+    const auto content = [&]() -> QByteArray {
+        const Model& model = *m_window->document().snapshot().analysis->model;
+        const auto bytes = readPayload(model, *model.graph->value(model.graph->findValue("w")).initializer);
+        return bytes ? QByteArray(reinterpret_cast<const char*>(bytes->data()), qsizetype(bytes->size())) : QByteArray();
+    };
+    QCOMPARE(content(), QByteArray());
+    const QByteArray first(64 * 64 * 4, '\x3c'), second(64 * 64 * 4, '\x3d');
+    write(weights, first); // it appears
+    QTRY_COMPARE_WITH_TIMEOUT(content(), first, 20000);
+    QTest::qWait(20);
+    write(weights, second); // in place
+    QTRY_COMPARE_WITH_TIMEOUT(content(), second, 20000);
+    QTest::qWait(20);
+    write(weights + "_", first);
+    QVERIFY(QFile::remove(weights) && QFile::rename(weights + "_", weights)); // replaced
+    QTRY_COMPARE_WITH_TIMEOUT(content(), first, 20000);
 }
 
 QTEST_MAIN(ReloadTest)
