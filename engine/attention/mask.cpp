@@ -45,8 +45,7 @@ const HostTensor* MaskReader::content(ValueId value, int depth) {
         inputs.push_back(input ? content(input, depth + 1) : nullptr);
         if (input && !inputs.back()) return nullptr;
     }
-    const auto opset = m_model.opsets.find(node.domain);
-    auto outputs = evaluateNode(node, inputs, opset == m_model.opsets.end() ? 1 : opset->second, largestMask);
+    auto outputs = evaluateNode(node, inputs, node.version(m_model.opsets, 1), largestMask);
     if (!outputs) return nullptr;
     for (std::size_t i = 0; i < outputs->size() && i < node.outputs.size(); ++i)
         if (node.outputs[i] == value) m_content[value] = std::make_shared<HostTensor>(std::move((*outputs)[i]));

@@ -7,6 +7,7 @@
 #include "support/name_table.h"
 #include "support/result.h"
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -39,7 +40,15 @@ struct Node {
     std::vector<ValueId> captured; ///< values of this graph that nested graphs (If, Loop, Scan) read
     Attributes attributes;
     Metadata metadata;
+    /// Of its domain, for a node of a function that imports another version than the model does; else 0.
+    std::int64_t ownVersion = 0;
 
+    /// The version of its domain that gives it its meaning; `absent` where `imports` has none.
+    std::int64_t version(const std::map<std::string, std::int64_t>& imports, std::int64_t absent) const {
+        if (ownVersion > 0) return ownVersion;
+        const auto found = imports.find(domain);
+        return found == imports.end() ? absent : found->second;
+    }
     bool is(std::string_view opType) const { return domain.empty() && op == opType; }
     bool is(std::string_view ofDomain, std::string_view opType) const { return op == opType && domain == ofDomain; }
     /// Input at `index`; none where there are fewer or it is left out.

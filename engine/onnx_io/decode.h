@@ -29,7 +29,8 @@ public:
     Result<Attribute> attribute(std::span<const std::byte> message, int depth);
     /// A GraphProto. Values that nothing in it gives are left without producer.
     Result<GraphPtr> graph(std::span<const std::byte> message, int depth);
-    Result<Function> function(std::span<const std::byte> message);
+    /// @param imported  the model's own imports
+    Result<Function> function(std::span<const std::byte> message, const std::map<std::string, std::int64_t>& imported);
     /// A ValueInfoProto: name and type.
     std::pair<std::string, DeclaredType> valueInfo(std::span<const std::byte> message);
 
@@ -62,6 +63,7 @@ private:
     std::shared_ptr<const MappedFile> m_file;
     const Job& m_job;
     std::vector<std::string> m_warnings;
+    std::map<std::string, std::int64_t> m_ownVersions; ///< that the function that is being decoded imports, and the model otherwise
     std::set<std::string> m_odd; ///< in the type that is being decoded
     std::vector<std::filesystem::path> m_allowed;
     std::set<std::filesystem::path> m_refused;

@@ -171,6 +171,7 @@ Result<Node> Decoder::node(std::span<const std::byte> message, std::size_t index
     }
     if (reader.bad()) return damaged("the node " + node.name);
     if (node.domain == "ai.onnx") node.domain.clear();
+    if (const auto own = m_ownVersions.find(node.domain); own != m_ownVersions.end()) node.ownVersion = own->second;
     node.attributes = Attributes(std::move(attributes));
     node.scope = moduleScope(node.metadata, node.name);
     // A nested graph's values that nothing inside gives come from here.
@@ -254,7 +255,7 @@ Result<GraphPtr> Decoder::graph(std::span<const std::byte> message, int depth) {
     return builder.finish();
 }
 
-Result<Function> Decoder::function(std::span<const std::byte> message) {
+Result<Function> Decoder::function(std::span<const std::byte> message, const std::map<std::string, std::int64_t>& imported) {
     Function function;
     GraphBuilder builder;
     std::vector<std::string> inputs, outputs;
@@ -294,11 +295,15 @@ Result<Function> Decoder::function(std::span<const std::byte> message) {
         for (std::string& symbol : declared.symbols) symbol.clear();
         if (const ValueId id = builder.value(name); id && !given.contains(name)) builder.edit(id).declared = std::move(declared);
     }
+    m_ownVersions.clear();
+    for (const auto& [domain, version] : function.opsets)
+        if (const auto known = imported.find(domain); known == imported.end() || known->second != version) m_ownVersions.emplace(domain, version);
     for (std::size_t i = 0; i < nodes.size(); ++i) {
         auto made = node(nodes[i], i, builder, 0);
         if (!made) return tl::unexpected(made.error());
         builder.addNode(std::move(*made));
     }
+    m_ownVersions.clear();
     for (const std::string& output : outputs) builder.addOutput(builder.value(output));
     auto body = builder.finish();
     if (!body) return tl::unexpected(body.error());

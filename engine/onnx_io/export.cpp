@@ -1,6 +1,7 @@
 #include "onnx_io/export.h"
 
 #include "onnx_io/encode.h"
+#include "onnx_io/versions.h"
 
 #include <algorithm>
 
@@ -48,6 +49,23 @@ Message encodeModel(const ExportRequest& request, ExternalFile& external) {
         for (const auto& [key, value] : *list) made.message(14, encodePair(key, value));
     for (const Function& function : request.functions) made.message(25, encoder.function(function));
     return made;
+}
+
+/// A node that came out of a function with imports of its own can't always stand under the model's.
+Result<void> checkVersions(const Graph& graph, const std::map<std::string, std::int64_t>& imports) {
+    for (std::size_t i = 0; i < graph.nodes().size(); ++i) {
+        const Node& node = graph.nodes()[i];
+        Node plain;
+        plain.domain = node.domain;
+        const std::int64_t written = plain.version(imports, 0);
+        if (node.ownVersion > 0 && differsBetween(node, node.ownVersion, written))
+            return fail("write", "it was written for ai.onnx " + std::to_string(node.ownVersion) + ", in a function of its own, and means something else in " + std::to_string(written) + ", which the file imports",
+                        "export the model again with one opset", describe(graph, NodeId(i)));
+        for (const Attribute& attribute : node.attributes.items())
+            for (const GraphPtr& body : graphsOf(attribute))
+                if (auto checked = checkVersions(*body, imports); !checked) return checked;
+    }
+    return {};
 }
 
 /// Writes pieces in order; what went wrong with a payload is kept, as the sink only knows of full disks.
@@ -100,6 +118,9 @@ private:
 } // namespace
 
 Result<void> exportModel(const ExportRequest& request, const std::filesystem::path& out, const Job& job) {
+    if (auto checked = checkVersions(request.graph, request.source.opsets); !checked) return checked;
+    for (const Function& function : request.functions)
+        if (auto checked = checkVersions(*function.body, function.opsets); !checked) return checked;
     ExternalFile external;
     if (wantsExternal(request)) external.name = out.filename().string() + ".data";
     const Message message = encodeModel(request, external);

@@ -1,5 +1,6 @@
 #include "onnx_io/decode.h"
 #include "onnx_io/other_format.h"
+#include "onnx_io/versions.h"
 #include "support/excerpt.h"
 
 #include <algorithm>
@@ -83,6 +84,20 @@ void warnAboutGraph(Model& model) {
         if (count > 10) model.warnings.push_back(std::to_string(count - 10) + " more " + what);
 }
 
+/// A function may import another version of ai.onnx than the model; its nodes keep theirs, and where they thereby mean something
+/// else, programs that look at the model's import alone read them wrongly.
+void warnAboutFunctions(Model& model) {
+    constexpr int most = 10;
+    int told = 0;
+    for (const Function& function : model.functions) {
+        const auto& nodes = function.body->nodes();
+        const auto odd = std::find_if(nodes.begin(), nodes.end(), [&](const Node& node) { return differsBetween(node, node.version(model.opsets, 0), model.opsets[""]); });
+        if (odd == nodes.end() || ++told > most) continue;
+        model.warnings.push_back("the function " + function.name + " imports ai.onnx " + std::to_string(odd->ownVersion) + ", the model " + std::to_string(model.opsets[""]) + ": "
+                                 + describe(*function.body, NodeId(static_cast<std::size_t>(odd - nodes.begin()))) + " means something else in each; taken as the function says");
+    }
+}
+
 /// What tells one function from all others.
 std::string calledName(const std::string& domain, const std::string& name, const std::string& overload) { return domain + '\n' + name + '\n' + overload; }
 
@@ -141,7 +156,7 @@ Result<ModelPtr> decodeModel(const std::shared_ptr<const MappedFile>& file, cons
     if (!parts.version.empty()) model->producer += " " + parts.version;
     job.report("import", 0.1);
     for (const auto each : parts.functions) {
-        auto function = decoder.function(each);
+        auto function = decoder.function(each, model->opsets);
         if (!function) return tl::unexpected(function.error());
         const auto [place, fresh] = model->functionPlaces.try_emplace(calledName(function->domain, function->name, function->overload), model->functions.size());
         if (!fresh) decoder.warn("the function " + function->name + " is given twice; the first one counts");
@@ -162,6 +177,7 @@ Result<ModelPtr> decodeModel(const std::shared_ptr<const MappedFile>& file, cons
         for (const auto& [domain, version] : each.opsets)
             if (!imported.contains(domain)) model->opsets[domain] = std::max(model->opsets[domain], version);
     warnAboutVersions(*model);
+    warnAboutFunctions(*model);
     warnAboutGraph(*model);
     job.report("import", 1);
     return model;

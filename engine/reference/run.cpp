@@ -105,10 +105,7 @@ private:
         return {};
     }
 
-    std::int64_t opsetOf(const Node& node) const {
-        const auto found = m_options.opsets.find(node.domain);
-        return found == m_options.opsets.end() ? 1 : found->second;
-    }
+    std::int64_t opsetOf(const Node& node) const { return node.version(m_options.opsets, 1); }
 
     /// Outputs of a body in its order, given values for its inputs in its order.
     Result<std::vector<HostTensor>> body(const Graph& graph, const std::vector<HostTensor>& inputs) {

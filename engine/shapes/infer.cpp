@@ -153,10 +153,7 @@ private:
         if (bytes && bytes->size() == *size) m_result->m_constants[id] = std::make_shared<HostTensor>(decodeTensor(tensor.type, tensor.dims, *bytes));
     }
 
-    std::int64_t opset(const Node& node) const {
-        const auto found = m_model.opsets.find(node.domain);
-        return found == m_model.opsets.end() ? (node.domain.empty() ? 17 : 1) : found->second;
-    }
+    std::int64_t opset(const Node& node) const { return node.version(m_model.opsets, node.domain.empty() ? 17 : 1); }
 
     void visit(NodeId id, const Node& node) {
         if (node.is("If") || node.is("Loop") || node.is("Scan") || node.is("SequenceMap")) return visitBodies(id, node);

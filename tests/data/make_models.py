@@ -4,6 +4,8 @@ control_flow.onnx  a Loop over a small block, an If with two branches inside it,
                    function that calls another and reads an attribute of the call
 merged_decoder.onnx  one attention with a cache and one without, in the branches of an If that an input decides
 looped_attention.onnx  attention in the body of a Loop, which calls a function, and in a branch that is always taken
+lists.onnx         a Loop that appends to a list, a SequenceMap over it, a list that both branches of an If make
+function_opset.onnx  a function that imports ai.onnx 12 in a model of 17, with a Softmax that means another thing in each
 outside.onnx       a MatMul whose weight lies in ../weights/weights.bin, outside of the model's folder
 """
 import pathlib
@@ -81,10 +83,10 @@ def model(body, functions=()):
     return field(1, 8) + field(2, "triptych tests") + field(7, body) + b"".join(opsets) + b"".join(field(25, f) for f in functions)
 
 
-def function(name, inputs, outputs, parameters, nodes):
+def function(name, inputs, outputs, parameters, nodes, opset=17):
     return (field(1, name) + b"".join(field(4, i) for i in inputs) + b"".join(field(5, o) for o in outputs)
             + b"".join(field(6, p) for p in parameters) + b"".join(field(7, n) for n in nodes)
-            + field(9, field(1, "") + field(2, 17)) + field(9, field(1, "local") + field(2, 1)) + field(10, "local"))
+            + field(9, field(1, "") + field(2, opset)) + field(9, field(1, "local") + field(2, 1)) + field(10, "local"))
 
 
 def control_flow():
@@ -194,9 +196,45 @@ def outside():
     return model(graph("outside", [node("MatMul", ["x", "w"], ["y"], "product")], [info("x", FLOAT, ["batch", 64])], [info("y", FLOAT)], [weight]))
 
 
+def listed(name):
+    """The type of a list of float tensors of any shape."""
+    return field(1, name) + field(2, field(4, field(1, field(1, field(1, FLOAT)))))
+
+
+def lists():
+    body = graph("body", [
+        node("Gather", ["x", "turn"], ["row"], "row_of_x", [integer("axis", 0)]),
+        node("SequenceInsert", ["list", "row"], ["longer"], "append"),
+        node("Identity", ["on"], ["still"], "still_on"),
+    ], [info("turn", INT64, []), info("on", BOOL, []), listed("list")], [info("still", BOOL, []), listed("longer")])
+    mapped = graph("mapped", [node("Concat", ["item", "more"], ["wide"], "widen", [integer("axis", 0)])], [info("item", FLOAT), info("more", FLOAT)], [info("wide", FLOAT)])
+    then_branch = graph("then", [node("SequenceConstruct", ["x", "more"], ["two"], "make_two")], [], [listed("two")])
+    else_branch = graph("else", [node("SequenceConstruct", ["x"], ["one"], "make_one")], [], [listed("one")])
+    main = graph("lists", [
+        node("SequenceEmpty", [], ["nothing"], "begin"),
+        node("Loop", ["rows", "", "nothing"], ["all"], "loop", [nested("body", body)]),
+        node("ConcatFromSequence", ["all"], ["stacked"], "stack", [integer("axis", 0), integer("new_axis", 1)]),
+        node("SequenceMap", ["all", "more"], ["widened"], "map", [nested("body", mapped)]),
+        node("ConcatFromSequence", ["widened"], ["joined"], "join", [integer("axis", 0)]),
+        node("If", ["which"], ["made"], "choose", [nested("then_branch", then_branch), nested("else_branch", else_branch)]),
+        node("SequenceAt", ["made", "zero"], ["picked"], "pick"),
+    ], [info("x", FLOAT, [5, 4]), info("which", FLOAT, [])], [info("stacked", FLOAT), info("joined", FLOAT), info("picked", FLOAT)], [
+        floats("more", 3), tensor("rows", INT64, [], struct.pack("<q", 5)), tensor("zero", INT64, [], struct.pack("<q", 0))])
+    return model(main)
+
+
+def function_opset():
+    old = function("Old", ["f_in"], ["f_out"], [], [node("Softmax", ["f_in"], ["f_out"], "softmax")], 12)
+    main = graph("function_opset", [node("Old", ["x"], ["old"], "call", [], "local"), node("Softmax", ["x"], ["new"], "softmax")],
+                 [info("x", FLOAT, [2, 3, 4])], [info("old", FLOAT), info("new", FLOAT)])
+    return model(main, [old])
+
+
 if __name__ == "__main__":
     here = pathlib.Path(__file__).parent
     (here / "control_flow.onnx").write_bytes(control_flow())
     (here / "merged_decoder.onnx").write_bytes(merged_decoder())
     (here / "looped_attention.onnx").write_bytes(looped_attention())
+    (here / "lists.onnx").write_bytes(lists())
+    (here / "function_opset.onnx").write_bytes(function_opset())
     (here / "outside.onnx").write_bytes(outside())

@@ -1,6 +1,8 @@
 // Graphs inside nodes, and what is known inside of what surrounds them.
 
 #include "nested.h"
+#include "onnx_io/export.h"
+#include "reference/run.h"
 #include "verify/verify.h"
 
 #include <QFile>
@@ -21,6 +23,8 @@ private slots:
     void aSwitchChoosesABranch();
     void bothBranchesAreWrittenOut();
     void attentionInALoopIsFoundAndWrittenOut();
+    void listsAreFollowedThroughBodies();
+    void aFunctionKeepsTheVersionThatItImports();
     void dataOutsideOfTheFolderIsRefusedUnlessAllowed();
 
 private:
@@ -165,6 +169,46 @@ void NestedTest::attentionInALoopIsFoundAndWrittenOut() {
     const GraphPtr body = graph.node(graph.findNode("loop")).attributes.graph("body");
     QCOMPARE(count(*body, "Split"), std::size_t(0));
     QVERIFY2(!written->model->function(body->nodes().back()), "a body of a written file calls no function");
+}
+
+void NestedTest::listsAreFollowedThroughBodies() {
+    const auto analysis = analyze(std::filesystem::path(PROJECT_ROOT "/tests/data/lists.onnx"), {});
+    QVERIFY2(analysis.has_value(), analysis ? "" : analysis.error().message().c_str());
+    const Projected& projected = (*analysis)->baseline;
+    QCOMPARE(shapeOf(projected, "stacked"), std::string("5x4"));
+    QCOMPARE(shapeOf(projected, "joined"), std::string("35"));
+    QCOMPARE(shapeOf(projected, "picked"), std::string("unknown")); // the branches' lists differ in length, and their tensors in rank
+    QCOMPARE(projected.shapes->reasonUnknown(projected.graph->findValue("all")).find("it is a sequence") != std::string::npos, true);
+    const auto entered = enterNested(**analysis, projected, projected.graph->findNode("loop"), 0);
+    QVERIFY(entered);
+    QCOMPARE(shapeOf(*entered, "row"), std::string("4"));
+}
+
+void NestedTest::aFunctionKeepsTheVersionThatItImports() {
+    const auto analysis = analyze(std::filesystem::path(PROJECT_ROOT "/tests/data/function_opset.onnx"), {});
+    QVERIFY2(analysis.has_value(), analysis ? "" : analysis.error().message().c_str());
+    const Model& model = *(*analysis)->model;
+    QVERIFY(std::any_of(model.warnings.begin(), model.warnings.end(), [](const std::string& each) { return each.find("the function Old imports ai.onnx 12") != std::string::npos; }));
+    const auto graph = inlineFunctions(model, *model.graph, {});
+    QVERIFY(graph);
+    std::vector<float> numbers;
+    for (int i = 0; i < 24; ++i) numbers.push_back(static_cast<float>(i));
+    const HostTensor input = HostTensor::ofFloats({2, 3, 4}, numbers);
+    const auto outputs = runGraph(**graph, {{"x", input}}, {model.opsets, {}, {}});
+    QVERIFY2(outputs, outputs ? "" : outputs.error().message().c_str());
+    const auto sum = [&](const char* name, std::size_t count) {
+        double total = 0;
+        for (std::size_t i = 0; i < count; ++i) total += outputs->at(name).at(i);
+        return total;
+    };
+    QVERIFY(std::abs(sum("old", 12) - 1) < 1e-6); // opset 12: over everything from axis 1 on
+    QVERIFY(std::abs(sum("new", 4) - 1) < 1e-6);  // opset 17: over the last axis
+    const QTemporaryDir folder;
+    const auto out = std::filesystem::path(folder.filePath("out.onnx").toStdString());
+    const auto written = exportModel({model, **graph, {}, {}}, out);
+    QVERIFY2(!written && written.error().message().find("ai.onnx 12") != std::string::npos, "under the model's import it would mean another thing");
+    QVERIFY(!std::filesystem::exists(out));
+    QVERIFY(exportModel({model, *model.graph, model.functions, {}}, out));
 }
 
 void NestedTest::dataOutsideOfTheFolderIsRefusedUnlessAllowed() {
