@@ -121,9 +121,8 @@ void Document::publish(Result<Snapshot> result, const QString& file, Change chan
     emit busyChanged(false);
     if (!result) {
         const Failure& failure = result.error();
-        const QString what = QString::fromStdString(failure.cause), where = QString::fromStdString(failure.node), advice = QString::fromStdString(failure.advice);
-        if (change == Change::reloaded) emit reloadFailed(what, where, advice);
-        else emit failed(what, where, advice);
+        if (change == Change::reloaded) emit reloadFailed(failure);
+        else emit failed(failure);
         m_pending.reset(); // they hold for what is shown
         if (loaded()) measureEffects(); // they were stopped for this run
         return;
@@ -192,7 +191,7 @@ void Document::applyOptions(const AnalysisOptions& options) {
     m_effects.stop();
     auto analysis = guarded([&] { return reanalyze(m_snapshot.analysis, options); });
     if (!analysis) {
-        emit failed(QString::fromStdString(analysis.error().cause), {}, QString::fromStdString(analysis.error().advice));
+        emit failed(analysis.error());
         return;
     }
     if (m_busy) m_pending = options;

@@ -73,9 +73,9 @@ public:
 signals:
     void changed();
     void effectsReady(std::vector<triptych::Marginal> effects);
-    void failed(const QString& what, const QString& where, const QString& advice);
+    void failed(const triptych::Failure& failure);
     /// As failed(), of a file that is shown already: the picture stays.
-    void reloadFailed(const QString& what, const QString& where, const QString& advice);
+    void reloadFailed(const triptych::Failure& failure);
     void progress(const QString& stage, double part);
     void busyChanged(bool busy);
 

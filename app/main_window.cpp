@@ -37,11 +37,12 @@ MainWindow::MainWindow(const QString& theme) {
     m_themeChoice = theme.isEmpty() ? Settings().theme() : theme;
     applyTheme(m_themeChoice == QLatin1String("dark") || (m_themeChoice.isEmpty() && palette().color(QPalette::Window).lightness() < 128));
     connect(&m_document, &Document::changed, this, &MainWindow::refresh);
-    connect(&m_document, &Document::failed, this, [this](const QString& what, const QString& where, const QString& advice) {
-        showError(what, where, advice);
+    connect(&m_document, &Document::failed, this, [this](const Failure& failure) {
+        showError(QString::fromStdString(failure.cause), QString::fromStdString(failure.node), QString::fromStdString(failure.advice));
         if (!m_document.loaded()) m_watcher.watch(m_asked, m_stamp); // it may be half written yet
     });
-    connect(&m_document, &Document::reloadFailed, this, [this](const QString& what, const QString& where, const QString& advice) {
+    connect(&m_document, &Document::reloadFailed, this, [this](const Failure& failure) {
+        const QString what = QString::fromStdString(failure.cause), where = QString::fromStdString(failure.node), advice = QString::fromStdString(failure.advice);
         showError(tr("the file has changed and can't be read now: %1").arg(what), where, advice + (advice.isEmpty() ? QString() : QStringLiteral("; ")) + tr("the picture shows it as it was, until the file changes again"));
     });
     connect(&m_watcher, &FileWatcher::fileChanged, this, &MainWindow::reloadWhenIdle);

@@ -1,5 +1,6 @@
 #include "open_window.h"
 
+#include "command_line/arguments.h"
 #include "command_line/command_line.h"
 #include "main_window.h"
 #include "support/files.h"
@@ -81,10 +82,9 @@ int openWindow(int argc, char** argv, const OpenRequest& request) {
     int status = exitDone;
     window.document().setOptions(request.options);
     if (picture) {
-        QObject::connect(&window.document(), &Document::failed, &application, [&](const QString& what, const QString& where, const QString& advice) {
-            const Failure failure{"open", where.toStdString(), what.toStdString(), advice.toStdString()};
+        QObject::connect(&window.document(), &Document::failed, &application, [&](const Failure& failure) {
             std::fprintf(stderr, "triptych: %s: %s\n", request.file.c_str(), failure.message().c_str());
-            status = exitUnreadable;
+            status = statusOf(failure);
             QApplication::quit();
         });
         const auto finish = [&] {

@@ -157,7 +157,7 @@ Result<Node> Decoder::node(std::span<const std::byte> message, std::size_t index
             auto made = attribute(field.bytes, depth);
             if (!made) {
                 Failure failure = made.error();
-                if (failure.node.empty()) failure.node = node.name + " (" + node.op + ", node " + std::to_string(index) + ")";
+                if (failure.node.empty()) failure.node = (node.name.empty() ? node.op + "_" + std::to_string(index) : node.name) + " (" + node.op + ", node " + std::to_string(index) + ")";
                 return tl::unexpected(std::move(failure));
             }
             attributes.push_back(std::move(*made));

@@ -97,6 +97,33 @@ bool grows(const Graph& graph, ValueId input, std::size_t axis, std::size_t rank
 
 constexpr std::int64_t tokens = 128, pixels = 224, samples = 16000; // as most models are tried with; a second of speech
 
+/// The side of a square picture that gives as many patches as a table of positions, added behind the convolution, has rows;
+/// empty where there is none, or the convolution has patches that overlap.
+std::optional<std::int64_t> sideByPositions(const Graph& graph, const Weighted& weighted) {
+    const Dims& weight = weighted.weight;
+    const auto* strides = weighted.node->attributes.integers("strides");
+    if (weight.size() != 4 || weight[2] != weight[3] || weight[2] <= 1 || !strides || *strides != std::vector<std::int64_t>{weight[2], weight[2]}) return std::nullopt;
+    // Between them: flattening, turning and a class token.
+    constexpr std::size_t most = 12, mostReaders = 64;
+    std::vector<ValueId> open{weighted.node->output()};
+    std::size_t read = 0;
+    for (std::size_t i = 0; i < open.size() && i < most; ++i)
+        for (const NodeId reader : graph.readers(open[i])) {
+            if (++read > mostReaders) return std::nullopt;
+            const Node& node = graph.node(reader);
+            const Dims table = node.is("Add") ? weightDims(graph, node.input(node.input(0) == open[i] ? 1 : 0)) : Dims();
+            if (table.size() >= 2 && table.back() == weight[0]) {
+                const std::int64_t rows = table[table.size() - 2];
+                constexpr std::int64_t mostTokens = 2, mostSide = 1024; // a class token, another to distil into
+                for (std::int64_t side = mostSide; side > 1; --side)
+                    if (side * side <= rows && side * side >= rows - mostTokens) return side * weight[2];
+                return std::nullopt;
+            }
+            if (node.is("Reshape") || node.is("Flatten") || node.is("Transpose") || node.is("Concat") || node.is("Identity") || node.is("Cast")) open.push_back(node.output());
+        }
+    return std::nullopt;
+}
+
 struct Use {
     std::string name;
     std::int64_t size = 1; ///< its default
@@ -117,7 +144,7 @@ std::optional<Use> fixedByWeight(const Weighted& weighted, std::size_t axis) {
 }
 
 /// What weights say, then the name, then the use as a cache, then the place: axis 0 of an input is the batch, axis 1 of token ids the sequence.
-Use useOf(const std::string& symbol, const Value& input, const Weighted& weighted, std::size_t axis, bool growing) {
+Use useOf(const Graph& graph, const std::string& symbol, const Value& input, const Weighted& weighted, std::size_t axis, bool growing) {
     const DeclaredType& declared = input.declared;
     const std::size_t rank = declared.dims.size();
     const bool real = isFloating(declared.type), convolved = weighted.is("Conv");
@@ -125,7 +152,7 @@ Use useOf(const std::string& symbol, const Value& input, const Weighted& weighte
     if (contains(symbol, "batch")) return {"batch", 1};
     if (axis > 0)
         if (auto fixed = fixedByWeight(weighted, axis); fixed && fixed->size > 0) return *fixed;
-    if (real && rank >= 4 && place) return {"image", pixels};
+    if (real && rank >= 4 && place) return {"image", sideByPositions(graph, weighted).value_or(pixels)};
     if (real && rank == 2 && axis == 1 && convolved) return {"samples", samples};
     // Some exporters name what has no name after the input, which tells nothing.
     if (!symbol.starts_with(input.name + "_dynamic_axes")) {
@@ -222,6 +249,21 @@ std::optional<std::pair<const SymbolicDim*, const SymbolicDim*>> partsOfTotal(co
     return std::pair(&*past, &*fresh);
 }
 
+/// "s - 2" is a size only where s, of which nothing else is known, is not 1.
+void raiseParts(const SymbolicDim& derived, std::vector<SymbolicDim>& dims) {
+    for (std::int64_t size = 1; size <= tokens; size *= 2) {
+        std::set<std::string, std::less<>> parts;
+        const auto sizeOf = [&](std::string_view name) -> std::optional<std::int64_t> {
+            parts.emplace(name);
+            const auto dim = std::find_if(dims.begin(), dims.end(), [&](const SymbolicDim& each) { return each.name == name; });
+            return dim == dims.end() ? std::nullopt : std::optional(dim->defaultSize);
+        };
+        if (const auto made = evaluateDim(derived.name, sizeOf); made && *made > 0) return;
+        for (SymbolicDim& dim : dims)
+            if (dim.use == "other" && parts.contains(dim.name)) dim.defaultSize = std::max(dim.defaultSize, size);
+    }
+}
+
 } // namespace
 
 std::vector<SymbolicDim> symbolicDims(const Graph& graph) {
@@ -234,7 +276,7 @@ std::vector<SymbolicDim> symbolicDims(const Graph& graph) {
         for (std::size_t axis = 0; axis < input.declared.dims.size(); ++axis) {
             if (input.declared.dims[axis] >= 0) continue;
             std::string symbol = axis < input.declared.symbols.size() ? input.declared.symbols[axis] : "";
-            const Use use = useOf(symbol, input, weighted, axis, grows(graph, id, axis, input.declared.dims.size()));
+            const Use use = useOf(graph, symbol, input, weighted, axis, grows(graph, id, axis, input.declared.dims.size()));
             if (symbol.empty()) symbol = input.name + "_dim_" + std::to_string(axis);
             const auto [known, fresh] = places.try_emplace(symbol, found.size());
             if (fresh) found.push_back({symbol, use.size, use.name, {}});
@@ -257,6 +299,8 @@ std::vector<SymbolicDim> symbolicDims(const Graph& graph) {
         for (SymbolicDim& dim : found)
             if (dim.use != "derived" && isDimExpression(dim.name) && evaluateDim(dim.name, plain)) dim.use = "derived";
     }
+    for (SymbolicDim& dim : found)
+        if (dim.use == "derived") raiseParts(dim, found);
     return found;
 }
 

@@ -16,7 +16,7 @@ using Bindings = std::map<std::string, std::int64_t>;
 /// A switch is 0 or 1 (merged decoders have one for "with past keys"), a value is compared with a constant (a sample rate).
 struct SymbolicDim {
     std::string name;             ///< as the file names it; unnamed ones are INPUT_dim_AXIS
-    std::int64_t defaultSize = 1; ///< by use: batch 1, sequence and past length 128, image 224, samples 16000, channels and features what the
+    std::int64_t defaultSize = 1; ///< by use: batch 1, sequence and past length 128, image 224 or what the table of positions fits, samples 16000, channels and features what the
                                   ///< weight says, a switch 0, a value what it is compared with, else 1
     std::string use;              ///< as above, or "other"; "derived": an expression of others
     bool isChoice() const { return use == "switch" || use == "value"; }

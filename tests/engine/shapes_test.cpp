@@ -63,6 +63,7 @@ private slots:
     void expressionsOfSizes_data();
     void expressionsOfSizes();
     void defaultsByUse();
+    void aPictureFitsTheTableOfPositions();
     void derivedSizesFollow();
     void sizesAreToldByUse();
     void allKeysArePastAndNewOnes();
@@ -229,6 +230,24 @@ void ShapesTest::defaultsByUse() {
     QVERIFY(found == expected);
 }
 
+void ShapesTest::aPictureFitsTheTableOfPositions() {
+    GraphBuilder builder;
+    const ValueId picture = inputOf(builder, "pixels", DataType::float32, {-1, 3, -1, -1}, {"batch", "", "height", "width"});
+    Node conv = nodeOf("Conv", {picture, builder.addInitializer(makeTensor("w", {4, 3, 8, 8}, std::vector<float>(768)))}, builder.value("patches"));
+    conv.attributes.set("strides", std::vector<std::int64_t>{8, 8});
+    builder.addNode(std::move(conv));
+    const ValueId sizes = builder.addInitializer(makeTensor("sizes", {3}, std::vector<std::int64_t>{0, 4, -1})), cls = builder.addInitializer(makeTensor("cls", {1, 1, 4}, std::vector<float>(4)));
+    builder.addNode(nodeOf("Reshape", {builder.value("patches"), sizes}, builder.value("flat")));
+    Node turned = nodeOf("Transpose", {builder.value("flat")}, builder.value("turned"));
+    turned.attributes.set("perm", std::vector<std::int64_t>{0, 2, 1});
+    builder.addNode(std::move(turned));
+    Node joined = nodeOf("Concat", {cls, builder.value("turned")}, builder.value("all"));
+    joined.attributes.set("axis", std::int64_t(1));
+    builder.addNode(std::move(joined));
+    builder.addNode(nodeOf("Add", {builder.value("all"), builder.addInitializer(makeTensor("positions", {1, 26, 4}, std::vector<float>(104)))}, builder.value("y")));
+    QCOMPARE(*resolveBindings(**builder.finish(), {}), (Bindings{{"batch", 1}, {"height", 40}, {"width", 40}}));
+}
+
 void ShapesTest::derivedSizesFollow() {
     GraphBuilder builder;
     const ValueId ids = inputOf(builder, "ids", DataType::int64, {-1, -1}, {"batch", "seq"}), past = inputOf(builder, "past", DataType::float32, {-1, 4, -1, 8}, {"batch", "", "past_len", ""});
@@ -241,6 +260,9 @@ void ShapesTest::derivedSizesFollow() {
     GraphBuilder fewer; // a large size would leave less than nothing
     fewer.addNode(nodeOf("Neg", {inputOf(fewer, "rest", DataType::float32, {-1, -1}, {"s", "-s + 300"})}, fewer.value("z")));
     QCOMPARE(resolveBindings(**fewer.finish(), {{"s", 100}})->at("-s + 300"), std::int64_t(200));
+    GraphBuilder cut; // nothing else is known of s
+    cut.addNode(nodeOf("Neg", {inputOf(cut, "part", DataType::float32, {4, 7, 9, -1, 5, -1}, {"", "", "", "s", "", "s - 6"})}, cut.value("z")));
+    QCOMPARE(*resolveBindings(**cut.finish(), {}), (Bindings{{"s", 8}, {"s - 6", 2}}));
     Bindings varied{{"batch", 1}, {"seq", 3}, {"past_len", 5}};
     deriveSizes(symbolicDims(*graph), varied);
     QCOMPARE(varied.at("past_len + seq"), std::int64_t(8));
