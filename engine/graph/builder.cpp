@@ -8,6 +8,14 @@ namespace triptych {
 
 GraphBuilder::GraphBuilder(std::string name) : m_name(std::move(name)) {}
 
+void GraphBuilder::reserve(std::size_t nodes, std::size_t values) {
+    m_nodes.reserve(nodes);
+    m_values.reserve(values);
+    m_valueByName.reserve(values);
+    m_sources.reserve(nodes);
+    m_sourcesBegin.reserve(nodes + 1);
+}
+
 ValueId GraphBuilder::value(std::string_view name) {
     if (name.empty()) return {};
     if (const ValueId found = findValue(name)) return found;

@@ -125,6 +125,8 @@ class GraphBuilder {
 public:
     explicit GraphBuilder(std::string name = {});
 
+    /// Room for as many: growing step by step would move all of them again and again.
+    void reserve(std::size_t nodes, std::size_t values);
     /// The value of that name; made where it is new. Never none, except for the empty name.
     ValueId value(std::string_view name);
     /// A new value with a name close to `wish` that nothing else has.

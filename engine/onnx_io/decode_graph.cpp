@@ -208,6 +208,7 @@ Result<GraphPtr> Decoder::graph(std::span<const std::byte> message, int depth) {
     m_messages += nodes.size() + initializers.size() + sparse.size() + inputs.size() + outputs.size() + infos.size() + 20;
     if (m_messages > mostMessages) return fail("import", "its graphs have more than " + std::to_string(mostMessages) + " nodes and values", "export a smaller model", name);
     GraphBuilder builder(name);
+    builder.reserve(nodes.size(), nodes.size() + initializers.size() + inputs.size());
     for (const auto each : initializers) {
         auto tensor = this->tensor(each);
         if (!tensor) return tl::unexpected(tensor.error());

@@ -2,6 +2,7 @@
 
 #include "onnx_io/decode.h"
 
+#include <algorithm>
 #include <array>
 
 namespace triptych {
@@ -49,6 +50,8 @@ bool looksCleaned(std::string_view bytes) {
 } // namespace
 
 std::string cleanText(std::string_view bytes) {
+    const auto plain = [](char c) { return c >= 0x20 && c < 0x7f && c != '\\'; };
+    if (std::all_of(bytes.begin(), bytes.end(), plain)) return std::string(bytes); // nearly all are
     std::string text;
     text.reserve(bytes.size());
     for (std::size_t at = 0; at < bytes.size();) {

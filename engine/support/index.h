@@ -39,6 +39,7 @@ public:
         return Id(m_items.size() - 1);
     }
     void resize(std::size_t size) { m_items.resize(size); }
+    void reserve(std::size_t size) { m_items.reserve(size); }
     std::size_t size() const { return m_items.size(); }
     bool empty() const { return m_items.empty(); }
     bool contains(Id id) const { return id.valid() && id.position() < m_items.size(); }

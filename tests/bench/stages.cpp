@@ -114,7 +114,7 @@ void print(const char* name, const FromFile& row) {
     std::printf("%-24s %7.0f nodes: import %6.1f ms, shapes %6.1f (together %6.1f), recognition %6.1f\n", name, row.nodes, row.import, row.shapes, row.import + row.shapes, row.recognition);
 }
 
-/// Import, shapes and recognition of files of 1,000 to 100,000 nodes, each once.
+/// Import, shapes and recognition of files of 1,000 to 100,000 nodes: of five runs the quickest, as one of a millisecond is easily disturbed.
 void singleStages() {
     const auto folder = std::filesystem::temp_directory_path();
     std::vector<FromFile> rows;
@@ -122,7 +122,13 @@ void singleStages() {
         const auto path = folder / ("triptych-bench-" + std::to_string(nodes) + ".onnx");
         const ModelPtr made = decoder(nodes);
         if (!exportModel({*made, *made->graph, {}, {}}, path)) return;
-        const auto row = fromFile(path);
+        auto row = fromFile(path);
+        constexpr int again = 4;
+        for (int i = 0; row && i < again; ++i) {
+            const auto next = fromFile(path);
+            if (!next) return;
+            for (double FromFile::*figure : {&FromFile::import, &FromFile::shapes, &FromFile::recognition}) (*row).*figure = std::min((*row).*figure, (*next).*figure);
+        }
         std::filesystem::remove(path);
         if (!row) return;
         print("decoder", *row);
