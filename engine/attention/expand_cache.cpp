@@ -75,16 +75,22 @@ void OpaqueExpansion::sharedPast() {
     if (allK) present(allK, allV);
 }
 
+/// How many keys came before the new ones, for each batch: [B,1,1,1].
+ValueId OpaqueExpansion::keysBefore(ValueId now, ValueId total) {
+    const ValueId last = m_emit.base().reshape("before", m_emit.cast("before", m_node.input(5), DataType::int64), {-1, 1, 1, 1});
+    const ValueId counted = m_emit.op("before", "Sub", {m_emit.op("before", "Add", {last, m_emit.list("before/one", {1})}), now});
+    return m_emit.op("before", "Where", {m_emit.op("before", "Equal", {now, total}), m_emit.list("before/zero", {0}), counted});
+}
+
 /// Grouped queries: each batch has its own number of past keys, the rest of its past is padding.
 void OpaqueExpansion::groupedPast() {
     const ValueId now = m_emit.sizeOf("length", m_q, 2), total = m_emit.base().reshape("total", m_emit.cast("total", m_node.input(6), DataType::int64), {1});
-    // A first call has no past, whatever the lengths say.
-    const ValueId last = m_emit.base().reshape("before", m_emit.cast("before", m_node.input(5), DataType::int64), {-1, 1, 1, 1});
-    const ValueId counted = m_emit.op("before", "Sub", {m_emit.op("before", "Add", {last, m_emit.list("before/one", {1})}), now});
-    const ValueId first = m_emit.op("before", "Equal", {now, total});
-    m_before = m_emit.op("before", "Where", {first, m_emit.list("before/zero", {0}), counted});
+    // A first call has no past, whatever the lengths say: where there is none at all, keys begin with the queries.
+    const bool cache = m_node.input(3).valid();
+    if (cache) m_before = keysBefore(now, total);
     if (m_node.attributes.integer("do_rotary", 0) != 0) {
-        const ValueId places = m_node.input(9) ? m_node.input(9) : m_emit.op("positions", "Add", {m_emit.base().reshape("positions", m_before, {-1, 1}), m_emit.upTo("positions", now)});
+        const ValueId counted = m_emit.upTo("positions", now);
+        const ValueId places = m_node.input(9) ? m_node.input(9) : cache ? m_emit.op("positions", "Add", {m_emit.base().reshape("positions", m_before, {-1, 1}), counted}) : m_emit.base().reshape("positions", counted, {1, -1});
         m_q = rotated("q_rotary", m_q, places, m_spec.heads);
         m_k = rotated("k_rotary", m_k, places, m_kvHeads);
     }
@@ -111,9 +117,9 @@ ValueId OpaqueExpansion::cached(const std::string& role, ValueId past, ValueId v
     const ValueId end = m_emit.op(role, "Add", {m_before, now});
     const ValueId behind = m_emit.op(role, "Where", {m_emit.op(role, "Less", {key, end}), moved, m_emit.op(role, "Add", {size, now})});
     const ValueId index = m_emit.op(role, "Where", {m_emit.op(role, "Less", {key, m_before}), key, behind});
-    const ValueId nothing = m_emit.op(role, "Mul", {m_emit.slice(role, value, 2, 0, 1), m_emit.number(role + "/zero", m_type, 0)});
-    const ValueId all = m_emit.op(role, "Concat", {past, value, nothing}, {{"axis", std::int64_t(2), {}}});
     const ValueId lengths = m_emit.op(role, "Concat", {m_emit.slice(role, m_emit.op(role, "Shape", {value}), 0, 0, 2), m_emit.list(role + "/any", {1}), m_emit.sizeOf(role, value, 3)}, {{"axis", std::int64_t(0), {}}});
+    const ValueId nothing = m_emit.op(role, "Expand", {m_emit.number(role + "/zero", m_type, 0), lengths});
+    const ValueId all = m_emit.op(role, "Concat", {past, value, nothing}, {{"axis", std::int64_t(2), {}}});
     return m_emit.op(role, "GatherElements", {all, m_emit.op(role, "Expand", {index, lengths})}, {{"axis", std::int64_t(2), {}}}, present);
 }
 

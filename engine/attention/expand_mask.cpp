@@ -99,8 +99,8 @@ ValueId MaskExpansion::causal(ValueId scores, ValueId offset) {
 ValueId MaskExpansion::windows(ValueId scores, ValueId offset) {
     for (const auto& [side, name] : {std::pair("left", "left_window_size"), std::pair("right", "right_window_size")}) {
         const std::int64_t size = m_call.node.attributes.integer(name, -1);
-        if (size < 0) continue;
         const bool left = side[0] == 'l';
+        if (size < 0 || (!left && m_call.node.attributes.integer("is_causal", 0) != 0)) continue; // no later key is seen as it is
         const ValueId at = rows(scores, offset), key = columns(scores);
         const ValueId apart = m_emit.op("window", "Sub", left ? std::vector<ValueId>{at, key} : std::vector<ValueId>{key, at});
         const ValueId far = m_emit.op("window", "Greater", {apart, m_emit.list(std::string("window/") + side, {size})});
@@ -124,7 +124,12 @@ bool MaskExpansion::shorterThanKeys(ValueId mask) const {
 
 ValueId MaskExpansion::padded(ValueId floats, ValueId mask, ValueId scores) {
     const std::size_t rank = m_call.rankOf(mask);
-    const ValueId missing = m_emit.op("mask", "Sub", {m_emit.sizeOf("mask", scores, 3), m_emit.sizeOf("mask", mask, static_cast<std::int64_t>(rank) - 1)});
+    const ValueId size = m_emit.sizeOf("mask", mask, static_cast<std::int64_t>(rank) - 1);
+    ValueId missing = m_emit.op("mask", "Sub", {m_emit.sizeOf("mask", scores, 3), size});
+    if (m_emit.base().opset() < 24) { // a size that is free may be 1
+        const ValueId one = m_emit.op("mask", "Equal", {size, m_emit.list("mask/one", {1})});
+        missing = m_emit.op("mask", "Where", {one, m_emit.list("mask/none", {0}), missing});
+    }
     const ValueId pads = m_emit.op("mask", "Concat", {m_emit.list("mask/no_pads", std::vector<std::int64_t>(2 * rank - 1, 0)), missing}, {{"axis", std::int64_t(0), {}}});
     return m_emit.op("mask", "Pad", {floats, pads, m_emit.number("minus_infinity", m_type, -std::numeric_limits<double>::infinity())});
 }

@@ -37,6 +37,16 @@ std::vector<ValueId> givenOf(const Node& node, const std::vector<std::size_t>& i
     return given;
 }
 
+void setCausal(AttentionSpec& spec) {
+    spec.causal = true;
+    spec.masks.insert("causal");
+}
+
+/// Lengths of sequences hide the keys behind them.
+void hideByLengths(const Shapes& shapes, ValueId lengths, AttentionSpec& spec) {
+    if (lengths && !shapes.isConstant(lengths)) spec.masks.insert("padding");
+}
+
 /// ai.onnx Attention: Q, K, V as B x S x H*D or B x H x S x D, mask, past key and value.
 void standardAttention(const Graph& graph, const Shapes& shapes, const Node& node, MaskReader& masks, AttentionSpec& spec) {
     const Attributes& attributes = node.attributes;
@@ -50,11 +60,11 @@ void standardAttention(const Graph& graph, const Shapes& shapes, const Node& nod
     if (attributes.real("softcap", 0) != 0) spec.extras.insert("softcap");
     if (node.input(4)) spec.extras.insert("kv_cache");
     describeMasks(givenOf(node, {3}), masks, spec);
-    if (attributes.integer("left_window_size", -1) >= 0 || attributes.integer("right_window_size", -1) >= 0) spec.masks.insert("window");
-    if (attributes.integer("is_causal", 0) != 0) {
-        spec.causal = true;
-        spec.masks.insert("causal");
-    }
+    hideByLengths(shapes, node.input(6), spec);
+    // A window that ends at the query's own key on its right is what causal means; one that ends behind it hides nothing more than that.
+    const std::int64_t right = attributes.integer("right_window_size", -1);
+    if (attributes.integer("is_causal", 0) != 0 || right == 0) setCausal(spec);
+    if (attributes.integer("left_window_size", -1) >= 0 || (right > 0 && !spec.causal.value_or(false))) spec.masks.insert("window");
     if (spec.kvHeads > 0 && spec.kvHeads < spec.heads) spec.extras.insert("kv_repeat");
 }
 
@@ -80,11 +90,10 @@ void packedAttention(const Shapes& shapes, NodeId id, const Node& node, MaskRead
     }
     for (const char* role : {"q", "k", "v"}) spec.evidence.push_back({role, node.name, "columns of the operator's packed weight, in the documented order"});
     const OpaqueInputs inputs = inputsOf(node);
-    describeMasks(givenOf(node, {inputs.mask, inputs.attentionBias}), masks, spec);
-    if (node.attributes.integer("unidirectional", 0) != 0) {
-        spec.causal = true;
-        spec.masks.insert("causal");
-    }
+    const bool dummy = rank(shapes, node.input(inputs.mask)) == 2 && lastDim(shapes, node.input(inputs.mask)) == 1; // taken for no mask
+    describeMasks(givenOf(node, {dummy ? OpaqueInputs::absent : inputs.mask, inputs.attentionBias}), masks, spec);
+    hideByLengths(shapes, node.input(inputs.tokens + 1), spec);
+    if (node.attributes.integer("unidirectional", 0) != 0) setCausal(spec);
     if (node.attributes.integer("do_rotary", 0) != 0) spec.extras.insert("rope");
     if (node.input(inputs.past)) spec.extras.insert("kv_cache");
 }
@@ -107,10 +116,11 @@ void multiHeadAttention(const Graph& graph, const Shapes& shapes, const Node& no
     if (spec.projections == ProjectionForm::packed && !node.input(2) && rank(shapes, k) >= 4) spec.projections = ProjectionForm::packedInterleaved;
     const OpaqueInputs inputs = inputsOf(node);
     describeMasks(givenOf(node, {inputs.mask, inputs.attentionBias}), masks, spec);
-    if ((grouped && node.attributes.integer("causal", 1) != 0) || node.attributes.integer("unidirectional", 0) != 0) {
-        spec.causal = true;
-        spec.masks.insert("causal");
-    }
+    const bool causal = node.attributes.integer("unidirectional", 0) != 0 || (grouped && node.attributes.integer("causal", 1) != 0);
+    if (causal) setCausal(spec);
+    hideByLengths(shapes, node.input(inputs.tokens + 1), spec);
+    // Each batch has as many keys as a length says; without a past all have the same.
+    if (grouped && (node.input(inputs.past) || !causal)) hideByLengths(shapes, node.input(5), spec);
     if (node.attributes.integer("do_rotary", 0) != 0) spec.extras.insert("rope");
     if (grouped && node.attributes.integer("local_window_size", -1) > 0) spec.masks.insert("window");
     if (node.attributes.real("softcap", 0) != 0) spec.extras.insert("softcap");

@@ -40,6 +40,7 @@ private:
     void past();
     void sharedPast();
     void groupedPast();
+    ValueId keysBefore(ValueId now, ValueId total);
     std::pair<ValueId, ValueId> pastParts();
     void present(ValueId k, ValueId v);
     bool keysInBlocks() const;

@@ -10,7 +10,7 @@ OpaqueInputs inputsOf(const Node& node) {
     if (op == "GroupQueryAttention") return {.attentionBias = 10, .past = 3, .sink = 11};
     if (op == "MultiHeadAttention") return {.bias = 3, .mask = 4, .attentionBias = 5, .past = 6, .pastLength = 8, .beams = 9};
     if (op == "DecoderMaskedMultiHeadAttention") return {.bias = 10, .mask = 3, .attentionBias = 4, .past = 5, .pastLength = 7, .beams = 9};
-    // What is packed has no padding: its lists of tokens and lengths hide nothing.
+    // What is packed has no mask: lengths tell its sequences apart.
     if (op == "PackedMultiHeadAttention") return {.bias = 3, .attentionBias = 6, .tokens = 4};
     if (op == "PackedAttention") return {.bias = 2, .attentionBias = 5, .tokens = 3};
     if (op == "QAttention") return {.bias = 2, .mask = 5, .past = 8};

@@ -43,11 +43,15 @@ private:
         return !value || (m_learned ? isGiven(m_graph, m_shapes, value) : m_shapes.isConstant(value));
     }
 
-    /// The only input that is no constant, and no scale that is computed when integers are made; none where there are two.
+    /// The only input that is no constant, no scale that is computed when integers are made and no angles beside it; none where there are two.
     ValueId onlyActivation(const Node& node) const {
         ValueId found;
         for (const ValueId value : node.inputs) {
             if (constant(value) || (node.is("Mul") && restoresIntegers(m_graph, m_shapes, value))) continue;
+            if (found && found != value && node.is("Mul") && isOfTable(m_graph, m_shapes, value) != isOfTable(m_graph, m_shapes, found)) {
+                if (isOfTable(m_graph, m_shapes, found)) found = value;
+                continue;
+            }
             if (found && found != value) return {};
             found = value;
         }
@@ -192,9 +196,10 @@ private:
     /// Two activations meet: a rotary embedding (both come from one value), a spelled-out norm (x times its own
     /// reciprocal root), or a low-rank branch beside the projection.
     bool join(NodeId id, const Node& node) {
-        const auto a = nearest(node.input(0)), b = nearest(node.input(1));
+        auto a = nearest(node.input(0)), b = nearest(node.input(1));
+        const bool rotary = node.is("Add") || node.is("Sub");
+        if (rotary && a && b && a != b && wholeOf(a) == wholeOf(b)) a = b = wholeOf(a); // its halves, or every other element
         if (a && b && a == b) {
-            const bool rotary = node.is("Add") || node.is("Sub");
             m_trace.extras.insert(rotary ? "rope" : lengthBetween(node) ? "cosine" : "qk_norm");
             return take(id, a);
         }
@@ -235,13 +240,17 @@ private:
             if (constant(value)) continue;
             ++activations;
             const ValueId source = bare(m_graph, m_shapes, value);
-            const NodeId producer = m_graph.producer(source);
+            const NodeId producer = m_graph.producer(withoutAxis(value));
             const bool fed = isFed(m_graph, source) || (cuts && isFed(m_graph, source, true));
             past = past || fed;
             if (fed && node.inputs.size() > 1) continue;
             negated = negated || (producer && (m_graph.node(producer).is("Neg") || m_graph.node(producer).is("Sub") || m_graph.node(producer).is("Add")));
             if (!next) next = value;
             else sameSource = sameSource && linearBehind(value) == linearBehind(next);
+        }
+        if (keys && joinsFed(m_graph, node)) { // without a projection new keys are fed too
+            m_trace.extras.insert("kv_cache");
+            return take(id, node.inputs.back());
         }
         if (!next) return false;
         if (node.inputs.size() > 1 && std::all_of(node.inputs.begin(), node.inputs.end(), [&](ValueId each) { return repeated(each, next); })) repeats(next, node.output());
@@ -290,13 +299,13 @@ private:
     }
 
     /// The same heads once more, perhaps with an axis for the copies.
-    bool repeated(ValueId value, ValueId other) const {
-        const auto plain = [&](ValueId each) {
-            const ValueId copy = bare(m_graph, m_shapes, each);
-            const NodeId id = m_graph.producer(copy);
-            return id && m_graph.node(id).is("Unsqueeze") ? bare(m_graph, m_shapes, m_graph.node(id).input(0)) : copy;
-        };
-        return plain(value) == plain(other);
+    bool repeated(ValueId value, ValueId other) const { return withoutAxis(value) == withoutAxis(other); }
+
+    /// What a value is before it gets an axis for copies or pairs.
+    ValueId withoutAxis(ValueId value) const {
+        const ValueId copy = bare(m_graph, m_shapes, value);
+        const NodeId id = m_graph.producer(copy);
+        return id && m_graph.node(id).is("Unsqueeze") ? bare(m_graph, m_shapes, m_graph.node(id).input(0)) : copy;
     }
 
     /// Back through one-input operators and multiplications by constants to where a value branches off.
@@ -327,6 +336,11 @@ private:
             value = next;
         }
         return value;
+    }
+
+    ValueId wholeOf(ValueId piece) const {
+        const NodeId id = m_graph.producer(piece);
+        return id && (m_graph.node(id).is("Slice") || m_graph.node(id).is("Split")) ? m_graph.node(id).input(0) : piece;
     }
 
     /// Whether what divides is the length of a vector (an L2 norm), not its mean square.

@@ -129,7 +129,7 @@ void AttentionTest::masks_data() {
     row("windowOfOpset25", "q: f32[2,4,3,8]\ny = Attention(q, q, q, left_window_size=2, right_window_size=1)\nreturn y", "ai.onnx.Attention: window |");
     row("decoderMaskedHeads", qkv + "y = com.microsoft::DecoderMaskedMultiHeadAttention(q, q, q, m, _, p, p, l, num_heads=2)\nreturn y", "com.microsoft.DecoderMaskedMultiHeadAttention: additive padding | kv_cache");
     row("decoderMaskedSelf", weights + "y, z = com.microsoft::DecoderMaskedSelfAttention(x, w, b, m, p, _, l, num_heads=2)\nreturn y", "com.microsoft.DecoderMaskedSelfAttention: additive padding | kv_cache");
-    row("packedTokens", "x: f32[9,16]\no: i32[2,7]\nc: i32[3]\ny = com.microsoft::PackedAttention(x, w: f32[16,48], b: f32[48], o, c, num_heads=2)\nreturn y", "com.microsoft.PackedAttention:  |");
+    row("packedTokens", "x: f32[9,16]\no: i32[2,7]\nc: i32[3]\ny = com.microsoft::PackedAttention(x, w: f32[16,48], b: f32[48], o, c, num_heads=2)\nreturn y", "com.microsoft.PackedAttention: padding |");
     row("packedTokensOfHeads", "x: f32[9,16]\no: i32[2,7]\nc: i32[3]\na: f32[2,2,7,7]\ny = com.microsoft::PackedMultiHeadAttention(x, x, x, _, o, c, a, num_heads=2)\nreturn y", "com.microsoft.PackedMultiHeadAttention: additive padding |");
     row("quantised", "x: i8[2,7,16]\nm: i32[2,7]\ny = com.microsoft::QAttention(x, w: i8[16,48], b: f32[48], s: f32[], t: f32[], m, num_heads=2)\nreturn y", "com.microsoft.QAttention: additive padding |");
 }

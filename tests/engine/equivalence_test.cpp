@@ -61,6 +61,12 @@ void EquivalenceTest::opaque_data() {
     standard("weights given out", four + "m: bool[3,5]\ny, _, _, s = Attention(q, k, v, m, qk_matmul_output_mode=3)\nreturn y, s");
     QTest::newRow("windows") << four + "y = Attention(q, k, v, left_window_size=1, right_window_size=0)\nreturn y" << 25;
     QTest::newRow("window, causal, past") << four + "pk: f32[2,2,4,8]\npv: f32[2,2,4,6]\ny = Attention(q, k, v, _, pk, pv, is_causal=1, left_window_size=2)\nreturn y" << 25;
+    QTest::newRow("window on both sides, causal") << four + "y = Attention(q, k, v, is_causal=1, left_window_size=1, right_window_size=1)\nreturn y" << 25;
+    QTest::newRow("no later key, causal by its window") << four + "y = Attention(q, k, v, right_window_size=0)\nreturn y" << 25;
+    const QString one = "q: f32[2,4,1,8]\nk: f32[2,2,1,8]\nm: f32[1,1]\nn: i64[2] = {1, 1}\n";
+    QTest::newRow("one query, one key, window") << one + "y = Attention(q, k, k, m, left_window_size=2, right_window_size=1)\nreturn y" << 25;
+    QTest::newRow("one query, one key, causal by lengths") << one + "y = Attention(q, k, k, m, _, _, n, is_causal=1, left_window_size=1)\nreturn y" << 25;
+    QTest::newRow("lengths that are fed") << four + "n: i64[2]\ny = Attention(q, k, v, _, _, _, n, is_causal=1, left_window_size=0)\nreturn y" << 25;
     QTest::newRow("lengths") << four + "n: i64[2] = {4, 2}\ny = Attention(q, k, v, _, _, _, n, is_causal=1)\nreturn y" << 24;
 
     const auto microsoft = [&](const char* name, const QString& text) { QTest::newRow(name) << text << 17; };
@@ -88,6 +94,7 @@ void EquivalenceTest::opaque_data() {
     microsoft("grouped, window, soft cap", g + now + "y = com.microsoft::GroupQueryAttention(q, k, v, pk, pv, n, t, local_window_size=3, softcap=2.0" + grouped + ")\nreturn y");
     microsoft("grouped, rotary", g + caches + now + "y, k2, v2 = com.microsoft::GroupQueryAttention(q, k, v, pk, pv, n, t, c, s, do_rotary=1" + grouped + ")\nreturn y, k2, v2");
     microsoft("grouped, rotary, interleaved, partial", g + "c: f32[12,2]\ns: f32[12,2]\n" + now + "y = com.microsoft::GroupQueryAttention(q, k, v, pk, pv, n, t, c, s, do_rotary=1, rotary_interleaved=1" + grouped + ")\nreturn y");
+    microsoft("grouped, packed, rotary, past", "q: f32[2,3,64]\npk: f32[2,2,4,8]\npv: f32[2,2,4,8]\nn: i32[2]\nt: i32[]\ny, k2, v2 = com.microsoft::GroupQueryAttention(q, _, _, pk, pv, n, t, c: f32[12,4], s: f32[12,4], do_rotary=1, rotary_interleaved=1, smooth_softmax=1, local_window_size=3" + grouped + ")\nreturn y, k2, v2");
     microsoft("grouped, shared buffer", g + "n: i32[2] = {2, 3}\nt: i32[] = {4}\ny, k2, v2 = com.microsoft::GroupQueryAttention(q, k, v, pk, pv, n, t" + grouped + ")\nreturn y, k2, v2");
     microsoft("grouped, first call, packed", "q: f32[2,3,64]\nn: i32[2] = {2, 1}\nt: i32[] = {3}\ny, k2, v2 = com.microsoft::GroupQueryAttention(q, _, _, _, _, n, t" + grouped + ")\nreturn y, k2, v2");
     microsoft("grouped, sink of each head", g + now + "y = com.microsoft::GroupQueryAttention(q, k, v, pk, pv, n, t, _, _, _, _, i: f32[4]" + grouped + ")\nreturn y");
@@ -130,9 +137,13 @@ void EquivalenceTest::opaque() {
     QCOMPARE(proof.attentions.found.size(), std::size_t(1));
     QVERIFY2(!hasOpaque(*proof.decomposition.graph), proof.decomposition.warnings.empty() ? "" : proof.decomposition.warnings[0].c_str());
     QCOMPARE(difference(proof), QString());
+    QCOMPARE(reopened(proof), QStringList{described(proof.attentions.found[0])});
 }
 
 void EquivalenceTest::shortMaskAtAnySize() {
+    // Before opset 24 one column stands for all keys.
+    const Proof older = decomposed("q: f32[2,4,S,8]\nk: f32[2,2,T,8]\nm: f32[S,M]\ny = Attention(q, k, k, m)\nreturn y", 23, {{"S", 3}, {"T", 5}, {"M", 1}});
+    for (const std::int64_t columns : {1, 5}) QCOMPARE(difference(older, {{"S", 3}, {"T", 5}, {"M", columns}}), QString());
     const Proof proof = decomposed("q: f32[2,4,S,8]\nk: f32[2,2,T,8]\nm: f32[S,M]\ny = Attention(q, k, k, m)\nreturn y", 24, {{"S", 3}, {"T", 5}, {"M", 1}});
     QVERIFY(!hasOpaque(*proof.decomposition.graph));
     for (const std::int64_t columns : {1, 4, 5}) QCOMPARE(difference(proof, {{"S", 3}, {"T", 5}, {"M", columns}}), QString());
