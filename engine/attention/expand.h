@@ -78,8 +78,8 @@ private:
     ValueId windows(ValueId scores, ValueId offset);
     ValueId standard(ValueId scores, ValueId past);
     bool shorterThanKeys(ValueId mask) const;
-    /// Minus infinity for the keys that a mask leaves out; `floats` is the mask as what is added to scores.
-    ValueId padded(ValueId floats, ValueId mask, ValueId scores);
+    /// `fill` for the keys that a mask leaves out; `floats` is the mask as what is added to scores.
+    ValueId padded(ValueId floats, ValueId mask, ValueId scores, ValueId fill);
     ValueId classic(ValueId scores, ValueId past, ValueId before);
     /// Packed tokens: keys within the length of their own sequence.
     ValueId ownSequence(ValueId scores);

@@ -122,16 +122,16 @@ bool MaskExpansion::shorterThanKeys(ValueId mask) const {
     return !dims.empty() && !stretched && dims.back() != length(m_call.node.input(1)) + length(m_call.node.input(4));
 }
 
-ValueId MaskExpansion::padded(ValueId floats, ValueId mask, ValueId scores) {
+ValueId MaskExpansion::padded(ValueId floats, ValueId mask, ValueId scores, ValueId fill) {
     const std::size_t rank = m_call.rankOf(mask);
     const ValueId size = m_emit.sizeOf("mask", mask, static_cast<std::int64_t>(rank) - 1);
     ValueId missing = m_emit.op("mask", "Sub", {m_emit.sizeOf("mask", scores, 3), size});
-    if (m_emit.base().opset() < 24) { // a size that is free may be 1
+    if (m_call.microsoft() || m_emit.base().opset() < 24) { // a size that is free may be 1
         const ValueId one = m_emit.op("mask", "Equal", {size, m_emit.list("mask/one", {1})});
         missing = m_emit.op("mask", "Where", {one, m_emit.list("mask/none", {0}), missing});
     }
     const ValueId pads = m_emit.op("mask", "Concat", {m_emit.list("mask/no_pads", std::vector<std::int64_t>(2 * rank - 1, 0)), missing}, {{"axis", std::int64_t(0), {}}});
-    return m_emit.op("mask", "Pad", {floats, pads, m_emit.number("minus_infinity", m_type, -std::numeric_limits<double>::infinity())});
+    return m_emit.op("mask", "Pad", {floats, pads, fill});
 }
 
 ValueId MaskExpansion::standard(ValueId scores, ValueId past) {
@@ -150,7 +150,7 @@ ValueId MaskExpansion::standard(ValueId scores, ValueId past) {
         const bool otherType = !boolean && m_call.shapes.of(mask).type != m_type;
         ValueId added = otherType ? m_emit.cast("mask", mask, m_type) : mask;
         if (boolean && shorter) added = m_emit.op("mask", "Where", {mask, m_emit.number("zero", m_type, 0), m_emit.number("minus_infinity", m_type, -std::numeric_limits<double>::infinity())});
-        if (shorter) added = padded(added, mask, scores);
+        if (shorter) added = padded(added, mask, scores, m_emit.number("minus_infinity", m_type, -std::numeric_limits<double>::infinity()));
         scores = boolean && !shorter ? hide(scores, mask, "mask") : m_emit.op("mask", "Add", {scores, added});
     }
     if (node.attributes.integer("is_causal", 0) != 0) scores = causal(scores, offset);
@@ -222,7 +222,11 @@ ValueId MaskExpansion::classic(ValueId scores, ValueId past, ValueId before) {
 
 ValueId MaskExpansion::groupedQuery(ValueId scores, ValueId before) {
     const std::int64_t window = m_call.node.attributes.integer("local_window_size", -1);
-    if (const ValueId bias = m_call.node.input(10)) scores = m_emit.op("bias", "Add", {scores, bias});
+    if (ValueId bias = m_call.node.input(10)) {
+        // A buffer of keys may have more places than there are keys: what lies behind them is hidden.
+        if (m_call.node.input(3)) bias = padded(bias, bias, scores, m_emit.number("no_bias", m_type, 0));
+        scores = m_emit.op("bias", "Add", {scores, bias});
+    }
     if (m_call.node.attributes.integer("causal", 1) != 0) {
         scores = causal(scores, before);
     } else { // each sequence as far as it goes

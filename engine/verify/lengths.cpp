@@ -53,7 +53,9 @@ private:
 
     /// As many keys as there are past and new ones; where lengths are to differ, every other sequence has one less.
     void grouped(const Node& node) {
-        const std::int64_t batch = size(node.input(0), 0), now = size(node.input(0), 1), past = size(node.input(3), 2), total = past + now;
+        const std::int64_t batch = size(node.input(0), 0), now = size(node.input(0), 1);
+        // What is added to scores has a place for each key, where the buffer of past keys has room for more.
+        const std::int64_t biased = size(node.input(10), 3), past = biased > 1 ? std::clamp<std::int64_t>(biased - now, 0, size(node.input(3), 2)) : size(node.input(3), 2), total = past + now;
         std::vector<std::int64_t> last(static_cast<std::size_t>(batch), total - 1);
         for (std::size_t b = 1; m_differ && past > 0 && b < last.size(); b += 2) --last[b];
         give(node.input(5), std::move(last));

@@ -97,6 +97,7 @@ void EquivalenceTest::opaque_data() {
     microsoft("grouped, packed, rotary, past", "q: f32[2,3,64]\npk: f32[2,2,4,8]\npv: f32[2,2,4,8]\nn: i32[2]\nt: i32[]\ny, k2, v2 = com.microsoft::GroupQueryAttention(q, _, _, pk, pv, n, t, c: f32[12,4], s: f32[12,4], do_rotary=1, rotary_interleaved=1, smooth_softmax=1, local_window_size=3" + grouped + ")\nreturn y, k2, v2");
     microsoft("grouped, shared buffer", g + "n: i32[2] = {2, 3}\nt: i32[] = {4}\ny, k2, v2 = com.microsoft::GroupQueryAttention(q, k, v, pk, pv, n, t" + grouped + ")\nreturn y, k2, v2");
     microsoft("grouped, first call, packed", "q: f32[2,3,64]\nn: i32[2] = {2, 1}\nt: i32[] = {3}\ny, k2, v2 = com.microsoft::GroupQueryAttention(q, _, _, _, _, n, t" + grouped + ")\nreturn y, k2, v2");
+    microsoft("grouped, bias of fewer keys than the buffer has places for", "q: f32[2,2,32]\nk: f32[2,2,16]\npk: f32[2,2,7,8]\nn: i32[2]\nt: i32[]\na: f32[1,4,2,5]\ny, k2, v2 = com.microsoft::GroupQueryAttention(q, k, k, pk, pk, n, t, _, _, _, a" + grouped + ")\nreturn y, k2, v2");
     microsoft("grouped, sink of each head", g + now + "y = com.microsoft::GroupQueryAttention(q, k, v, pk, pv, n, t, _, _, _, _, i: f32[4]" + grouped + ")\nreturn y");
     microsoft("grouped, smooth softmax, soft cap", g + now + "y = com.microsoft::GroupQueryAttention(q, k, v, pk, pv, n, t, smooth_softmax=1, softcap=2.0" + grouped + ")\nreturn y");
     microsoft("grouped, not causal", g + now + "y = com.microsoft::GroupQueryAttention(q, k, v, pk, pv, n, t, causal=0" + grouped + ")\nreturn y");

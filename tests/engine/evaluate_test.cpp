@@ -41,6 +41,7 @@ private slots:
     void againstPyTorch();
     void halfIsRounded();
     void unknownOperatorIsNamed();
+    void sizesThatDontFitAreNamed();
     void loopAndIf();
     void aLoopWithoutATurnStacksNothing();
     void memoryIsBounded();
@@ -132,6 +133,14 @@ void EvaluateTest::unknownOperatorIsNamed() {
     const auto made = runGraph(**graph, {}, plainOptions(17));
     QVERIFY(!made);
     QVERIFY2(made.error().message().find("odd (Frobnicate)") != std::string::npos, made.error().message().c_str());
+}
+
+/// As of a file that was traced at one size and is run at another.
+void EvaluateTest::sizesThatDontFitAreNamed() {
+    const auto graph = parseText("x: f32[2,3] = {1.0, 2.0, 3.0, 4.0, 5.0, 6.0}\ny = Reshape(x, {2,4})\nreturn y");
+    const auto made = runGraph(**graph, {}, plainOptions(17));
+    QVERIFY(!made);
+    QVERIFY2(made.error().message().find("2x4") != std::string::npos && made.error().message().find("2x3") != std::string::npos, made.error().message().c_str());
 }
 
 void EvaluateTest::loopAndIf() {
