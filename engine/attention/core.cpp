@@ -198,10 +198,12 @@ private:
 
     /// Scores against a table of positions, picked by distance.
     bool gathered(ValueId value) const {
-        for (int steps = 0; steps < 8 && value; ++steps) {
+        bool picks = false;
+        for (int steps = 0; steps < 12 && value; ++steps) {
             const NodeId id = m_graph.producer(value);
             if (!id || m_products.constant(value)) return false;
-            if (m_graph.node(id).is("GatherElements")) return true;
+            picks = picks || m_graph.node(id).is("GatherElements");
+            if (Products::multiplies(m_graph.node(id))) return picks;
             value = m_graph.node(id).input(0);
         }
         return false;

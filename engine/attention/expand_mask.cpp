@@ -21,9 +21,10 @@ ValueId OpaqueEmitter::unsqueeze(const std::string& role, ValueId value, std::in
     return op(role, "Unsqueeze", {value, list(role + "/axis", {axis})});
 }
 
-ValueId OpaqueEmitter::largest(const std::string& role, ValueId value) {
-    if (m_emit.opset() < 18) return op(role, "ReduceMax", {value}, {{"axes", std::vector<std::int64_t>{-1}, {}}});
-    return op(role, "ReduceMax", {value, list(role + "/axis", {-1})});
+ValueId OpaqueEmitter::reduced(const std::string& role, const char* type, ValueId value) {
+    const std::int64_t sinceInput = type == std::string_view("ReduceSum") ? 13 : 18;
+    if (m_emit.opset() < sinceInput) return op(role, type, {value}, {{"axes", std::vector<std::int64_t>{-1}, {}}});
+    return op(role, type, {value, list(role + "/axis", {-1})});
 }
 
 ValueId OpaqueEmitter::sizeOf(const std::string& role, ValueId value, std::int64_t axis) {
@@ -80,8 +81,8 @@ ValueId MaskExpansion::rows(ValueId scores, ValueId offset) {
     return offset ? m_emit.op("rows", "Add", {counted, offset}) : counted;
 }
 
-/// Position of each key: [T].
-ValueId MaskExpansion::columns(ValueId scores) { return m_emit.upTo("columns", m_emit.sizeOf("columns", scores, 3)); }
+/// Position of each key: [T], or [B,1,1,T].
+ValueId MaskExpansion::columns(ValueId scores) { return m_keys ? m_keys : m_emit.upTo("columns", m_emit.sizeOf("columns", scores, 3)); }
 
 ValueId MaskExpansion::causal(ValueId scores, ValueId offset) {
     if (offset || m_emit.base().opset() < 14) {
@@ -220,11 +221,19 @@ ValueId MaskExpansion::classic(ValueId scores, ValueId past, ValueId before) {
     return causal(scores, offset("past"));
 }
 
+/// What a bias with a place for each position has for the keys, where they are some of them.
+ValueId MaskExpansion::atKeys(ValueId bias, ValueId scores) {
+    const ValueId lengths = m_emit.op("bias", "Concat", {m_emit.slice("bias", m_emit.op("bias", "Shape", {scores}), 0, 0, 3), m_emit.list("bias/any", {1})}, {{"axis", std::int64_t(0), {}}});
+    const ValueId within = m_emit.op("bias", "Where", {m_emit.op("bias", "Less", {m_keys, m_emit.sizeOf("bias", bias, 3)}), m_keys, m_emit.list("bias/first", {0})});
+    return m_emit.op("bias", "GatherElements", {m_emit.op("bias", "Expand", {bias, lengths}), m_emit.op("bias", "Expand", {within, lengths})}, {{"axis", std::int64_t(3), {}}});
+}
+
 ValueId MaskExpansion::groupedQuery(ValueId scores, ValueId before) {
     const std::int64_t window = m_call.node.attributes.integer("local_window_size", -1);
     if (ValueId bias = m_call.node.input(10)) {
         // A buffer of keys may have more places than there are keys: what lies behind them is hidden.
-        if (m_call.node.input(3)) bias = padded(bias, bias, scores, m_emit.number("no_bias", m_type, 0));
+        if (m_keys) bias = atKeys(bias, scores);
+        else if (m_call.node.input(3)) bias = padded(bias, bias, scores, m_emit.number("no_bias", m_type, 0));
         scores = m_emit.op("bias", "Add", {scores, bias});
     }
     if (m_call.node.attributes.integer("causal", 1) != 0) {

@@ -44,7 +44,7 @@ std::string OpaqueExpansion::unknownOption() const {
     if (hasProjectedInputs(m_node) && !m_node.input(1) && m_node.input(2)) return "value without a key";
     if (m_call.grouped()) return unknownOfGrouped();
     if (a.integer("do_rotary", 0) != 0) return "rotary embedding, whose angles its documentation doesn't give,";
-    if (m_node.input(m_inputs.beams)) return "choice of beams";
+    if (m_node.input(m_inputs.beams) && (!sharesPast(m_node) || m_opset < 11)) return "choice of beams, without a shared buffer,";
     if (a.integer("past_present_share_buffer", 0) != 0 && m_node.input(m_inputs.past) && !sharesPast(m_node)) return "shared buffer of past keys, without its length,";
     if (m_node.input(m_inputs.tokens) && !m_node.input(m_inputs.tokens + 1)) return "missing sequence lengths";
     if (hasProjectedInputs(m_node) && !m_node.input(1) && m_call.rankOf(m_node.input(0)) >= 4 && m_node.input(m_inputs.bias)) return "bias on packed input";
@@ -54,9 +54,13 @@ std::string OpaqueExpansion::unknownOption() const {
 
 std::string OpaqueExpansion::unknownOfGrouped() const {
     const Attributes& a = m_node.attributes;
-    if (m_node.input(12) || m_node.input(13)) return "quantised cache";
-    if (m_node.input(14) || m_node.input(15)) return "norm of queries and keys";
-    if (a.integer("sliding_window_cache", 0) != 0) return "cache of a sliding window";
+    const bool quantises = m_node.input(m_inputs.scales).valid(), window = a.integer("sliding_window_cache", 0) != 0;
+    const DataType cache = m_call.shapes.of(m_node.input(3)).type;
+    if (quantises != m_node.input(m_inputs.scales + 1).valid()) return "cache, quantised in part,";
+    if (quantises && (m_opset < 11 || (m_node.input(3) && cache != (bitsOfCache() == 4 ? DataType::uint8 : DataType::int8)))) return "quantised cache";
+    if (quantises && bitsOfCache() == 4 && m_spec.headDim % 2 != 0) return "quantised cache of an odd head size";
+    if (m_node.input(m_inputs.norms).valid() != m_node.input(m_inputs.norms + 1).valid()) return "norm of queries or keys alone";
+    if (window && (!m_node.input(3) || a.integer("local_window_size", -1) <= 0 || m_call.wanted(3))) return "cache of a sliding window, without a past or with its scores,";
     if (a.integer("do_rotary", 0) != 0 && (!m_node.input(7) || !m_node.input(8))) return "rotary embedding without caches";
     if (!m_node.input(5) || !m_node.input(6)) return "missing sequence lengths";
     // Hidden scores are told from the others by comparing floats.
@@ -88,7 +92,7 @@ void OpaqueExpansion::core() {
         scores = m_emit.op("softcap", "Mul", {scores, constant("softcap_limit", cap)});
     }
     show(1, scores);
-    MaskExpansion mask(m_emit, m_call, m_type);
+    MaskExpansion mask(m_emit, m_call, m_type, m_keys);
     scores = mask.apply(scores, m_past, m_before);
     show(2, scores);
     const ValueId weights = softmax(scores, m_call.standard() && mask.mayHideAll());
@@ -135,7 +139,7 @@ ValueId OpaqueExpansion::softmax(ValueId scores, bool guarded) {
     if (hasSink(m_node)) weights = m_emit.slice("sink", weights, 3, 0, -1);
     if (!guarded || !m_call.sizes.forFile()) return weights;
     // A query that may see no key gets weights of 0. The guard is no part of what runtimes execute: it is written, not measured.
-    const ValueId most = m_emit.largest("guard", scores);
+    const ValueId most = m_emit.reduced("guard", "ReduceMax", scores);
     const ValueId none = m_emit.op("guard", "Equal", {most, constant("minus_infinity", -std::numeric_limits<double>::infinity())});
     return m_emit.op("guard", "Where", {none, constant("zero", 0), weights});
 }

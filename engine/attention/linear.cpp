@@ -79,12 +79,12 @@ namespace {
 
 /// Where a value is fed in; none where it is computed.
 ValueId fedFrom(const Graph& graph, ValueId value, bool cut) {
-    constexpr int longest = 8;
+    constexpr int longest = 12;
     for (int steps = 0; steps < longest && value; ++steps) {
         const NodeId id = graph.producer(value);
         if (!id) return graph.isInput(value) || !graph.value(value).initializer ? value : ValueId();
         const Node& node = graph.node(id);
-        if (!cut || !(node.is("Slice") || node.is("Gather") || node.is("Transpose") || isCopy(node) || keepsOrder(node))) return {};
+        if (!cut || !(node.is("Slice") || node.is("Gather") || node.is("GatherElements") || node.is("Transpose") || isCopy(node) || keepsOrder(node))) return {};
         value = node.input(0);
     }
     return {};

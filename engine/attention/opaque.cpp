@@ -125,6 +125,7 @@ void multiHeadAttention(const Graph& graph, const Shapes& shapes, const Node& no
     if (grouped && node.attributes.integer("local_window_size", -1) > 0) spec.masks.insert("window");
     if (node.attributes.real("softcap", 0) != 0) spec.extras.insert("softcap");
     if (hasSink(node)) spec.extras.insert("sink");
+    if (node.input(inputs.norms)) spec.extras.insert("qk_norm");
     if (node.input(inputs.past)) spec.extras.insert("kv_cache");
     if (spec.kvHeads > 0 && spec.kvHeads < spec.heads) spec.extras.insert("kv_repeat");
 }

@@ -7,7 +7,7 @@ namespace triptych {
 OpaqueInputs inputsOf(const Node& node) {
     const std::string& op = node.op;
     if (node.domain != "com.microsoft") return {};
-    if (op == "GroupQueryAttention") return {.attentionBias = 10, .past = 3, .sink = 11};
+    if (op == "GroupQueryAttention") return {.attentionBias = 10, .past = 3, .scales = 12, .norms = 14, .sink = 11};
     if (op == "MultiHeadAttention") return {.bias = 3, .mask = 4, .attentionBias = 5, .past = 6, .pastLength = 8, .beams = 9};
     if (op == "DecoderMaskedMultiHeadAttention") return {.bias = 10, .mask = 3, .attentionBias = 4, .past = 5, .pastLength = 7, .beams = 9};
     // What is packed has no mask: lengths tell its sequences apart.

@@ -16,6 +16,8 @@ struct OpaqueInputs {
     std::size_t pastLength = absent;    ///< how much of a shared buffer of past keys is filled
     std::size_t beams = absent;         ///< which beam each past key came from
     std::size_t tokens = absent;        ///< places of packed tokens; the sums of their sequences' lengths follow
+    std::size_t scales = absent;        ///< of quantised past keys; that of values follows
+    std::size_t norms = absent;         ///< weight of the queries' norm; that of the keys follows
     std::size_t sink = absent;          ///< a logit for each head that takes attention away
 };
 

@@ -88,7 +88,8 @@ private:
             m_trace.linear = id;
             return false;
         }
-        if (isView(node) || node.is("Clip")) return take(id, node.input(0));
+        if (isView(node) || node.is("Clip") || node.is("Round")) return take(id, node.input(0));
+        if ((node.is("ReduceSum") || node.is("Mod")) && isInteger(m_shapes.of(node.output()).type)) return take(id, node.input(0)); // pieces of a byte
         if (node.is("Split") || node.is("Slice") || node.is("Gather")) {
             if (constant(node.input(0))) return false;
             if (const ValueId picked = pickedInput(m_graph, m_shapes, node, m_trace.source)) {

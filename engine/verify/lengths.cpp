@@ -20,6 +20,7 @@ public:
             if (node.is("com.microsoft", "GroupQueryAttention")) grouped(node);
             else if (node.input(inputsOf(node).tokens)) packed(node);
             else if (node.input(inputsOf(node).mask)) ends(node);
+            beams(node);
             if (sharesPast(node)) give(node.input(inputsOf(node).pastLength), {boundPast(node, m_shapes)});
         }
         return std::move(m_made);
@@ -76,6 +77,15 @@ private:
         for (const std::int64_t each : {rows, total})
             for (std::int64_t b = 0; length == 3 * batch + 2 && b <= batch; ++b) numbers.push_back(b * each);
         give(node.input(inputs.mask), std::move(numbers));
+    }
+
+    /// Each past key came from one beam or the next.
+    void beams(const Node& node) {
+        const ValueShape& choice = m_shapes.of(node.input(inputsOf(node).beams));
+        if (!choice.known() || choice.dims.size() != 3 || choice.dims[1] < 1) return;
+        std::vector<std::int64_t> numbers;
+        for (std::int64_t i = 0; i < choice.count(); ++i) numbers.push_back((i + i / choice.dims[2]) % choice.dims[1]);
+        give(node.input(inputsOf(node).beams), std::move(numbers));
     }
 
     /// Tokens fill one sequence after another; behind their places come those of padding.

@@ -122,6 +122,20 @@ void EquivalenceTest::opaque_data() {
     microsoft("packed, shared buffer", x + "p: f32[2,2,4,9,8]\nl: i32[1] = {2}\ny, z = com.microsoft::Attention(x, w, b, _, p, _, l, past_present_share_buffer=1, unidirectional=1" + heads + ")\nreturn y, z");
     microsoft("heads, shared buffer", "q: f32[2,3,32]\nk: f32[2,2,32]\npk: f32[2,4,9,8]\npv: f32[2,4,9,8]\nl: i32[1] = {5}\ny, k2, v2 = com.microsoft::MultiHeadAttention(q, k, k, _, _, _, pk, pv, l, unidirectional=1" + heads + ")\nreturn y, k2, v2");
 
+    const QString beams = "w: i32[1]\nc: i32[2,3,9]\nl: i32[1] = {5}\n";
+    microsoft("one token, beams", "q: f32[6,1,32]\nk: f32[6,1,32]\np: f32[6,4,9,8]\nr: f32[6,4,9,8]\n" + beams + "y, k2, v2 = com.microsoft::DecoderMaskedMultiHeadAttention(q, k, k, _, _, p, r, l, w, c, past_present_share_buffer=1" + heads + ")\nreturn y, k2, v2");
+    microsoft("one token, beams, keys in blocks", "x: f32[6,1,32]\np: f32[2,6,4,9,8]\n" + beams + "y, z = com.microsoft::DecoderMaskedSelfAttention(x, m: f32[32,96], b: f32[96], _, p, _, l, w, c, past_present_share_buffer=1" + heads + ")\nreturn y, z");
+
+    const QString norms = "_, _, _, _, a: f32[8], d: f32[8]", window = "q: f32[2,1,64]\npk: f32[2,2,5,8]\npv: f32[2,2,5,8]\nt: i32[] = {12}\n";
+    microsoft("grouped, norms, rotary", g + now + "y, k2, v2 = com.microsoft::GroupQueryAttention(q, k, v, pk, pv, n, t, c: f32[12,4], s: f32[12,4], _, " + norms + ", do_rotary=1, qk_norm_epsilon=0.01" + grouped + ")\nreturn y, k2, v2");
+    microsoft("grouped, norms, half", "q: f16[2,3,64]\nn: i32[2]\nt: i32[]\ny = com.microsoft::GroupQueryAttention(q, _, _, _, _, n, t, _, _, _, _, _, _, _, a: f16[8], d: f16[8]" + grouped + ")\nreturn y");
+    microsoft("grouped, cache of bytes", "q: f32[2,3,64]\npk: i8[2,2,4,8]\npv: i8[2,2,4,8]\n" + now + "y, k2, v2 = com.microsoft::GroupQueryAttention(q, _, _, pk, pv, n, t, _, _, _, _, _, ks: f32[1] = {0.02}, vs: f32[1,2,1,8], k_quant_type=\"PER_TENSOR\", v_quant_type=\"PER_CHANNEL\", kv_cache_bit_width=8" + grouped + ")\nreturn y, k2, v2");
+    microsoft("grouped, cache of half bytes, rotary", "q: f32[2,3,64]\npk: u8[2,2,4,4]\npv: u8[2,2,4,4]\n" + now + "y, k2, v2 = com.microsoft::GroupQueryAttention(q, _, _, pk, pv, n, t, c: f32[12,4], s: f32[12,4], _, _, _, ks: f32[1,2,1,8], vs: f32[1] = {0.25}, do_rotary=1, k_quant_type=\"PER_CHANNEL\", v_quant_type=\"PER_TENSOR\", kv_cache_bit_width=4" + grouped + ")\nreturn y, k2, v2");
+    microsoft("grouped, window cache, evicting", window + "n: i32[2] = {11, 5}\ny, k2, v2 = com.microsoft::GroupQueryAttention(q, _, _, pk, pv, n, t, sliding_window_cache=1, local_window_size=3" + grouped + ")\nreturn y, k2, v2");
+    microsoft("grouped, window cache, bias, no slack", window + "n: i32[2] = {7, 11}\na: f32[1,4,1,12]\ny, k2, v2 = com.microsoft::GroupQueryAttention(q, _, _, pk, pv, n, t, _, _, _, a, sliding_window_cache=1, local_window_size=5" + grouped + ")\nreturn y, k2, v2");
+    microsoft("grouped, window cache, more new tokens than places, bytes", "q: f32[1,7,64]\npk: i8[1,2,5,8]\npv: i8[1,2,5,8]\nt: i32[] = {12}\nn: i32[1] = {11}\ny, k2, v2 = com.microsoft::GroupQueryAttention(q, _, _, pk, pv, n, t, _, _, _, _, _, ks: f32[1] = {0.02}, vs: f32[1] = {0.02}, sliding_window_cache=1, local_window_size=3, kv_cache_bit_width=8" + grouped + ")\nreturn y, k2, v2");
+    microsoft("grouped, window cache, first call", "q: f32[2,3,64]\npk: f32[2,2,4,8]\npv: f32[2,2,4,8]\nt: i32[] = {3}\nn: i32[2] = {2, 1}\ny, k2, v2 = com.microsoft::GroupQueryAttention(q, _, _, pk, pv, n, t, sliding_window_cache=1, local_window_size=2" + grouped + ")\nreturn y, k2, v2");
+
     const QString bytes = "x: f32[2,6,32]\nxs: f32[] = {0.02}\ne: i32[] = {120}\nxz = Cast(e, to=2)\nu = QuantizeLinear(x, xs, xz)\n";
     microsoft("integers", bytes + "n: i32[2,6]\nd: i32[] = {3}\nwz = Cast(d, to=3)\ny = com.microsoft::QAttention(u, w: i8[32,96], b: f32[96], xs, s: f32[] = {0.01}, n, xz, wz" + heads + ")\nreturn y");
     microsoft("integers, a scale for each column, past", bytes + "p: f32[2,2,4,3,8]\ny, z = com.microsoft::QAttention(u, w: i8[32,96], b: f32[96], xs, s: f32[96], _, xz, wz: i8[96], p, unidirectional=1" + heads + ")\nreturn y, z");
@@ -204,12 +218,13 @@ void EquivalenceTest::whatIsNotWrittenOutStays_data() {
     QTest::addColumn<QString>("why");
     const QString g = "q: f32[2,3,64]\nn: i32[2]\nt: i32[]\n", grouped = ", num_heads=4, kv_num_heads=2)\nreturn y";
     QTest::newRow("angles") << "x: f32[2,6,32]\ny = com.microsoft::Attention(x, w: f32[32,96], b: f32[96], num_heads=4, do_rotary=1)\nreturn y" << "rotary embedding";
-    QTest::newRow("beams") << "q: f32[2,1,32]\np: f32[2,4,9,8]\nl: i32[1]\nw: i32[1]\nc: i32[2,1,9]\ny = com.microsoft::DecoderMaskedMultiHeadAttention(q, q, q, _, _, p, p, l, w, c, num_heads=4, past_present_share_buffer=1)\nreturn y" << "choice of beams";
+    QTest::newRow("beams") << "q: f32[2,1,32]\nc: i32[2,1,9]\ny = com.microsoft::DecoderMaskedMultiHeadAttention(q, q, q, _, _, _, _, _, _, c, num_heads=4)\nreturn y" << "choice of beams";
     QTest::newRow("buffer without length") << "x: f32[2,6,32]\np: f32[2,2,4,9,8]\ny = com.microsoft::Attention(x, w: f32[32,96], b: f32[96], _, p, num_heads=4, past_present_share_buffer=1)\nreturn y" << "without its length";
     QTest::newRow("window cache") << g + "y = com.microsoft::GroupQueryAttention(q, _, _, _, _, n, t, sliding_window_cache=1, local_window_size=2" + grouped << "sliding window";
     QTest::newRow("rank") << "q: f32[2,4,1,8]\ny = com.microsoft::DecoderMaskedMultiHeadAttention(q, num_heads=4)\nreturn y" << "rank of its input";
     QTest::newRow("scores of no step") << g + "y, _, _, s = com.microsoft::GroupQueryAttention(q, _, _, _, _, n, t, num_heads=4, kv_num_heads=2)\nreturn y, s" << "output of its scores";
-    QTest::newRow("norms") << g + "y = com.microsoft::GroupQueryAttention(q, _, _, _, _, n, t, _, _, _, _, _, _, _, a: f32[8], c: f32[8]" + grouped << "norm of queries";
+    QTest::newRow("one norm") << g + "y = com.microsoft::GroupQueryAttention(q, _, _, _, _, n, t, _, _, _, _, _, _, _, a: f32[8]" + grouped << "norm of queries";
+    QTest::newRow("cache of float8") << g + "p: f8e4m3fn[2,2,4,8]\ny = com.microsoft::GroupQueryAttention(q, _, _, p, p, n, t, _, _, _, _, _, a: f32[1], c: f32[1]" + grouped << "quantised cache";
 }
 
 void EquivalenceTest::whatIsNotWrittenOutStays() {
