@@ -366,6 +366,8 @@ private:
 
 CoreResult findCore(const Graph& graph, const Shapes& shapes, NodeId softmax) { return CoreWalk(graph, shapes, softmax).run(); }
 
+bool isOverSeveralAxes(const Shapes& shapes, const Node& node) { return addsBias(node) && node.input(1) && shapes.of(node.input(0)).ranked && !overLastAxis(shapes, node); }
+
 std::vector<NodeId> softmaxes(const Graph& graph, const Shapes& shapes) {
     std::vector<NodeId> found;
     const Spelled spelled(graph, shapes);

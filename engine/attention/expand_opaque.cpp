@@ -28,16 +28,26 @@ Result<NamedAttention> OpaqueExpansion::run() {
     return std::move(m_named);
 }
 
+/// An attribute or input of ai.onnx Attention that the versions up to opset 25 don't have; it may change what is computed.
+std::string OpaqueExpansion::newerAttribute() const {
+    static const std::set<std::string> known{"is_causal", "kv_num_heads", "left_window_size", "q_num_heads", "qk_matmul_output_mode", "right_window_size", "scale", "softcap", "softmax_precision"};
+    if (!m_call.standard()) return {};
+    for (const Attribute& each : m_node.attributes.items())
+        if (!known.contains(each.name)) return each.name;
+    return {};
+}
+
 std::string OpaqueExpansion::unknownOption() const {
     const Attributes& a = m_node.attributes;
-    if (!m_call.standard() && !hasPackedWeight(m_node) && !hasProjectedInputs(m_node)) return "kind of operator";
+    if (const std::string why = staysOne(m_node); !why.empty()) return why;
+    if (const std::string attribute = newerAttribute(); !attribute.empty()) return "attribute '" + attribute + "', of a later version,";
     if (m_spec.heads <= 0 || m_kvHeads <= 0 || m_spec.headDim <= 0 || m_spec.vHeadDim <= 0 || !m_spec.scale) return "number of heads";
     if (!isFloating(m_type)) return "type";
     if (m_opset < 10) return "opset, older than 10,";
     // Gathering from caches and scattering tokens need operators of opset 11.
     if (m_opset < 11 && (m_node.input(m_inputs.tokens) || (m_call.grouped() && m_node.input(m_inputs.past)))) return "opset, older than 11,";
     if (const std::string mask = MaskExpansion::unknown(m_call); !mask.empty()) return mask;
-    if (m_call.standard()) return {};
+    if (m_call.standard()) return m_node.inputs.size() > 7 ? "eighth input" : "";
     const std::size_t axes = m_call.rankOf(m_node.input(0)), plain = m_node.input(m_inputs.tokens) ? 2 : 3;
     const bool inAxes = axes == plain + 2 && (m_node.op == "MultiHeadAttention" || m_node.op == "PackedMultiHeadAttention");
     if (axes != plain && !inAxes) return "rank of its input";

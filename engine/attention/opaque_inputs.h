@@ -28,6 +28,8 @@ OpaqueInputs inputsOf(const Node& node);
 bool hasPackedWeight(const Node& node);
 /// Q, K, V from the outside, as com.microsoft MultiHeadAttention has them.
 bool hasProjectedInputs(const Node& node);
+/// Why an operator that is described stays one; empty where it can be written out.
+std::string staysOne(const Node& node);
 /// Whether past keys and values lie in a buffer that present ones share: a length says how much of it is filled.
 bool sharesPast(const Node& node);
 

@@ -21,6 +21,8 @@ public:
             else if (node.input(inputsOf(node).tokens)) packed(node);
             else if (node.input(inputsOf(node).mask)) ends(node);
             beams(node);
+            if (node.is("TensorScatter")) written(node);
+            if (node.is("Attention")) filled(node);
             if (sharesPast(node)) give(node.input(inputsOf(node).pastLength), {boundPast(node, m_shapes)});
         }
         return std::move(m_made);
@@ -77,6 +79,27 @@ private:
         for (const std::int64_t each : {rows, total})
             for (std::int64_t b = 0; length == 3 * batch + 2 && b <= batch; ++b) numbers.push_back(b * each);
         give(node.input(inputs.mask), std::move(numbers));
+    }
+
+    /// How far the keys of each sequence are none of padding.
+    void filled(const Node& node) {
+        const std::size_t rank = m_shapes.of(node.input(1)).dims.size();
+        const std::int64_t keys = size(node.input(1), rank == 4 ? 2 : 1);
+        std::vector<std::int64_t> numbers(static_cast<std::size_t>(size(node.input(0), 0)), keys);
+        for (std::size_t b = 1; m_differ && b < numbers.size(); b += 2) numbers[b] -= keys / 3;
+        give(node.input(6), std::move(numbers));
+    }
+
+    /// Where new keys go in a cache: as far behind as they have room, where lengths are to differ one place before it for every other sequence.
+    void written(const Node& node) {
+        const std::size_t rank = m_shapes.of(node.input(0)).dims.size();
+        const std::int64_t axis = node.attributes.integer("axis", -2), along = axis < 0 ? axis + static_cast<std::int64_t>(rank) : axis;
+        if (along < 0) return;
+        const std::int64_t room = size(node.input(0), static_cast<std::size_t>(along)) - size(node.input(1), static_cast<std::size_t>(along));
+        if (room < 0) return;
+        std::vector<std::int64_t> places(static_cast<std::size_t>(size(node.input(0), 0)), room);
+        for (std::size_t b = 1; m_differ && room > 0 && b < places.size(); b += 2) --places[b];
+        give(node.input(2), std::move(places));
     }
 
     /// Each past key came from one beam or the next.

@@ -220,6 +220,10 @@ void EquivalenceTest::whatIsNotWrittenOutStays_data() {
     QTest::newRow("angles") << "x: f32[2,6,32]\ny = com.microsoft::Attention(x, w: f32[32,96], b: f32[96], num_heads=4, do_rotary=1)\nreturn y" << "rotary embedding";
     QTest::newRow("beams") << "q: f32[2,1,32]\nc: i32[2,1,9]\ny = com.microsoft::DecoderMaskedMultiHeadAttention(q, q, q, _, _, _, _, _, _, c, num_heads=4)\nreturn y" << "choice of beams";
     QTest::newRow("buffer without length") << "x: f32[2,6,32]\np: f32[2,2,4,9,8]\ny = com.microsoft::Attention(x, w: f32[32,96], b: f32[96], _, p, num_heads=4, past_present_share_buffer=1)\nreturn y" << "without its length";
+    QTest::newRow("pages") << "q: f32[9,64]\np: f32[4,16,2,16]\nc: i32[3]\ny = com.microsoft::PagedAttention(q, _, _, p, p, c, n: i32[2], t: i32[2,2], num_heads=2, kv_num_heads=1)\nreturn y" << "pages";
+    QTest::newRow("blocks") << "q: f32[2,16,64]\np: f32[2,1,32,16]\nt: i32[]\nn: i32[2]\ny = com.microsoft::SparseAttention(q, _, _, p, p, r: i32[1,3], c: i32[1,3], t, n, num_heads=2, kv_num_heads=1)\nreturn y" << "blocks";
+    QTest::newRow("global tokens") << "x: f32[2,32,64]\nm: f32[2,32]\ny = com.microsoft::LongformerAttention(x, w: f32[64,192], b: f32[192], m, gw: f32[64,192], gb: f32[192], g: i32[2,32], num_heads=4, window=8)\nreturn y" << "global tokens";
+    QTest::newRow("newer attribute") << "q: f32[2,4,3,8]\ny = Attention(q, q, q, attention_sinks=1)\nreturn y" << "attribute 'attention_sinks'";
     QTest::newRow("window cache") << g + "y = com.microsoft::GroupQueryAttention(q, _, _, _, _, n, t, sliding_window_cache=1, local_window_size=2" + grouped << "sliding window";
     QTest::newRow("rank") << "q: f32[2,4,1,8]\ny = com.microsoft::DecoderMaskedMultiHeadAttention(q, num_heads=4)\nreturn y" << "rank of its input";
     QTest::newRow("scores of no step") << g + "y, _, _, s = com.microsoft::GroupQueryAttention(q, _, _, _, _, n, t, num_heads=4, kv_num_heads=2)\nreturn y, s" << "output of its scores";
