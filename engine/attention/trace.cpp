@@ -109,9 +109,7 @@ private:
         if (node.is("MaxPool") || node.is("AveragePool") || node.is("BatchNormalization")) return take(id, node.input(0)); // trained, the last one scales columns
         if ((node.is("ReduceMean") || node.is("ReduceMax")) && m_shapes.of(node.output()).dims.size() >= 3 && m_shapes.of(node.output()).dims.back() == m_shapes.of(node.input(0)).dims.back())
             return take(id, node.input(0)); // means of places stand for them: landmarks
-        if (node.is("GatherElements")) { // a cache with a length of its own for each batch
-            return take(id, node.input(0));
-        }
+        if (node.is("GatherElements")) return take(id, node.input(0)); // a cache with a length of its own for each batch
         if (isNorm(node)) {
             // Behind the projection a norm is one of heads; before it (no projection met yet) it still may be.
             m_trace.extras.insert(node.is("LpNormalization") ? "cosine" : "qk_norm");
@@ -121,8 +119,8 @@ private:
             m_trace.extras.insert("rope");
             return take(id, node.input(0));
         }
-        if (node.is("Mul") || node.is("Div")) return multiply(id, node);
-        if ((node.is("Min") || node.is("Max")) && onlyActivation(node)) return take(id, onlyActivation(node));
+        if (node.is("Mul") || node.is("Div") || node.is("com.microsoft", "QLinearMul")) return multiply(id, node);
+        if ((node.is("Min") || node.is("Max") || node.is("com.microsoft", "QLinearAdd")) && onlyActivation(node)) return take(id, onlyActivation(node));
         if (lessItsMean(node)) return take(id, node.input(0)); // of a norm that is spelled out
         if (node.is("Add") || node.is("Sub")) return add(id, node);
         if (node.is("Concat")) return concat(id, node);
@@ -167,12 +165,13 @@ private:
         for (const std::size_t side : {0U, 1U})
             if (!next && m_learned && m_shapes.scalar(node.input(side))) next = node.input(1 - side);
         if (!next) return join(id, node);
-        const ValueId other = node.input(0) == next ? node.input(1) : node.input(0);
+        const std::size_t side = node.input(0) == next ? 1 : 0;
+        const ValueId other = factorOf(node, side);
         if (restoresIntegers(m_graph, m_shapes, other)) return take(id, next);
-        if (const auto factor = m_shapes.scalar(other)) {
+        if (const auto factor = scalarFactor(m_shapes, node, side)) {
             if (*factor == 1 || sumsIntegers(m_graph, m_shapes, next)) return take(id, next); // not of scores: what integers stand for
             m_trace.scaled = true;
-            m_trace.scale *= node.is("Mul") ? *factor : 1 / *factor;
+            m_trace.scale *= node.is("Div") ? 1 / *factor : *factor;
             return take(id, next);
         }
         const ValueShape& shape = m_shapes.of(other);
