@@ -9,6 +9,8 @@ namespace triptych {
 ValueId OpaqueEmitter::cast(const std::string& role, ValueId value, DataType type) { return op(role, "Cast", {value}, {{"to", static_cast<std::int64_t>(type), {}}}); }
 
 ValueId OpaqueEmitter::slice(const std::string& role, ValueId value, std::int64_t axis, std::int64_t begin, std::int64_t end, std::int64_t step) {
+    using List = std::vector<std::int64_t>;
+    if (m_emit.opset() < 10) return op(role, "Slice", {value}, {{"axes", List{axis}, {}}, {"starts", List{begin}, {}}, {"ends", List{end}, {}}});
     return op(role, "Slice", {value, list(role + "/begin", {begin}), list(role + "/end", {end}), list(role + "/axis", {axis}), list(role + "/step", {step})});
 }
 

@@ -43,7 +43,8 @@ std::string OpaqueExpansion::unknownOption() const {
     if (const std::string attribute = newerAttribute(); !attribute.empty()) return "attribute '" + attribute + "', of a later version,";
     if (m_spec.heads <= 0 || m_kvHeads <= 0 || m_spec.headDim <= 0 || m_spec.vHeadDim <= 0 || !m_spec.scale) return "number of heads";
     if (!isFloating(m_type)) return "type";
-    if (m_opset < 10) return "opset, older than 10,";
+    if (m_opset < 9) return "opset, older than 9,";
+    if (m_opset < 10 && cutsByData()) return "opset, older than 10,";
     // Gathering from caches and scattering tokens need operators of opset 11.
     if (m_opset < 11 && (m_node.input(m_inputs.tokens) || (m_call.grouped() && m_node.input(m_inputs.past)))) return "opset, older than 11,";
     if (const std::string mask = MaskExpansion::unknown(m_call); !mask.empty()) return mask;
@@ -60,6 +61,14 @@ std::string OpaqueExpansion::unknownOption() const {
     if (hasProjectedInputs(m_node) && !m_node.input(1) && m_call.rankOf(m_node.input(0)) >= 4 && m_node.input(m_inputs.bias)) return "bias on packed input";
     if (keysInBlocks() && sharesPast(m_node) && m_spec.headDim % (128 / bitsOf(m_type)) != 0) return "head size, which doesn't fill blocks of 16 bytes,";
     return {};
+}
+
+/// Whether it takes a Slice whose ends are computed, or every other element, or products of integers: operators of opset 10.
+bool OpaqueExpansion::cutsByData() const {
+    const ValueId mask = m_node.input(m_inputs.mask);
+    const Dims& dims = m_call.sizes.shapes().of(mask).dims, &input = m_call.sizes.shapes().of(m_node.input(0)).dims;
+    const bool ends = dims.size() == 1 && !input.empty() && (dims[0] == input[0] || dims[0] == 2 * input[0]);
+    return m_call.standard() || m_call.grouped() || m_node.op == "QAttention" || m_node.input(m_inputs.tokens) || sharesPast(m_node) || (mask && dims.size() != 2 && dims.size() != 3 && !ends);
 }
 
 std::string OpaqueExpansion::unknownOfGrouped() const {

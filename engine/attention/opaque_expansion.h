@@ -14,6 +14,7 @@ private:
     // expand_opaque.cpp
     std::string unknownOption() const;
     std::string newerAttribute() const;
+    bool cutsByData() const;
     std::string unknownOfGrouped() const;
     ValueId constant(const char* name, double value) { return m_emit.number(name, m_type, value); }
     /// A weight or bias whose parts can be cut out: given, and its content at hand where a file is written.

@@ -31,8 +31,8 @@ private slots:
     void whatIsNotWrittenOutStays_data();
     void whatIsNotWrittenOutStays();
     void noMaxBeforeOpset12();
-    void opset10_data();
-    void opset10();
+    void olderOpsets_data();
+    void olderOpsets();
     void form_data();
     void form();
     void masksAllowNoDifference();
@@ -247,23 +247,28 @@ void EquivalenceTest::noMaxBeforeOpset12() {
     QCOMPARE(difference(proof), QString());
 }
 
-void EquivalenceTest::opset10_data() {
+void EquivalenceTest::olderOpsets_data() {
     QTest::addColumn<QString>("text");
+    QTest::addColumn<int>("opset");
     const QString x = "x: f32[B,S,32]\nw: f32[32,96]\nb: f32[96]\n";
-    QTest::newRow("causal, lengths") << x + "n: i32[B]\ny = com.microsoft::Attention(x, w, b, n, num_heads=4, unidirectional=1)\nreturn y";
-    QTest::newRow("mask, past") << x + "n: i32[B,T]\npast: f32[2,B,4,P,8]\ny, z = com.microsoft::Attention(x, w, b, n, past, num_heads=4)\nreturn y, z";
-    QTest::newRow("packed, first call") << "q: f32[B,S,64]\nn: i32[B]\nt: i32[]\ny = com.microsoft::GroupQueryAttention(q, _, _, _, _, n, t, num_heads=4, kv_num_heads=2, local_window_size=2)\nreturn y";
-    QTest::newRow("mask with the softmax") << "q: f32[B,2,S,8]\nm: f32[B,1,1,S]\ny = MatMul(com.microsoft::BiasSoftmax(MatMul(q, Transpose(q, perm=[0,1,3,2])), m, axis=3, is_inner_broadcast=1), q)\nreturn y";
+    QTest::newRow("causal, lengths") << x + "n: i32[B]\ny = com.microsoft::Attention(x, w, b, n, num_heads=4, unidirectional=1)\nreturn y" << 10;
+    QTest::newRow("mask, past") << x + "n: i32[B,T]\npast: f32[2,B,4,P,8]\ny, z = com.microsoft::Attention(x, w, b, n, past, num_heads=4)\nreturn y, z" << 10;
+    QTest::newRow("opset 9, causal, lengths") << x + "n: i32[B]\ny = com.microsoft::Attention(x, w, b, n, num_heads=4, unidirectional=1)\nreturn y" << 9;
+    QTest::newRow("opset 9, mask, past, bias") << x + "n: i32[B,T]\npast: f32[2,B,4,P,8]\na: f32[B,1,S,T]\ny, z = com.microsoft::Attention(x, w, b, n, past, a, num_heads=4)\nreturn y, z" << 9;
+    QTest::newRow("opset 9, heads") << "q: f32[B,S,32]\nk: f32[B,T,32]\nn: i32[B,T]\ny = com.microsoft::MultiHeadAttention(q, k, k, b: f32[96], n, num_heads=4)\nreturn y" << 9;
+    QTest::newRow("packed, first call") << "q: f32[B,S,64]\nn: i32[B]\nt: i32[]\ny = com.microsoft::GroupQueryAttention(q, _, _, _, _, n, t, num_heads=4, kv_num_heads=2, local_window_size=2)\nreturn y" << 10;
+    QTest::newRow("mask with the softmax") << "q: f32[B,2,S,8]\nm: f32[B,1,1,S]\ny = MatMul(com.microsoft::BiasSoftmax(MatMul(q, Transpose(q, perm=[0,1,3,2])), m, axis=3, is_inner_broadcast=1), q)\nreturn y" << 10;
 }
 
-void EquivalenceTest::opset10() {
+void EquivalenceTest::olderOpsets() {
     QFETCH(QString, text);
+    QFETCH(int, opset);
     const auto parsed = parseText(text.toStdString());
     QVERIFY(parsed);
     const Bindings all{{"B", 2}, {"S", 3}, {"P", 4}, {"T", 7}};
     Bindings own;
     for (const SymbolicDim& dim : symbolicDims(**parsed)) own[dim.name] = all.at(dim.name);
-    const Proof proof = decomposed(text.toStdString(), 10, own);
+    const Proof proof = decomposed(text.toStdString(), opset, own);
     QVERIFY2(!hasOpaque(*proof.decomposition.graph), proof.decomposition.warnings.empty() ? "" : proof.decomposition.warnings[0].c_str());
     for (const Node& node : proof.decomposition.graph->nodes()) {
         QVERIFY2(!node.is("Range"), node.name.c_str());
