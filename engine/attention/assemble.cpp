@@ -117,7 +117,7 @@ ProjectionForm packedForm(const Graph& graph, const Shapes& shapes, const RoleTr
 
 std::int64_t headsFromOperand(const Shapes& shapes, ValueId operand) {
     const ValueShape& shape = shapes.of(operand);
-    return shape.known() && shape.dims.size() >= 4 ? shape.dims[shape.dims.size() - 3] : 0;
+    return shape.ranked && shape.dims.size() >= 4 ? std::max<Dim>(shape.dims[shape.dims.size() - 3], 0) : 0;
 }
 
 /// Channel attention sums over places: a head's width is another axis of its operand. 0 where this is no such attention.

@@ -16,6 +16,9 @@ namespace triptych {
 
 namespace {
 
+/// Of floats, or of what integers stand for.
+bool isSoftmax(const Node& node) { return node.is("Softmax") || node.is("com.microsoft", "QLinearSoftmax"); }
+
 /// ONNX Runtime joins what is added to scores with the softmax.
 bool addsBias(const Node& node) { return node.is("com.microsoft", "BiasSoftmax"); }
 
@@ -37,7 +40,7 @@ public:
         const Node& softmax = m_graph.node(m_core.softmax);
         ValueId input = softmax.input(0);
         if (addsBias(softmax)) m_core.masks.push_back(softmax.input(1));
-        else if (!softmax.is("Softmax")) input = spelledOut(softmax);
+        else if (!isSoftmax(softmax)) input = spelledOut(softmax);
         if (!input) return {};
         if (!backward(input, 0)) return {std::nullopt, m_reason, m_detail};
         if (!forward()) return {std::nullopt, m_reason, m_detail};
@@ -151,7 +154,8 @@ private:
             if (scores && beside) m_core.extras.insert("sink"); // else pieces of the scores are put together again
             return scores;
         }
-        if (node.is("Mul") || node.is("Div")) return scaled(node);
+        if (node.is("Mul") || node.is("Div") || node.is("com.microsoft", "QLinearMul")) return scaled(node);
+        if (node.is("com.microsoft", "QLinearAdd")) return joined(node);
         if (node.is("Neg")) return negated(node.input(0));
         // For the range of exponents: a softmax is the same without it.
         if (const NodeId most = node.is("Sub") ? largestBehind(node.input(1)) : NodeId(); most && m_graph.node(most).is("ReduceMax") && bare(m_graph, m_shapes, m_graph.node(most).input(0)) == bare(m_graph, m_shapes, node.input(0))) {
@@ -176,7 +180,7 @@ private:
     /// Scores and what is added to them or bounds them.
     ValueId joined(const Node& node) {
         const bool first = m_products.leadsTo(node.input(0));
-        const ValueId next = node.input(first ? 0 : 1), other = node.input(first ? 1 : 0);
+        const ValueId next = factorOf(node, first ? 0 : 1), other = factorOf(node, first ? 1 : 0);
         if (!first && !m_products.leadsTo(next)) return {};
         if (m_products.isMixersBias(next, other)) return next;
         const bool number = m_shapes.scalar(other).has_value();
@@ -198,10 +202,12 @@ private:
 
     /// Scores against a table of positions, picked by distance.
     bool gathered(ValueId value) const {
-        for (int steps = 0; steps < 8 && value; ++steps) {
+        bool picks = false;
+        for (int steps = 0; steps < 12 && value; ++steps) {
             const NodeId id = m_graph.producer(value);
             if (!id || m_products.constant(value)) return false;
-            if (m_graph.node(id).is("GatherElements")) return true;
+            picks = picks || m_graph.node(id).is("GatherElements");
+            if (Products::multiplies(m_graph.node(id))) return picks;
             value = m_graph.node(id).input(0);
         }
         return false;
@@ -209,11 +215,11 @@ private:
 
     ValueId scaled(const Node& node) {
         const bool first = m_products.leadsTo(node.input(0));
-        const ValueId next = node.input(first ? 0 : 1), other = node.input(first ? 1 : 0);
+        const ValueId next = factorOf(node, first ? 0 : 1), other = factorOf(node, first ? 1 : 0);
         if (!first && !m_products.leadsTo(next)) return {};
-        const auto factor = m_shapes.scalar(other);
+        const auto factor = scalarFactor(m_shapes, node, first ? 1 : 0);
         if (factor == 1.0 || restoresIntegers(m_graph, m_shapes, other)) return next; // 1: as exporters write an alpha of 1
-        if (factor) m_core.scale *= node.is("Mul") ? *factor : 1 / *factor;
+        if (factor) m_core.scale *= node.is("Div") ? 1 / *factor : *factor;
         else m_core.scaleUnknown = true;
         m_core.scaled = true;
         return next;
@@ -316,7 +322,7 @@ private:
             if (each.position() < m_core.softmax.position() && turnsLastAxes(node)) rows = !rows;
         }
         const auto rank = static_cast<std::int64_t>(m_shapes.of(softmax.output()).dims.size());
-        const std::int64_t axis = softmax.is("Softmax") ? softmax.attributes.integer("axis", -1) : -1;
+        const std::int64_t axis = isSoftmax(softmax) ? softmax.attributes.integer("axis", -1) : -1;
         const bool competing = axis == -2 || axis == rank - 2;
         return rows != (rank >= 2 && competing && !sumsLast());
     }
@@ -364,13 +370,15 @@ private:
 
 CoreResult findCore(const Graph& graph, const Shapes& shapes, NodeId softmax) { return CoreWalk(graph, shapes, softmax).run(); }
 
+bool isOverSeveralAxes(const Shapes& shapes, const Node& node) { return addsBias(node) && node.input(1) && shapes.of(node.input(0)).ranked && !overLastAxis(shapes, node); }
+
 std::vector<NodeId> softmaxes(const Graph& graph, const Shapes& shapes) {
     std::vector<NodeId> found;
     const Spelled spelled(graph, shapes);
     for (std::size_t i = 0; i < graph.nodes().size(); ++i) {
         const Node& node = graph.nodes()[i];
         const bool live = node.input(0) && !isGiven(graph, shapes, node.input(0));
-        if (live && (node.is("Softmax") || overLastAxis(shapes, node) || spelled.ends(node) || spelled.sumsLate(node))) found.emplace_back(i);
+        if (live && (isSoftmax(node) || overLastAxis(shapes, node) || spelled.ends(node) || spelled.sumsLate(node))) found.emplace_back(i);
     }
     return found;
 }

@@ -32,5 +32,7 @@ CoreResult findCore(const Graph& graph, const Shapes& shapes, NodeId softmax);
 ///   Exp -- ReduceSum -- Div | Reciprocal, Mul;   LogSoftmax -- Exp;   Exp whose product with V is divided by its sum
 /// and what is made to sum to 1 otherwise: Relu or its square, exponents that a mask multiplies.
 std::vector<NodeId> softmaxes(const Graph& graph, const Shapes& shapes);
+/// A BiasSoftmax that takes more than the last axis together.
+bool isOverSeveralAxes(const Shapes& shapes, const Node& node);
 
 } // namespace triptych

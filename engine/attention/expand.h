@@ -45,8 +45,8 @@ public:
     ValueId slice(const std::string& role, ValueId value, std::int64_t axis, std::int64_t begin, std::int64_t end, std::int64_t step = 1);
     ValueId gather(const std::string& role, ValueId value, std::int64_t axis, std::int64_t index);
     ValueId unsqueeze(const std::string& role, ValueId value, std::int64_t axis);
-    /// Of each row along the last axis, kept as an axis of size 1.
-    ValueId largest(const std::string& role, ValueId value);
+    /// Of each row along the last axis, kept as an axis of size 1: by ReduceMax, ReduceMean or ReduceSum.
+    ValueId reduced(const std::string& role, const char* type, ValueId value);
     /// [n]: the size of a value along an axis.
     ValueId sizeOf(const std::string& role, ValueId value, std::int64_t axis);
     /// 0, 1, ... as far as a size [n] says, as int64 [n].
@@ -62,7 +62,8 @@ private:
 /// What hides keys and what is added to scores.
 class MaskExpansion {
 public:
-    MaskExpansion(OpaqueEmitter& emit, const OpaqueCall& call, DataType type) : m_emit(emit), m_call(call), m_type(type) {}
+    /// @param keys  positions of keys [B,1,1,T]; none where they count from 0
+    MaskExpansion(OpaqueEmitter& emit, const OpaqueCall& call, DataType type, ValueId keys) : m_emit(emit), m_call(call), m_type(type), m_keys(keys) {}
     /// @param past    value that holds past keys [B,N,P,D]; none where there is none
     /// @param before  how many keys came before, where that isn't the length of `past`: [1], for grouped queries [B,1,1,1]
     /// @returns masked scores
@@ -78,13 +79,14 @@ private:
     ValueId windows(ValueId scores, ValueId offset);
     ValueId standard(ValueId scores, ValueId past);
     bool shorterThanKeys(ValueId mask) const;
-    /// Minus infinity for the keys that a mask leaves out; `floats` is the mask as what is added to scores.
-    ValueId padded(ValueId floats, ValueId mask, ValueId scores);
+    /// `fill` for the keys that a mask leaves out; `floats` is the mask as what is added to scores.
+    ValueId padded(ValueId floats, ValueId mask, ValueId scores, ValueId fill);
     ValueId classic(ValueId scores, ValueId past, ValueId before);
     /// Packed tokens: keys within the length of their own sequence.
     ValueId ownSequence(ValueId scores);
     ValueId filtered(ValueId scores, ValueId shown);
     ValueId ranged(ValueId scores, ValueId list, Dim length);
+    ValueId atKeys(ValueId bias, ValueId scores);
     ValueId groupedQuery(ValueId scores, ValueId before);
     ValueId rows(ValueId scores, ValueId offset);
     ValueId columns(ValueId scores);
@@ -92,6 +94,7 @@ private:
     OpaqueEmitter& m_emit;
     const OpaqueCall& m_call;
     DataType m_type;
+    ValueId m_keys;
     bool m_mayHideAll = false;
 };
 

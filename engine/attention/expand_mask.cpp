@@ -9,6 +9,8 @@ namespace triptych {
 ValueId OpaqueEmitter::cast(const std::string& role, ValueId value, DataType type) { return op(role, "Cast", {value}, {{"to", static_cast<std::int64_t>(type), {}}}); }
 
 ValueId OpaqueEmitter::slice(const std::string& role, ValueId value, std::int64_t axis, std::int64_t begin, std::int64_t end, std::int64_t step) {
+    using List = std::vector<std::int64_t>;
+    if (m_emit.opset() < 10) return op(role, "Slice", {value}, {{"axes", List{axis}, {}}, {"starts", List{begin}, {}}, {"ends", List{end}, {}}});
     return op(role, "Slice", {value, list(role + "/begin", {begin}), list(role + "/end", {end}), list(role + "/axis", {axis}), list(role + "/step", {step})});
 }
 
@@ -21,9 +23,10 @@ ValueId OpaqueEmitter::unsqueeze(const std::string& role, ValueId value, std::in
     return op(role, "Unsqueeze", {value, list(role + "/axis", {axis})});
 }
 
-ValueId OpaqueEmitter::largest(const std::string& role, ValueId value) {
-    if (m_emit.opset() < 18) return op(role, "ReduceMax", {value}, {{"axes", std::vector<std::int64_t>{-1}, {}}});
-    return op(role, "ReduceMax", {value, list(role + "/axis", {-1})});
+ValueId OpaqueEmitter::reduced(const std::string& role, const char* type, ValueId value) {
+    const std::int64_t sinceInput = type == std::string_view("ReduceSum") ? 13 : 18;
+    if (m_emit.opset() < sinceInput) return op(role, type, {value}, {{"axes", std::vector<std::int64_t>{-1}, {}}});
+    return op(role, type, {value, list(role + "/axis", {-1})});
 }
 
 ValueId OpaqueEmitter::sizeOf(const std::string& role, ValueId value, std::int64_t axis) {
@@ -80,8 +83,8 @@ ValueId MaskExpansion::rows(ValueId scores, ValueId offset) {
     return offset ? m_emit.op("rows", "Add", {counted, offset}) : counted;
 }
 
-/// Position of each key: [T].
-ValueId MaskExpansion::columns(ValueId scores) { return m_emit.upTo("columns", m_emit.sizeOf("columns", scores, 3)); }
+/// Position of each key: [T], or [B,1,1,T].
+ValueId MaskExpansion::columns(ValueId scores) { return m_keys ? m_keys : m_emit.upTo("columns", m_emit.sizeOf("columns", scores, 3)); }
 
 ValueId MaskExpansion::causal(ValueId scores, ValueId offset) {
     if (offset || m_emit.base().opset() < 14) {
@@ -99,8 +102,8 @@ ValueId MaskExpansion::causal(ValueId scores, ValueId offset) {
 ValueId MaskExpansion::windows(ValueId scores, ValueId offset) {
     for (const auto& [side, name] : {std::pair("left", "left_window_size"), std::pair("right", "right_window_size")}) {
         const std::int64_t size = m_call.node.attributes.integer(name, -1);
-        if (size < 0) continue;
         const bool left = side[0] == 'l';
+        if (size < 0 || (!left && m_call.node.attributes.integer("is_causal", 0) != 0)) continue; // no later key is seen as it is
         const ValueId at = rows(scores, offset), key = columns(scores);
         const ValueId apart = m_emit.op("window", "Sub", left ? std::vector<ValueId>{at, key} : std::vector<ValueId>{key, at});
         const ValueId far = m_emit.op("window", "Greater", {apart, m_emit.list(std::string("window/") + side, {size})});
@@ -122,11 +125,16 @@ bool MaskExpansion::shorterThanKeys(ValueId mask) const {
     return !dims.empty() && !stretched && dims.back() != length(m_call.node.input(1)) + length(m_call.node.input(4));
 }
 
-ValueId MaskExpansion::padded(ValueId floats, ValueId mask, ValueId scores) {
+ValueId MaskExpansion::padded(ValueId floats, ValueId mask, ValueId scores, ValueId fill) {
     const std::size_t rank = m_call.rankOf(mask);
-    const ValueId missing = m_emit.op("mask", "Sub", {m_emit.sizeOf("mask", scores, 3), m_emit.sizeOf("mask", mask, static_cast<std::int64_t>(rank) - 1)});
+    const ValueId size = m_emit.sizeOf("mask", mask, static_cast<std::int64_t>(rank) - 1);
+    ValueId missing = m_emit.op("mask", "Sub", {m_emit.sizeOf("mask", scores, 3), size});
+    if (m_call.microsoft() || m_emit.base().opset() < 24) { // a size that is free may be 1
+        const ValueId one = m_emit.op("mask", "Equal", {size, m_emit.list("mask/one", {1})});
+        missing = m_emit.op("mask", "Where", {one, m_emit.list("mask/none", {0}), missing});
+    }
     const ValueId pads = m_emit.op("mask", "Concat", {m_emit.list("mask/no_pads", std::vector<std::int64_t>(2 * rank - 1, 0)), missing}, {{"axis", std::int64_t(0), {}}});
-    return m_emit.op("mask", "Pad", {floats, pads, m_emit.number("minus_infinity", m_type, -std::numeric_limits<double>::infinity())});
+    return m_emit.op("mask", "Pad", {floats, pads, fill});
 }
 
 ValueId MaskExpansion::standard(ValueId scores, ValueId past) {
@@ -145,7 +153,7 @@ ValueId MaskExpansion::standard(ValueId scores, ValueId past) {
         const bool otherType = !boolean && m_call.shapes.of(mask).type != m_type;
         ValueId added = otherType ? m_emit.cast("mask", mask, m_type) : mask;
         if (boolean && shorter) added = m_emit.op("mask", "Where", {mask, m_emit.number("zero", m_type, 0), m_emit.number("minus_infinity", m_type, -std::numeric_limits<double>::infinity())});
-        if (shorter) added = padded(added, mask, scores);
+        if (shorter) added = padded(added, mask, scores, m_emit.number("minus_infinity", m_type, -std::numeric_limits<double>::infinity()));
         scores = boolean && !shorter ? hide(scores, mask, "mask") : m_emit.op("mask", "Add", {scores, added});
     }
     if (node.attributes.integer("is_causal", 0) != 0) scores = causal(scores, offset);
@@ -215,9 +223,21 @@ ValueId MaskExpansion::classic(ValueId scores, ValueId past, ValueId before) {
     return causal(scores, offset("past"));
 }
 
+/// What a bias with a place for each position has for the keys, where they are some of them.
+ValueId MaskExpansion::atKeys(ValueId bias, ValueId scores) {
+    const ValueId lengths = m_emit.op("bias", "Concat", {m_emit.slice("bias", m_emit.op("bias", "Shape", {scores}), 0, 0, 3), m_emit.list("bias/any", {1})}, {{"axis", std::int64_t(0), {}}});
+    const ValueId within = m_emit.op("bias", "Where", {m_emit.op("bias", "Less", {m_keys, m_emit.sizeOf("bias", bias, 3)}), m_keys, m_emit.list("bias/first", {0})});
+    return m_emit.op("bias", "GatherElements", {m_emit.op("bias", "Expand", {bias, lengths}), m_emit.op("bias", "Expand", {within, lengths})}, {{"axis", std::int64_t(3), {}}});
+}
+
 ValueId MaskExpansion::groupedQuery(ValueId scores, ValueId before) {
     const std::int64_t window = m_call.node.attributes.integer("local_window_size", -1);
-    if (const ValueId bias = m_call.node.input(10)) scores = m_emit.op("bias", "Add", {scores, bias});
+    if (ValueId bias = m_call.node.input(10)) {
+        // A buffer of keys may have more places than there are keys: what lies behind them is hidden.
+        if (m_keys) bias = atKeys(bias, scores);
+        else if (m_call.node.input(3)) bias = padded(bias, bias, scores, m_emit.number("no_bias", m_type, 0));
+        scores = m_emit.op("bias", "Add", {scores, bias});
+    }
     if (m_call.node.attributes.integer("causal", 1) != 0) {
         scores = causal(scores, before);
     } else { // each sequence as far as it goes

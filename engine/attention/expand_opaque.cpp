@@ -28,23 +28,34 @@ Result<NamedAttention> OpaqueExpansion::run() {
     return std::move(m_named);
 }
 
+/// An attribute or input of ai.onnx Attention that the versions up to opset 25 don't have; it may change what is computed.
+std::string OpaqueExpansion::newerAttribute() const {
+    static const std::set<std::string> known{"is_causal", "kv_num_heads", "left_window_size", "q_num_heads", "qk_matmul_output_mode", "right_window_size", "scale", "softcap", "softmax_precision"};
+    if (!m_call.standard()) return {};
+    for (const Attribute& each : m_node.attributes.items())
+        if (!known.contains(each.name)) return each.name;
+    return {};
+}
+
 std::string OpaqueExpansion::unknownOption() const {
     const Attributes& a = m_node.attributes;
-    if (!m_call.standard() && !hasPackedWeight(m_node) && !hasProjectedInputs(m_node)) return "kind of operator";
+    if (const std::string why = staysOne(m_node); !why.empty()) return why;
+    if (const std::string attribute = newerAttribute(); !attribute.empty()) return "attribute '" + attribute + "', of a later version,";
     if (m_spec.heads <= 0 || m_kvHeads <= 0 || m_spec.headDim <= 0 || m_spec.vHeadDim <= 0 || !m_spec.scale) return "number of heads";
     if (!isFloating(m_type)) return "type";
-    if (m_opset < 10) return "opset, older than 10,";
+    if (m_opset < 9) return "opset, older than 9,";
+    if (m_opset < 10 && cutsByData()) return "opset, older than 10,";
     // Gathering from caches and scattering tokens need operators of opset 11.
     if (m_opset < 11 && (m_node.input(m_inputs.tokens) || (m_call.grouped() && m_node.input(m_inputs.past)))) return "opset, older than 11,";
     if (const std::string mask = MaskExpansion::unknown(m_call); !mask.empty()) return mask;
-    if (m_call.standard()) return {};
+    if (m_call.standard()) return m_node.inputs.size() > 7 ? "eighth input" : "";
     const std::size_t axes = m_call.rankOf(m_node.input(0)), plain = m_node.input(m_inputs.tokens) ? 2 : 3;
     const bool inAxes = axes == plain + 2 && (m_node.op == "MultiHeadAttention" || m_node.op == "PackedMultiHeadAttention");
     if (axes != plain && !inAxes) return "rank of its input";
     if (hasProjectedInputs(m_node) && !m_node.input(1) && m_node.input(2)) return "value without a key";
     if (m_call.grouped()) return unknownOfGrouped();
     if (a.integer("do_rotary", 0) != 0) return "rotary embedding, whose angles its documentation doesn't give,";
-    if (m_node.input(m_inputs.beams)) return "choice of beams";
+    if (m_node.input(m_inputs.beams) && (!sharesPast(m_node) || m_opset < 11)) return "choice of beams, without a shared buffer,";
     if (a.integer("past_present_share_buffer", 0) != 0 && m_node.input(m_inputs.past) && !sharesPast(m_node)) return "shared buffer of past keys, without its length,";
     if (m_node.input(m_inputs.tokens) && !m_node.input(m_inputs.tokens + 1)) return "missing sequence lengths";
     if (hasProjectedInputs(m_node) && !m_node.input(1) && m_call.rankOf(m_node.input(0)) >= 4 && m_node.input(m_inputs.bias)) return "bias on packed input";
@@ -52,11 +63,23 @@ std::string OpaqueExpansion::unknownOption() const {
     return {};
 }
 
+/// Whether it takes a Slice whose ends are computed, or every other element, or products of integers: operators of opset 10.
+bool OpaqueExpansion::cutsByData() const {
+    const ValueId mask = m_node.input(m_inputs.mask);
+    const Dims& dims = m_call.sizes.shapes().of(mask).dims, &input = m_call.sizes.shapes().of(m_node.input(0)).dims;
+    const bool ends = dims.size() == 1 && !input.empty() && (dims[0] == input[0] || dims[0] == 2 * input[0]);
+    return m_call.standard() || m_call.grouped() || m_node.op == "QAttention" || m_node.input(m_inputs.tokens) || sharesPast(m_node) || (mask && dims.size() != 2 && dims.size() != 3 && !ends);
+}
+
 std::string OpaqueExpansion::unknownOfGrouped() const {
     const Attributes& a = m_node.attributes;
-    if (m_node.input(12) || m_node.input(13)) return "quantised cache";
-    if (m_node.input(14) || m_node.input(15)) return "norm of queries and keys";
-    if (a.integer("sliding_window_cache", 0) != 0) return "cache of a sliding window";
+    const bool quantises = m_node.input(m_inputs.scales).valid(), window = a.integer("sliding_window_cache", 0) != 0;
+    const DataType cache = m_call.shapes.of(m_node.input(3)).type;
+    if (quantises != m_node.input(m_inputs.scales + 1).valid()) return "cache, quantised in part,";
+    if (quantises && (m_opset < 11 || (m_node.input(3) && cache != (bitsOfCache() == 4 ? DataType::uint8 : DataType::int8)))) return "quantised cache";
+    if (quantises && bitsOfCache() == 4 && m_spec.headDim % 2 != 0) return "quantised cache of an odd head size";
+    if (m_node.input(m_inputs.norms).valid() != m_node.input(m_inputs.norms + 1).valid()) return "norm of queries or keys alone";
+    if (window && (!m_node.input(3) || a.integer("local_window_size", -1) <= 0 || m_call.wanted(3))) return "cache of a sliding window, without a past or with its scores,";
     if (a.integer("do_rotary", 0) != 0 && (!m_node.input(7) || !m_node.input(8))) return "rotary embedding without caches";
     if (!m_node.input(5) || !m_node.input(6)) return "missing sequence lengths";
     // Hidden scores are told from the others by comparing floats.
@@ -88,7 +111,7 @@ void OpaqueExpansion::core() {
         scores = m_emit.op("softcap", "Mul", {scores, constant("softcap_limit", cap)});
     }
     show(1, scores);
-    MaskExpansion mask(m_emit, m_call, m_type);
+    MaskExpansion mask(m_emit, m_call, m_type, m_keys);
     scores = mask.apply(scores, m_past, m_before);
     show(2, scores);
     const ValueId weights = softmax(scores, m_call.standard() && mask.mayHideAll());
@@ -135,7 +158,7 @@ ValueId OpaqueExpansion::softmax(ValueId scores, bool guarded) {
     if (hasSink(m_node)) weights = m_emit.slice("sink", weights, 3, 0, -1);
     if (!guarded || !m_call.sizes.forFile()) return weights;
     // A query that may see no key gets weights of 0. The guard is no part of what runtimes execute: it is written, not measured.
-    const ValueId most = m_emit.largest("guard", scores);
+    const ValueId most = m_emit.reduced("guard", "ReduceMax", scores);
     const ValueId none = m_emit.op("guard", "Equal", {most, constant("minus_infinity", -std::numeric_limits<double>::infinity())});
     return m_emit.op("guard", "Where", {none, constant("zero", 0), weights});
 }

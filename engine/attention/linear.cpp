@@ -75,13 +75,38 @@ ValueId bare(const Graph& graph, const Shapes& shapes, ValueId value) {
     return value;
 }
 
-bool isFed(const Graph& graph, ValueId value, bool cut) {
-    constexpr int longest = 8;
+namespace {
+
+/// Where a value is fed in; none where it is computed.
+ValueId fedFrom(const Graph& graph, ValueId value, bool cut) {
+    constexpr int longest = 12;
     for (int steps = 0; steps < longest && value; ++steps) {
         const NodeId id = graph.producer(value);
-        if (!id) return graph.isInput(value) || !graph.value(value).initializer;
+        if (!id) return graph.isInput(value) || !graph.value(value).initializer ? value : ValueId();
         const Node& node = graph.node(id);
-        if (!cut || !(node.is("Slice") || node.is("Gather") || node.is("Transpose") || isCopy(node) || keepsOrder(node))) return false;
+        if (!cut || !(node.is("Slice") || node.is("Gather") || node.is("GatherElements") || node.is("Transpose") || isCopy(node) || keepsOrder(node))) return {};
+        value = node.input(0);
+    }
+    return {};
+}
+
+} // namespace
+
+bool isFed(const Graph& graph, ValueId value, bool cut) { return fedFrom(graph, value, cut).valid(); }
+
+bool joinsFed(const Graph& graph, const Node& node) {
+    const ValueId past = fedFrom(graph, node.input(0), true), now = fedFrom(graph, node.input(1), true);
+    return node.inputs.size() == 2 && past && now && past != now;
+}
+
+bool isOfTable(const Graph& graph, const Shapes& shapes, ValueId value) {
+    constexpr int longest = 6;
+    for (int steps = 0; steps < longest && value; ++steps) {
+        const NodeId id = graph.producer(value);
+        if (!id) return false;
+        const Node& node = graph.node(id);
+        if (node.is("Gather") && shapes.isConstant(node.input(0))) return true;
+        if (!isCopy(node) && !keepsOrder(node) && !node.is("Transpose")) return false;
         value = node.input(0);
     }
     return false;

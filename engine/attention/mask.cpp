@@ -150,6 +150,10 @@ void MaskReader::visit(ValueId value, int depth, Area area, std::set<ValueId>& s
         facts.learned = true;
         return;
     }
+    if (node.is("com.microsoft", "RelativePositionBias") || node.is("com.microsoft", "GatedRelativePositionBias")) {
+        facts.learned = true;
+        return;
+    }
     if (node.is("MatMul") || node.is("Einsum") || node.is("Gemm")) return; // computed scores, as of decomposed relative positions
     for (const ValueId input : node.inputs) visit(input, depth + 1, area, seen, facts);
 }

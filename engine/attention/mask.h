@@ -49,6 +49,7 @@ private:
         double given = 0;
     };
     Position positionOf(ValueId value) const;
+    bool alongKeys(ValueId value) const;
     bool alongQueries(ValueId value, int depth = 0) const;
     int orderOf(ValueId a, ValueId b) const;
     NodeId maker(ValueId value, const char* op) const;

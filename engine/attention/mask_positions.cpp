@@ -25,14 +25,19 @@ bool isView(const Node& node) {
 
 Dim fromEnd(const ValueShape& shape, std::size_t back) { return shape.ranked && shape.dims.size() > back ? shape.dims[shape.dims.size() - 1 - back] : Dim(1); }
 
-bool alongKeys(const ValueShape& shape) { return fromEnd(shape, 0) > 1 && fromEnd(shape, 1) == 1; }
-
 } // namespace
+
+/// Whether a value runs along keys; a count of places stands for as many as there are, be it one or a number that isn't known.
+bool MaskReader::alongKeys(ValueId value) const {
+    const ValueShape& shape = m_shapes.of(value);
+    if (fromEnd(shape, 0) > 1 && fromEnd(shape, 1) == 1) return true;
+    return shape.ranked && shape.dims.size() == 1 && maker(value, "Range");
+}
 
 /// Whether a value runs along queries; that of a single query is counted, where lengths are not.
 bool MaskReader::alongQueries(ValueId value, int depth) const {
     const ValueShape& shape = m_shapes.of(value);
-    if (!shape.known() || fromEnd(shape, 0) != 1) return false;
+    if (!shape.ranked || fromEnd(shape, 0) != 1 || (depth == 0 && alongKeys(value))) return false;
     if (fromEnd(shape, 1) > 1) return true;
     const NodeId id = m_graph.producer(value);
     if (!id || depth > longest / 2) return false;
@@ -73,8 +78,8 @@ NodeId MaskReader::maker(ValueId value, const char* op) const {
 
 /// 1 where a is of keys and b of queries, -1 the other way round, 0 where they aren't one of each.
 int MaskReader::orderOf(ValueId a, ValueId b) const {
-    if (alongKeys(m_shapes.of(a)) && alongQueries(b)) return 1;
-    return alongKeys(m_shapes.of(b)) && alongQueries(a) ? -1 : 0;
+    if (alongKeys(a) && alongQueries(b)) return 1;
+    return alongKeys(b) && alongQueries(a) ? -1 : 0;
 }
 
 std::optional<MaskReader::Bound> MaskReader::boundOf(const Node& node) const {

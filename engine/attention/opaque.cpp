@@ -1,6 +1,7 @@
 // Attention as one operator:
 //   ai.onnx Attention (opset 23 to 25), com.microsoft Attention, MultiHeadAttention, GroupQueryAttention,
-//   DecoderMaskedMultiHeadAttention, DecoderMaskedSelfAttention, QAttention, PackedAttention, PackedMultiHeadAttention.
+//   DecoderMaskedMultiHeadAttention, DecoderMaskedSelfAttention, QAttention, PackedAttention, PackedMultiHeadAttention,
+//   SparseAttention, PagedAttention and LongformerAttention, which are described and stay one operator.
 // Others of com.microsoft are named, not described.
 // Sources: the ONNX operator specification; ONNX Runtime's ContribOperators.md.
 
@@ -37,6 +38,16 @@ std::vector<ValueId> givenOf(const Node& node, const std::vector<std::size_t>& i
     return given;
 }
 
+void setCausal(AttentionSpec& spec) {
+    spec.causal = true;
+    spec.masks.insert("causal");
+}
+
+/// Lengths of sequences hide the keys behind them.
+void hideByLengths(const Shapes& shapes, ValueId lengths, AttentionSpec& spec) {
+    if (lengths && !shapes.isConstant(lengths)) spec.masks.insert("padding");
+}
+
 /// ai.onnx Attention: Q, K, V as B x S x H*D or B x H x S x D, mask, past key and value.
 void standardAttention(const Graph& graph, const Shapes& shapes, const Node& node, MaskReader& masks, AttentionSpec& spec) {
     const Attributes& attributes = node.attributes;
@@ -50,11 +61,11 @@ void standardAttention(const Graph& graph, const Shapes& shapes, const Node& nod
     if (attributes.real("softcap", 0) != 0) spec.extras.insert("softcap");
     if (node.input(4)) spec.extras.insert("kv_cache");
     describeMasks(givenOf(node, {3}), masks, spec);
-    if (attributes.integer("left_window_size", -1) >= 0 || attributes.integer("right_window_size", -1) >= 0) spec.masks.insert("window");
-    if (attributes.integer("is_causal", 0) != 0) {
-        spec.causal = true;
-        spec.masks.insert("causal");
-    }
+    hideByLengths(shapes, node.input(6), spec);
+    // A window that ends at the query's own key on its right is what causal means; one that ends behind it hides nothing more than that.
+    const std::int64_t right = attributes.integer("right_window_size", -1);
+    if (attributes.integer("is_causal", 0) != 0 || right == 0) setCausal(spec);
+    if (attributes.integer("left_window_size", -1) >= 0 || (right > 0 && !spec.causal.value_or(false))) spec.masks.insert("window");
     if (spec.kvHeads > 0 && spec.kvHeads < spec.heads) spec.extras.insert("kv_repeat");
 }
 
@@ -80,18 +91,21 @@ void packedAttention(const Shapes& shapes, NodeId id, const Node& node, MaskRead
     }
     for (const char* role : {"q", "k", "v"}) spec.evidence.push_back({role, node.name, "columns of the operator's packed weight, in the documented order"});
     const OpaqueInputs inputs = inputsOf(node);
-    describeMasks(givenOf(node, {inputs.mask, inputs.attentionBias}), masks, spec);
-    if (node.attributes.integer("unidirectional", 0) != 0) {
-        spec.causal = true;
-        spec.masks.insert("causal");
-    }
+    const bool dummy = rank(shapes, node.input(inputs.mask)) == 2 && lastDim(shapes, node.input(inputs.mask)) == 1; // taken for no mask
+    describeMasks(givenOf(node, {dummy ? OpaqueInputs::absent : inputs.mask, inputs.attentionBias}), masks, spec);
+    hideByLengths(shapes, node.input(inputs.tokens + 1), spec);
+    if (node.attributes.integer("unidirectional", 0) != 0) setCausal(spec);
     if (node.attributes.integer("do_rotary", 0) != 0) spec.extras.insert("rope");
     if (node.input(inputs.past)) spec.extras.insert("kv_cache");
+    if (node.op == "LongformerAttention") {
+        spec.extras.insert("banded");
+        spec.masks.insert("window");
+    }
 }
 
 /// com.microsoft MultiHeadAttention and its relatives: Q, K, V (or packed), heads as an attribute.
 void multiHeadAttention(const Graph& graph, const Shapes& shapes, const Node& node, MaskReader& masks, AttentionSpec& spec) {
-    const bool grouped = node.op == "GroupQueryAttention";
+    const bool sparse = node.op == "SparseAttention", paged = node.op == "PagedAttention", grouped = node.op == "GroupQueryAttention" || sparse || paged;
     spec.heads = node.attributes.integer("num_heads", 0);
     spec.kvHeads = grouped ? node.attributes.integer("kv_num_heads", spec.heads) : spec.heads;
     const ValueId q = node.input(0), k = node.input(1) ? node.input(1) : q, v = node.input(2) ? node.input(2) : k;
@@ -107,14 +121,17 @@ void multiHeadAttention(const Graph& graph, const Shapes& shapes, const Node& no
     if (spec.projections == ProjectionForm::packed && !node.input(2) && rank(shapes, k) >= 4) spec.projections = ProjectionForm::packedInterleaved;
     const OpaqueInputs inputs = inputsOf(node);
     describeMasks(givenOf(node, {inputs.mask, inputs.attentionBias}), masks, spec);
-    if ((grouped && node.attributes.integer("causal", 1) != 0) || node.attributes.integer("unidirectional", 0) != 0) {
-        spec.causal = true;
-        spec.masks.insert("causal");
-    }
+    const bool causal = node.attributes.integer("unidirectional", 0) != 0 || (grouped && node.attributes.integer("causal", 1) != 0);
+    if (causal) setCausal(spec);
+    hideByLengths(shapes, node.input(inputs.tokens + 1), spec);
+    // Each batch has as many keys as a length says; without a past all have the same.
+    if (grouped && (node.input(inputs.past) || !causal)) hideByLengths(shapes, node.input(sparse ? 8 : 5), spec);
+    if (sparse) spec.masks.insert("block_sparse");
     if (node.attributes.integer("do_rotary", 0) != 0) spec.extras.insert("rope");
     if (grouped && node.attributes.integer("local_window_size", -1) > 0) spec.masks.insert("window");
     if (node.attributes.real("softcap", 0) != 0) spec.extras.insert("softcap");
     if (hasSink(node)) spec.extras.insert("sink");
+    if (node.input(inputs.norms)) spec.extras.insert("qk_norm");
     if (node.input(inputs.past)) spec.extras.insert("kv_cache");
     if (spec.kvHeads > 0 && spec.kvHeads < spec.heads) spec.extras.insert("kv_repeat");
 }
@@ -129,13 +146,14 @@ std::optional<double> scaleOf(const Node& node, const AttentionSpec& spec) {
 } // namespace
 
 bool isUnknownAttention(const Node& node) {
-    return node.domain == "com.microsoft" && node.op.ends_with("Attention") && !hasPackedWeight(node) && !hasProjectedInputs(node);
+    return node.domain == "com.microsoft" && node.op.ends_with("Attention") && !hasPackedWeight(node) && !hasProjectedInputs(node) && staysOne(node).empty();
 }
 
 std::optional<AttentionSpec> opaqueAttention(const Graph& graph, const Shapes& shapes, NodeId id, MaskReader& masks) {
     const Node& node = graph.node(id);
     const bool microsoft = node.domain == "com.microsoft";
-    const std::size_t needed = node.is("Attention") ? 3 : hasPackedWeight(node) ? 2 : 1;
+    const bool banded = node.is("com.microsoft", "LongformerAttention"), packed = hasPackedWeight(node) || banded, projected = hasProjectedInputs(node) || (!banded && !staysOne(node).empty());
+    const std::size_t needed = node.is("Attention") ? 3 : packed ? 2 : 1;
     for (std::size_t i = 0; i < needed; ++i)
         if (!node.input(i)) return std::nullopt; // damaged: what it attends to is left out
     AttentionSpec spec;
@@ -145,8 +163,8 @@ std::optional<AttentionSpec> opaqueAttention(const Graph& graph, const Shapes& s
     spec.scaleAt = ScalePlace::inside;
     spec.form = (microsoft ? "com.microsoft." : "ai.onnx.") + node.op;
     if (node.is("Attention")) standardAttention(graph, shapes, node, masks, spec);
-    else if (hasPackedWeight(node)) packedAttention(shapes, id, node, masks, spec);
-    else if (hasProjectedInputs(node)) multiHeadAttention(graph, shapes, node, masks, spec);
+    else if (packed) packedAttention(shapes, id, node, masks, spec);
+    else if (projected) multiHeadAttention(graph, shapes, node, masks, spec);
     else return std::nullopt;
     spec.scale = scaleOf(node, spec);
     return spec;

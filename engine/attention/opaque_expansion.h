@@ -13,6 +13,8 @@ public:
 private:
     // expand_opaque.cpp
     std::string unknownOption() const;
+    std::string newerAttribute() const;
+    bool cutsByData() const;
     std::string unknownOfGrouped() const;
     ValueId constant(const char* name, double value) { return m_emit.number(name, m_type, value); }
     /// A weight or bias whose parts can be cut out: given, and its content at hand where a file is written.
@@ -39,12 +41,28 @@ private:
     // expand_cache.cpp
     void past();
     void sharedPast();
-    void groupedPast();
+    ValueId ofBeams(const std::string& role, ValueId kept);
     std::pair<ValueId, ValueId> pastParts();
     void present(ValueId k, ValueId v);
     bool keysInBlocks() const;
     ValueId reordered(const std::string& role, ValueId buffer, bool back);
+
+    // expand_grouped.cpp
+    void groupedPast();
+    ValueId keysBefore(ValueId now, ValueId total);
+    ValueId seenKeys();
+    ValueId joined(const std::string& role, ValueId past, ValueId value, ValueId now, ValueId total, ValueId present);
     ValueId cached(const std::string& role, ValueId past, ValueId value, ValueId now, ValueId total, ValueId present);
+    ValueId picked(const std::string& role, ValueId past, ValueId value, ValueId index, ValueId present);
+    ValueId normalised(const std::string& role, ValueId x, ValueId weight);
+    ValueId widened(const std::string& role, ValueId value);
+    ValueId narrowed(const std::string& role, ValueId value);
+    ValueId quantised(const std::string& role, ValueId x, ValueId scale);
+    ValueId dequantised(const std::string& role, ValueId cache, ValueId scale);
+    std::int64_t bitsOfCache() const;
+    ValueId residents(ValueId seen, ValueId places);
+    void placeWindow(ValueId now);
+    ValueId windowed(const std::string& role, ValueId past, ValueId value, ValueId now, ValueId present);
     ValueId rotated(const std::string& role, ValueId x, ValueId positions, std::int64_t heads);
 
     OpaqueEmitter m_emit;
@@ -56,6 +74,8 @@ private:
     NamedAttention m_named;
     ValueId m_q, m_k, m_v;
     ValueId m_past, m_before; ///< past keys; how many of them, where that is not all
+    ValueId m_keys;           ///< positions of keys [B,1,1,T], where those of a window's cache aren't counted from 0
+    ValueId m_firstKept;      ///< position of the first key in it [B,1,1,1]
     ValueId m_places;         ///< of packed tokens among padding [tokens]
     DataType m_type = DataType::float32;
     bool m_fourAxes = false;

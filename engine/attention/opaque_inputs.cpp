@@ -7,10 +7,12 @@ namespace triptych {
 OpaqueInputs inputsOf(const Node& node) {
     const std::string& op = node.op;
     if (node.domain != "com.microsoft") return {};
-    if (op == "GroupQueryAttention") return {.attentionBias = 10, .past = 3, .sink = 11};
+    if (op == "GroupQueryAttention") return {.attentionBias = 10, .past = 3, .scales = 12, .norms = 14, .sink = 11};
+    if (op == "SparseAttention" || op == "PagedAttention") return {.past = 3};
+    if (op == "LongformerAttention") return {.bias = 2, .mask = 3};
     if (op == "MultiHeadAttention") return {.bias = 3, .mask = 4, .attentionBias = 5, .past = 6, .pastLength = 8, .beams = 9};
     if (op == "DecoderMaskedMultiHeadAttention") return {.bias = 10, .mask = 3, .attentionBias = 4, .past = 5, .pastLength = 7, .beams = 9};
-    // What is packed has no padding: its lists of tokens and lengths hide nothing.
+    // What is packed has no mask: lengths tell its sequences apart.
     if (op == "PackedMultiHeadAttention") return {.bias = 3, .attentionBias = 6, .tokens = 4};
     if (op == "PackedAttention") return {.bias = 2, .attentionBias = 5, .tokens = 3};
     if (op == "QAttention") return {.bias = 2, .mask = 5, .past = 8};
@@ -24,6 +26,12 @@ bool hasPackedWeight(const Node& node) {
 
 bool hasProjectedInputs(const Node& node) {
     return node.domain == "com.microsoft" && (node.op == "MultiHeadAttention" || node.op == "GroupQueryAttention" || node.op == "DecoderMaskedMultiHeadAttention" || node.op == "PackedMultiHeadAttention");
+}
+
+std::string staysOne(const Node& node) {
+    if (node.is("com.microsoft", "SparseAttention")) return "list of the blocks that each row of them sees";
+    if (node.is("com.microsoft", "PagedAttention")) return "cache, whose pages a table lists,";
+    return node.is("com.microsoft", "LongformerAttention") ? "choice of global tokens, which have projections of their own," : "";
 }
 
 bool sharesPast(const Node& node) {

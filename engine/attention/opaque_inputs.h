@@ -16,6 +16,8 @@ struct OpaqueInputs {
     std::size_t pastLength = absent;    ///< how much of a shared buffer of past keys is filled
     std::size_t beams = absent;         ///< which beam each past key came from
     std::size_t tokens = absent;        ///< places of packed tokens; the sums of their sequences' lengths follow
+    std::size_t scales = absent;        ///< of quantised past keys; that of values follows
+    std::size_t norms = absent;         ///< weight of the queries' norm; that of the keys follows
     std::size_t sink = absent;          ///< a logit for each head that takes attention away
 };
 
@@ -26,6 +28,8 @@ OpaqueInputs inputsOf(const Node& node);
 bool hasPackedWeight(const Node& node);
 /// Q, K, V from the outside, as com.microsoft MultiHeadAttention has them.
 bool hasProjectedInputs(const Node& node);
+/// Why an operator that is described stays one; empty where it can be written out.
+std::string staysOne(const Node& node);
 /// Whether past keys and values lie in a buffer that present ones share: a length says how much of it is filled.
 bool sharesPast(const Node& node);
 

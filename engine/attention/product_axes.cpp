@@ -50,7 +50,18 @@ Dim dimFromEnd(const Shapes& shapes, ValueId value, std::size_t back) {
     return shape.ranked && shape.dims.size() > back && shape.dims[shape.dims.size() - 1 - back] > 0 ? shape.dims[shape.dims.size() - 1 - back] : 0;
 }
 
-ValueId factorOf(const Node& product, std::size_t side) { return product.input(side == 1 && (product.is("QLinearMatMul") || product.is("QLinearConv") || product.is("com.microsoft", "QGemm")) ? 3 : side); }
+ValueId factorOf(const Node& product, std::size_t side) {
+    const bool apart = product.is("QLinearMatMul") || product.is("QLinearConv") || product.is("com.microsoft", "QGemm") || product.is("com.microsoft", "QLinearAdd") || product.is("com.microsoft", "QLinearMul");
+    return product.input(side == 1 && apart ? 3 : side);
+}
+
+std::optional<double> scalarFactor(const Shapes& shapes, const Node& node, std::size_t side) {
+    const auto number = shapes.scalar(factorOf(node, side));
+    if (!number || !node.is("com.microsoft", "QLinearMul")) return number;
+    const std::size_t at = side == 0 ? 0 : 3;
+    const auto scale = shapes.scalar(node.input(at + 1)), zero = node.input(at + 2) ? shapes.scalar(node.input(at + 2)) : 0.0;
+    return scale && zero ? std::optional((*number - *zero) * *scale) : std::nullopt;
+}
 
 bool endsInFirst(const Node& product) {
     const auto equation = equationOf(product);

@@ -9,6 +9,8 @@ namespace triptych {
 Dim dimFromEnd(const Shapes& shapes, ValueId value, std::size_t back);
 /// What a product multiplies: 0 from the left, 1 from the right. Scales and zero points stand between them in a QLinearMatMul.
 ValueId factorOf(const Node& product, std::size_t side);
+/// The number that a product is multiplied by on a side: what its integer stands for in QLinearMul; empty where it is none.
+std::optional<double> scalarFactor(const Shapes& shapes, const Node& node, std::size_t side);
 /// Whether the last axis of an Einsum's result is one of its first operand; false for any other product.
 bool endsInFirst(const Node& product);
 /// Whether a node is a Transpose that swaps the last two axes.

@@ -53,7 +53,7 @@ bool Products::ofOneRow(const Node& sum) const {
 }
 
 bool Products::leadsTo(ValueId value, int depth) {
-    // Scores are numbers: a mask that is compared from a product is none of them.
+    // Scores are numbers: a mask that is compared from a product is none of them, nor is a size of theirs.
     if (!value || depth > 48 || constant(value) || m_shapes.of(value).type == DataType::boolean) return false;
     if (const auto known = m_leads.find(value); known != m_leads.end()) return known->second;
     m_leads[value] = false;
@@ -61,7 +61,7 @@ bool Products::leadsTo(ValueId value, int depth) {
     if (!id) return false;
     const Node& node = m_graph.node(id);
     bool leads = of(node) != nullptr;
-    const bool barrier = ((multiplies(node) || convolves(node) || node.is("com.microsoft", "QGemm")) && !mixesHeads(node)) || node.is("Softmax");
+    const bool barrier = ((multiplies(node) || convolves(node) || node.is("com.microsoft", "QGemm")) && !mixesHeads(node)) || node.op.ends_with("Softmax") || node.is("Shape");
     for (std::size_t i = 0; i < node.inputs.size() && !leads && !barrier; ++i) leads = leadsTo(node.inputs[i], depth + 1);
     return m_leads[value] = leads;
 }

@@ -43,11 +43,15 @@ private:
         return !value || (m_learned ? isGiven(m_graph, m_shapes, value) : m_shapes.isConstant(value));
     }
 
-    /// The only input that is no constant, and no scale that is computed when integers are made; none where there are two.
+    /// The only input that is no constant, no scale that is computed when integers are made and no angles beside it; none where there are two.
     ValueId onlyActivation(const Node& node) const {
         ValueId found;
         for (const ValueId value : node.inputs) {
             if (constant(value) || (node.is("Mul") && restoresIntegers(m_graph, m_shapes, value))) continue;
+            if (found && found != value && node.is("Mul") && isOfTable(m_graph, m_shapes, value) != isOfTable(m_graph, m_shapes, found)) {
+                if (isOfTable(m_graph, m_shapes, found)) found = value;
+                continue;
+            }
             if (found && found != value) return {};
             found = value;
         }
@@ -84,7 +88,8 @@ private:
             m_trace.linear = id;
             return false;
         }
-        if (isView(node) || node.is("Clip")) return take(id, node.input(0));
+        if (isView(node) || node.is("Clip") || node.is("Round")) return take(id, node.input(0));
+        if ((node.is("ReduceSum") || node.is("Mod")) && isInteger(m_shapes.of(node.output()).type)) return take(id, node.input(0)); // pieces of a byte
         if (node.is("Split") || node.is("Slice") || node.is("Gather")) {
             if (constant(node.input(0))) return false;
             if (const ValueId picked = pickedInput(m_graph, m_shapes, node, m_trace.source)) {
@@ -104,9 +109,7 @@ private:
         if (node.is("MaxPool") || node.is("AveragePool") || node.is("BatchNormalization")) return take(id, node.input(0)); // trained, the last one scales columns
         if ((node.is("ReduceMean") || node.is("ReduceMax")) && m_shapes.of(node.output()).dims.size() >= 3 && m_shapes.of(node.output()).dims.back() == m_shapes.of(node.input(0)).dims.back())
             return take(id, node.input(0)); // means of places stand for them: landmarks
-        if (node.is("GatherElements")) { // a cache with a length of its own for each batch
-            return take(id, node.input(0));
-        }
+        if (node.is("GatherElements")) return take(id, node.input(0)); // a cache with a length of its own for each batch
         if (isNorm(node)) {
             // Behind the projection a norm is one of heads; before it (no projection met yet) it still may be.
             m_trace.extras.insert(node.is("LpNormalization") ? "cosine" : "qk_norm");
@@ -116,8 +119,8 @@ private:
             m_trace.extras.insert("rope");
             return take(id, node.input(0));
         }
-        if (node.is("Mul") || node.is("Div")) return multiply(id, node);
-        if ((node.is("Min") || node.is("Max")) && onlyActivation(node)) return take(id, onlyActivation(node));
+        if (node.is("Mul") || node.is("Div") || node.is("com.microsoft", "QLinearMul")) return multiply(id, node);
+        if ((node.is("Min") || node.is("Max") || node.is("com.microsoft", "QLinearAdd")) && onlyActivation(node)) return take(id, onlyActivation(node));
         if (lessItsMean(node)) return take(id, node.input(0)); // of a norm that is spelled out
         if (node.is("Add") || node.is("Sub")) return add(id, node);
         if (node.is("Concat")) return concat(id, node);
@@ -162,12 +165,13 @@ private:
         for (const std::size_t side : {0U, 1U})
             if (!next && m_learned && m_shapes.scalar(node.input(side))) next = node.input(1 - side);
         if (!next) return join(id, node);
-        const ValueId other = node.input(0) == next ? node.input(1) : node.input(0);
+        const std::size_t side = node.input(0) == next ? 1 : 0;
+        const ValueId other = factorOf(node, side);
         if (restoresIntegers(m_graph, m_shapes, other)) return take(id, next);
-        if (const auto factor = m_shapes.scalar(other)) {
+        if (const auto factor = scalarFactor(m_shapes, node, side)) {
             if (*factor == 1 || sumsIntegers(m_graph, m_shapes, next)) return take(id, next); // not of scores: what integers stand for
             m_trace.scaled = true;
-            m_trace.scale *= node.is("Mul") ? *factor : 1 / *factor;
+            m_trace.scale *= node.is("Div") ? 1 / *factor : *factor;
             return take(id, next);
         }
         const ValueShape& shape = m_shapes.of(other);
@@ -192,9 +196,10 @@ private:
     /// Two activations meet: a rotary embedding (both come from one value), a spelled-out norm (x times its own
     /// reciprocal root), or a low-rank branch beside the projection.
     bool join(NodeId id, const Node& node) {
-        const auto a = nearest(node.input(0)), b = nearest(node.input(1));
+        auto a = nearest(node.input(0)), b = nearest(node.input(1));
+        const bool rotary = node.is("Add") || node.is("Sub");
+        if (rotary && a && b && a != b && wholeOf(a) == wholeOf(b)) a = b = wholeOf(a); // its halves, or every other element
         if (a && b && a == b) {
-            const bool rotary = node.is("Add") || node.is("Sub");
             m_trace.extras.insert(rotary ? "rope" : lengthBetween(node) ? "cosine" : "qk_norm");
             return take(id, a);
         }
@@ -235,13 +240,17 @@ private:
             if (constant(value)) continue;
             ++activations;
             const ValueId source = bare(m_graph, m_shapes, value);
-            const NodeId producer = m_graph.producer(source);
+            const NodeId producer = m_graph.producer(withoutAxis(value));
             const bool fed = isFed(m_graph, source) || (cuts && isFed(m_graph, source, true));
             past = past || fed;
             if (fed && node.inputs.size() > 1) continue;
             negated = negated || (producer && (m_graph.node(producer).is("Neg") || m_graph.node(producer).is("Sub") || m_graph.node(producer).is("Add")));
             if (!next) next = value;
             else sameSource = sameSource && linearBehind(value) == linearBehind(next);
+        }
+        if (keys && joinsFed(m_graph, node)) { // without a projection new keys are fed too
+            m_trace.extras.insert("kv_cache");
+            return take(id, node.inputs.back());
         }
         if (!next) return false;
         if (node.inputs.size() > 1 && std::all_of(node.inputs.begin(), node.inputs.end(), [&](ValueId each) { return repeated(each, next); })) repeats(next, node.output());
@@ -290,13 +299,13 @@ private:
     }
 
     /// The same heads once more, perhaps with an axis for the copies.
-    bool repeated(ValueId value, ValueId other) const {
-        const auto plain = [&](ValueId each) {
-            const ValueId copy = bare(m_graph, m_shapes, each);
-            const NodeId id = m_graph.producer(copy);
-            return id && m_graph.node(id).is("Unsqueeze") ? bare(m_graph, m_shapes, m_graph.node(id).input(0)) : copy;
-        };
-        return plain(value) == plain(other);
+    bool repeated(ValueId value, ValueId other) const { return withoutAxis(value) == withoutAxis(other); }
+
+    /// What a value is before it gets an axis for copies or pairs.
+    ValueId withoutAxis(ValueId value) const {
+        const ValueId copy = bare(m_graph, m_shapes, value);
+        const NodeId id = m_graph.producer(copy);
+        return id && m_graph.node(id).is("Unsqueeze") ? bare(m_graph, m_shapes, m_graph.node(id).input(0)) : copy;
     }
 
     /// Back through one-input operators and multiplications by constants to where a value branches off.
@@ -327,6 +336,11 @@ private:
             value = next;
         }
         return value;
+    }
+
+    ValueId wholeOf(ValueId piece) const {
+        const NodeId id = m_graph.producer(piece);
+        return id && (m_graph.node(id).is("Slice") || m_graph.node(id).is("Split")) ? m_graph.node(id).input(0) : piece;
     }
 
     /// Whether what divides is the length of a vector (an L2 norm), not its mean square.

@@ -56,6 +56,10 @@ ValueId linearBias(const Node& node);
 ValueId bare(const Graph& graph, const Shapes& shapes, ValueId value);
 /// Whether a value is fed in: an input of the graph or, in a body, of what is round it. `cut`: or what views leave of one.
 bool isFed(const Graph& graph, ValueId value, bool cut = false);
+/// Whether a node joins two values that are fed in, each perhaps cut from a buffer: past keys and, last, new ones.
+bool joinsFed(const Graph& graph, const Node& node);
+/// Whether a value is rows of a table that the file holds, picked by their positions, as the angles of a rotary embedding are.
+bool isOfTable(const Graph& graph, const Shapes& shapes, ValueId value);
 /// What a node writes into a buffer that is fed in (a cache of fixed length); none where it does no such thing.
 ValueId writtenToBuffer(const Graph& graph, const Shapes& shapes, const Node& node);
 /// Whether a value is a sum of products of integers, perhaps times a constant: what it is multiplied by is a scale of quantisation.

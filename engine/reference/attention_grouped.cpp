@@ -4,7 +4,9 @@
 #include "reference/attention_microsoft.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
+#include <tuple>
 
 namespace triptych {
 
@@ -25,40 +27,108 @@ HostTensor present(const KernelCall& call, const HostTensor* past, const HostTen
     return out;
 }
 
+/// x over the root of its mean square along the last axis, times a weight.
+HostTensor normalised(const HostTensor& x, const HostTensor& weight, double epsilon) {
+    const std::int64_t size = x.dims.back();
+    if (weight.count() != size) refuse("its norm's weight doesn't fit its heads");
+    HostTensor out = x;
+    for (std::int64_t line = 0; line < x.count(); line += std::max<std::int64_t>(size, 1)) {
+        double squares = 0;
+        for (std::int64_t i = 0; i < size; ++i) squares += x.at(static_cast<std::size_t>(line + i)) * x.at(static_cast<std::size_t>(line + i));
+        const double root = std::sqrt(squares / static_cast<double>(size) + epsilon);
+        for (std::int64_t i = 0; i < size; ++i) setElement(out, static_cast<std::size_t>(line + i), x.at(static_cast<std::size_t>(line + i)) / root * weight.at(static_cast<std::size_t>(i)));
+    }
+    out.normalise();
+    return out;
+}
+
+/// The integers of a cache: of 8 bits, or of 4, and two of them in a byte, the first one low and each 8 more than it is. In floats, as the operator rounds.
+struct QuantisedCache {
+    const HostTensor* scale = nullptr;
+    std::int64_t bits = 8;
+
+    float scaleAt(std::int64_t line, std::int64_t heads, std::int64_t rows, std::int64_t i) const {
+        return static_cast<float>(broadcastAt(*scale, line / rows / heads, line / rows % heads, line % rows, i));
+    }
+    HostTensor from(const KernelCall& call, const HostTensor& x) const {
+        if (!scale) return x;
+        const std::int64_t size = x.dims[3], each = bits == 4 ? 2 : 1;
+        if ((bits != 8 && bits != 4) || size % each != 0) refuse("its cache has another width than 8 or 4 bits");
+        HostTensor out = make(call, bits == 4 ? DataType::uint8 : DataType::int8, {x.dims[0], x.dims[1], x.dims[2], size / each});
+        for (std::int64_t i = 0; i < x.count(); ++i) {
+            const float given = scaleAt(i / size, x.dims[1], x.dims[2], i % size), inverse = given == 0 ? 1.0F : 1.0F / given;
+            const auto code = static_cast<std::int64_t>(std::clamp(std::nearbyint(static_cast<float>(x.at(static_cast<std::size_t>(i))) * inverse), bits == 4 ? -8.0F : -128.0F, bits == 4 ? 7.0F : 127.0F));
+            std::int64_t& to = out.integers()[static_cast<std::size_t>(i / each)];
+            if (each == 1) to = code;
+            else to += (code + 8) << (i % 2 * 4);
+        }
+        return out;
+    }
+    HostTensor back(const KernelCall& call, const HostTensor& codes, DataType type) const {
+        if (!scale) return codes;
+        const std::int64_t each = bits == 4 ? 2 : 1, size = codes.dims[3] * each;
+        HostTensor out = make(call, type, {codes.dims[0], codes.dims[1], codes.dims[2], size});
+        for (std::int64_t i = 0; i < out.count(); ++i) {
+            const std::int64_t held = codes.integers()[static_cast<std::size_t>(i / each)], code = each == 1 ? held : ((held >> (i % 2 * 4)) & 15) - 8;
+            setElement(out, static_cast<std::size_t>(i), static_cast<float>(code) * scaleAt(i / size, out.dims[1], out.dims[2], i % size));
+        }
+        out.normalise();
+        return out;
+    }
+};
+
+/// The cache of a sliding window: its rows hold the latest positions. Source: ContribOperators.md, GroupQueryAttention.
+struct WindowCache {
+    std::int64_t places = 0, window = 0;
+
+    /// How many of the positions that came so far are held.
+    std::int64_t held(std::int64_t seen) const {
+        const std::int64_t group = places - window + 1;
+        return seen <= places ? seen : seen - group * ((seen - places + group - 1) / group);
+    }
+    /// Position of row `j` of past keys with the new ones behind them; -1 where there is none.
+    std::int64_t position(std::int64_t before, std::int64_t j) const {
+        if (j >= places) return before + j - places;
+        return j < held(before) ? before - held(before) + j : -1;
+    }
+    HostTensor present(const KernelCall& call, const HostTensor& all, const std::vector<std::int64_t>& before, const std::vector<std::int64_t>& seen) const {
+        HostTensor out = make(call, all.type, {all.dims[0], all.dims[1], places, all.dims[3]});
+        const std::int64_t size = all.dims[3], rows = all.dims[2];
+        for (std::int64_t i = 0; i < out.count(); ++i) {
+            const std::int64_t line = i / size / places, row = i / size % places;
+            const auto b = static_cast<std::size_t>(line / all.dims[1]);
+            if (row >= held(seen[b])) continue;
+            const std::int64_t position = seen[b] - held(seen[b]) + row;
+            const std::int64_t from = position < before[b] ? position - before[b] + held(before[b]) : position - before[b] + places;
+            if (from < 0 || from >= rows) refuse("its lengths don't fit its window's cache");
+            copyElement(all, static_cast<std::size_t>((line * rows + from) * size + i % size), out, static_cast<std::size_t>(i));
+        }
+        return out;
+    }
+};
+
 /// Scores as they are handed out: what is hidden is 0.
 HostTensor shown(const HostTensor& scores) { return eachElement(scores, [](double x) { return x == lowest ? 0 : x; }); }
 
-Outputs groupQuery(const KernelCall& call) {
-    needAxes(call, {0, 1, 2}, 3);
-    needAxes(call, {3, 4}, 4);
-    needOneType(call, {0, 1, 2, 3, 4, 7, 8, 10, 11});
-    const Attributes& a = call.node.attributes;
-    for (std::size_t i = 12; i < 16; ++i)
-        if (call.input(i)) refuse("quantised caches and norms of queries aren't known");
-    if (a.integer("sliding_window_cache", 0) != 0) refuse("the cache of a sliding window isn't known");
-    const std::int64_t heads = a.integer("num_heads", 0), kvHeads = a.integer("kv_num_heads", 0), window = a.integer("local_window_size", -1);
-    const bool causal = a.integer("causal", 1) != 0;
+/// Q, K and V [B, N, S, D], from an input each or side by side in one.
+std::tuple<HostTensor, HostTensor, HostTensor> headsOf(const KernelCall& call, std::int64_t heads, std::int64_t kvHeads) {
     const HostTensor& query = need(call, 0);
-    HostTensor q, k, v;
-    if (!call.input(1)) {
-        if (heads < 1 || kvHeads < 1) refuse("it has no number of heads");
-        if (call.input(2) || query.dims.back() % (heads + 2 * kvHeads) != 0) refuse("its packed input doesn't fit its heads");
-        const std::int64_t size = query.dims.back() / (heads + 2 * kvHeads);
-        q = splitHeads(columns(query, 0, heads * size), heads);
-        k = splitHeads(columns(query, heads * size, kvHeads * size), kvHeads);
-        v = splitHeads(columns(query, (heads + kvHeads) * size, kvHeads * size), kvHeads);
-    } else {
-        q = splitHeads(query, heads);
-        k = splitHeads(need(call, 1), kvHeads);
-        v = splitHeads(need(call, 2), kvHeads);
+    if (call.input(1)) return {splitHeads(query, heads), splitHeads(need(call, 1), kvHeads), splitHeads(need(call, 2), kvHeads)};
+    if (heads < 1 || kvHeads < 1) refuse("it has no number of heads");
+    if (call.input(2) || query.dims.back() % (heads + 2 * kvHeads) != 0) refuse("its packed input doesn't fit its heads");
+    const std::int64_t size = query.dims.back() / (heads + 2 * kvHeads);
+    const auto part = [&](std::int64_t first, std::int64_t count) { return splitHeads(columns(query, first * size, count * size), count); };
+    return {part(0, heads), part(heads, kvHeads), part(heads + kvHeads, kvHeads)};
+}
+
+/// Norms of queries and keys, then their rotary embedding.
+void turn(const KernelCall& call, const std::vector<std::int64_t>& before, HostTensor& q, HostTensor& k) {
+    const Attributes& a = call.node.attributes;
+    const std::int64_t now = q.dims[2];
+    if (call.input(14)) {
+        q = normalised(q, *call.input(14), a.real("qk_norm_epsilon", 1e-6F));
+        k = normalised(k, *call.input(15), a.real("qk_norm_epsilon", 1e-6F));
     }
-    const std::int64_t now = q.dims[2], total = static_cast<std::int64_t>(need(call, 6).at(0));
-    const bool prompt = now == total;
-    if (k.dims[2] != now || v.dims[2] != now || (!call.input(3) && !prompt) || (call.input(3) && call.input(4) && call.input(3)->dims != call.input(4)->dims)) refuse("its lengths don't fit its keys");
-    if (!need(call, 5).isInteger() || need(call, 5).count() != q.dims[0]) refuse("its lengths are not one for each batch");
-    const std::vector<std::int64_t>& lengths = need(call, 5).integers(); // less one
-    std::vector<std::int64_t> before;
-    for (std::int64_t b = 0; b < q.dims[0]; ++b) before.push_back(prompt ? 0 : lengths[static_cast<std::size_t>(b)] + 1 - now);
     if (a.integer("do_rotary", 0) != 0) {
         HostTensor positions = HostTensor::zeros(DataType::int64, {q.dims[0], now});
         for (std::int64_t i = 0; i < positions.count(); ++i)
@@ -67,9 +137,49 @@ Outputs groupQuery(const KernelCall& call) {
         q = rotated(call, q, positions, need(call, 7), need(call, 8), interleaved, 0);
         k = rotated(call, k, positions, need(call, 7), need(call, 8), interleaved, 0);
     }
-    const std::int64_t length = std::max(total, call.input(3) ? call.input(3)->dims.at(2) : 0);
-    k = present(call, call.input(3), k, before, length);
-    v = present(call, call.input(4), v, before, length);
+}
+
+Outputs groupQuery(const KernelCall& call) {
+    needAxes(call, {0, 1, 2}, 3);
+    needAxes(call, {3, 4}, 4);
+    needOneType(call, {0, 1, 2, 7, 8, 10, 11, 14, 15});
+    if (!call.input(12)) needOneType(call, {0, 3, 4});
+    const Attributes& a = call.node.attributes;
+    for (const std::size_t i : {12U, 14U})
+        if ((call.input(i) == nullptr) != (call.input(i + 1) == nullptr)) refuse("of its scales and norms one is missing");
+    const QuantisedCache ofK{call.input(12), a.integer("kv_cache_bit_width", 8)}, ofV{call.input(13), ofK.bits};
+    const std::int64_t heads = a.integer("num_heads", 0), kvHeads = a.integer("kv_num_heads", 0), window = a.integer("local_window_size", -1);
+    const bool causal = a.integer("causal", 1) != 0;
+    const HostTensor& query = need(call, 0);
+    auto [q, k, v] = headsOf(call, heads, kvHeads);
+    const std::int64_t now = q.dims[2], total = static_cast<std::int64_t>(need(call, 6).at(0));
+    const bool prompt = now == total;
+    if (k.dims[2] != now || v.dims[2] != now || (!call.input(3) && !prompt) || (call.input(3) && call.input(4) && call.input(3)->dims != call.input(4)->dims)) refuse("its lengths don't fit its keys");
+    if (!need(call, 5).isInteger() || need(call, 5).count() != q.dims[0]) refuse("its lengths are not one for each batch");
+    const std::vector<std::int64_t>& lengths = need(call, 5).integers(); // less one
+    std::vector<std::int64_t> before;
+    for (std::int64_t b = 0; b < q.dims[0]; ++b) before.push_back(prompt ? 0 : lengths[static_cast<std::size_t>(b)] + 1 - now);
+    turn(call, before, q, k);
+    const std::int64_t room = call.input(3) ? call.input(3)->dims.at(2) : 0, length = std::max(total, room);
+    const bool windowed = a.integer("sliding_window_cache", 0) != 0;
+    if (windowed && (window < 1 || room < window || !call.input(4) || !causal)) refuse("its window doesn't fit its cache");
+    const WindowCache cache{room, window};
+    HostTensor presentK = ofK.from(call, k), presentV = ofV.from(call, v);
+    if ((call.input(3) && call.input(3)->type != presentK.type) || (call.input(4) && call.input(4)->type != presentV.type)) refuse("its cache has another type than what is put into it");
+    if (windowed) {
+        std::vector<std::int64_t> seen;
+        for (const std::int64_t last : lengths) seen.push_back(last + 1);
+        const HostTensor allK = appended(call.input(3), presentK), allV = appended(call.input(4), presentV);
+        presentK = cache.present(call, allK, before, seen);
+        presentV = cache.present(call, allV, before, seen);
+        k = ofK.back(call, allK, query.type);
+        v = ofV.back(call, allV, query.type);
+    } else {
+        presentK = present(call, call.input(3), presentK, before, length);
+        presentV = present(call, call.input(4), presentV, before, length);
+        k = ofK.back(call, presentK, query.type);
+        v = ofV.back(call, presentV, query.type);
+    }
     const HostTensor* bias = call.input(10);
     CoreCall core{q, k, v};
     core.scale = scaleOf(call, q);
@@ -80,8 +190,9 @@ Outputs groupQuery(const KernelCall& call) {
     } else if (a.integer("smooth_softmax", 0) > 0) {
         core.sinks.assign(static_cast<std::size_t>(heads), 0);
     }
-    core.bias = [&, window, causal](std::int64_t b, std::int64_t n, std::int64_t i, std::int64_t j) {
-        const std::int64_t position = before[static_cast<std::size_t>(b)] + i;
+    core.bias = [&, window, causal](std::int64_t b, std::int64_t n, std::int64_t i, std::int64_t place) {
+        const std::int64_t position = before[static_cast<std::size_t>(b)] + i, j = windowed ? cache.position(before[static_cast<std::size_t>(b)], place) : place;
+        if (j < 0) return lowest;
         if (causal ? j > position : j > lengths[static_cast<std::size_t>(b)]) return lowest;
         if (window > 0 && j <= position - window) return lowest;
         return bias ? broadcastAt(*bias, b, n, i, j) : 0.0;
@@ -91,8 +202,8 @@ Outputs groupQuery(const KernelCall& call) {
     CoreOutput made = attentionCore(call, core);
     Outputs outputs{mergeHeads(made.context)};
     if (call.node.outputs.size() > 1) {
-        outputs.push_back(std::move(k));
-        outputs.push_back(std::move(v));
+        outputs.push_back(std::move(presentK));
+        outputs.push_back(std::move(presentV));
         if (call.node.outputs.size() > 3 && (asked == 1 || asked == 2)) outputs.push_back(shown(columns(made.kept, 0, total)));
         outputs.resize(std::min(call.node.outputs.size(), outputs.size()));
     }

@@ -117,13 +117,29 @@ HostTensor linesOf(const HostTensor& from, std::int64_t begin, std::int64_t end)
     return out;
 }
 
+/// Past keys or values of the beams that each of their tokens came from: of sequences whose beams stand beside each other, by [sequences, beams, places].
+HostTensor ofBeams(const HostTensor& kept, const HostTensor& choice) {
+    if (choice.dims.size() != 3 || !choice.isInteger() || choice.dims[0] * choice.dims[1] != kept.dims[0] || choice.dims[2] < kept.dims[2]) refuse("its choice of beams doesn't fit its past");
+    HostTensor out = kept;
+    const std::int64_t size = kept.dims[3], line = kept.dims[1] * kept.dims[2] * size;
+    for (std::int64_t i = 0; i < out.count(); ++i) {
+        const std::int64_t row = i / line, beam = choice.integers()[static_cast<std::size_t>(row * choice.dims[2] + i / size % kept.dims[2])];
+        if (beam < 0 || beam >= choice.dims[1]) refuse("a beam is chosen that there isn't");
+        copyElement(kept, static_cast<std::size_t>((row / choice.dims[1] * choice.dims[1] + beam) * line + i % line), out, static_cast<std::size_t>(i));
+    }
+    return out;
+}
+
 /// Past and new keys, and what is handed on.
-HostTensor joined(const std::optional<HostTensor>& past, const Past& of, const HostTensor& now, HostTensor& present) {
+HostTensor joined(const std::optional<HostTensor>& past, const Past& of, const HostTensor& now, HostTensor& present, const HostTensor* choice) {
     if (past && past->dims.size() != 4) refuse("its past has another rank than 4");
+    if (choice && (!past || !of.filled)) refuse("its choice of beams needs a shared buffer");
     if (!past || !of.filled) return present = appended(past ? &*past : nullptr, now);
     const HostTensor kept = linesOf(*past, 0, *of.filled), all = appended(&kept, now), rest = linesOf(*past, *of.filled + now.dims[2], past->dims[2]);
     present = appended(&all, rest);
-    return all;
+    if (!choice) return all;
+    const HostTensor chosen = ofBeams(kept, *choice);
+    return appended(&chosen, now);
 }
 
 /// The length of a shared buffer's content, where a call shares one.
@@ -164,7 +180,7 @@ HostTensor keysInBlocks(const HostTensor& k, bool back) {
 
 /// Where the inputs of an operator with a packed weight are.
 struct PackedInputs {
-    std::size_t mask, bias, past, length;
+    std::size_t mask, bias, past, length, beams;
 };
 
 /// Attention of a batch whose Q, K and V lie side by side [B, S, Dq + Dk + Dv].
@@ -185,7 +201,7 @@ Outputs ofPacked(const KernelCall& call, const HostTensor& all, const PackedInpu
     const bool turn = inBlocks && past.filled;
     if (turn) past.k = keysInBlocks(*past.k, false);
     HostTensor presentK, presentV;
-    const HostTensor k = joined(past.k, past, newK, presentK), v = joined(past.v, past, newV, presentV);
+    const HostTensor k = joined(past.k, past, newK, presentK, call.input(at.beams)), v = joined(past.v, past, newV, presentV, call.input(at.beams));
     ClassicMask mask{unlessDummy(call.input(at.mask)), call.input(at.bias), a.real("mask_filter_value", -10000), a.integer("unidirectional", 0) != 0, q.dims[0], past.length()};
     if (!mask.fits(q.dims[2], k.dims[2])) refuse("its mask doesn't fit its scores");
     CoreCall core{q, k, v};
@@ -203,8 +219,7 @@ Outputs packedAttention(const KernelCall& call, bool inBlocks) {
     needAxes(call, {1}, 2);
     needAxes(call, {2}, 1);
     needOneType(call, {0, 1, 2, 4, 5});
-    if (inBlocks && call.input(8)) refuse("a choice of beams isn't known");
-    return ofPacked(call, biased(product(call, need(call, 0), need(call, 1)), call.input(2), 0), {3, 5, 4, 6}, inBlocks);
+    return ofPacked(call, biased(product(call, need(call, 0), need(call, 1)), call.input(2), 0), {3, 5, 4, 6, inBlocks ? 8 : none}, inBlocks);
 }
 
 /// The product is one of integers; scales turn it into floats.
@@ -221,7 +236,7 @@ Outputs quantisedAttention(const KernelCall& call) {
     HostTensor all = make(call, scale.type, sums.dims);
     for (std::int64_t i = 0; i < all.count(); ++i) setElement(all, static_cast<std::size_t>(i), sums.at(static_cast<std::size_t>(i)) * xScale.at(0) * scale.at(scale.count() == 1 ? 0 : static_cast<std::size_t>(i % width)));
     all.normalise();
-    return ofPacked(call, biased(std::move(all), call.input(2), 0), {5, none, 8, none}, false);
+    return ofPacked(call, biased(std::move(all), call.input(2), 0), {5, none, 8, none, none}, false);
 }
 
 /// Where the inputs of an operator with projected inputs are.
@@ -235,7 +250,6 @@ Outputs multiHead(const KernelCall& call, const HeadInputs& at, bool shares) {
     needAxes(call, {at.past, at.past + 1}, 4);
     needOneType(call, {0, 1, 2, at.bias, at.attentionBias, at.past, at.past + 1});
     const Attributes& a = call.node.attributes;
-    if (call.input(at.beams)) refuse("a choice of beams isn't known");
     const std::int64_t heads = a.integer("num_heads", 0);
     const HostTensor &query = need(call, 0), *key = call.input(1), *bias = call.input(at.bias);
     HostTensor q, k, v;
@@ -270,8 +284,8 @@ Outputs multiHead(const KernelCall& call, const HeadInputs& at, bool shares) {
     if (call.input(at.past + 1)) past.v = *call.input(at.past + 1);
     readLength(call, at.length, shares, past);
     HostTensor presentK, presentV;
-    k = joined(past.k, past, k, presentK);
-    v = joined(past.v, past, v, presentV);
+    k = joined(past.k, past, k, presentK, call.input(at.beams));
+    v = joined(past.v, past, v, presentV, call.input(at.beams));
     ClassicMask mask{call.input(at.mask), call.input(at.attentionBias), a.real("mask_filter_value", -10000), a.integer("unidirectional", 0) != 0, q.dims[0], past.length()};
     if (!mask.fits(q.dims[2], k.dims[2])) refuse("its mask doesn't fit its scores");
     CoreCall core{q, k, v};

@@ -73,7 +73,7 @@ std::size_t tupleOffset(const Dims& dims, std::size_t first, const std::int64_t*
 }
 
 HostTensor reshaped(const HostTensor& from, Dims dims) {
-    if (elementCount(dims) != elementCount(from.dims)) refuse("the new shape has another number of elements");
+    if (elementCount(dims) != elementCount(from.dims)) refuse("the new shape " + dimsText(dims) + " has another number of elements than " + dimsText(from.dims) + "; the file may hold for other sizes than those that are bound");
     return {from.type, std::move(dims), from.values};
 }
 

@@ -96,6 +96,9 @@ HostTensor product(const KernelCall& call, const HostTensor& a, const HostTensor
 HostTensor convolved(const KernelCall& call, const HostTensor& x, const HostTensor& w, const HostTensor* bias);
 /// Less a zero point: one for all, or one for each row (of a first operand) or column (of a second). As int32.
 HostTensor lessZero(HostTensor from, const HostTensor* zero, bool rows);
+/// What integers stand for, with one scale and zero point; and back, rounded as QuantizeLinear rounds.
+HostTensor fromIntegers(const KernelCall& call, const HostTensor& codes, const HostTensor& scale, const HostTensor* zero);
+HostTensor toIntegers(const KernelCall& call, const HostTensor& numbers, const HostTensor& scale, const HostTensor* zero);
 /// Rotary position embedding of [B, N, S, D]. `positions` is [B, S], one offset, or empty; caches end in half of the
 /// rotated width; `rotary` 0: as wide as the caches say.
 HostTensor rotated(const KernelCall& call, const HostTensor& x, const HostTensor& positions, const HostTensor& cosines, const HostTensor& sines, bool interleaved,

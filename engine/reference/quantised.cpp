@@ -9,6 +9,13 @@
 
 namespace triptych {
 
+HostTensor fromIntegers(const KernelCall& call, const HostTensor& codes, const HostTensor& scale, const HostTensor* zero) {
+    if (!codes.isInteger() || !scale.isFloat() || scale.count() != 1 || (zero && zero->count() != 1)) refuse("its scale and zero point are not one each");
+    HostTensor out = make(call, scale.type, codes.dims);
+    for (std::size_t i = 0; i < out.floats().size(); ++i) out.floats()[i] = static_cast<float>((codes.at(i) - (zero ? zero->at(0) : 0)) * scale.at(0));
+    return out;
+}
+
 namespace {
 
 /// Which element of scale and zero point belongs to an element of the data.
@@ -39,6 +46,19 @@ std::pair<double, double> rangeOf(DataType type) {
     }
 }
 
+} // namespace
+
+HostTensor toIntegers(const KernelCall& call, const HostTensor& numbers, const HostTensor& scale, const HostTensor* zero) {
+    if (scale.count() != 1 || (zero && (zero->count() != 1 || !zero->isInteger()))) refuse("its scale and zero point are not one each");
+    HostTensor out = make(call, zero ? zero->type : DataType::uint8, numbers.dims);
+    const auto [low, high] = rangeOf(out.type);
+    for (std::size_t i = 0; i < out.integers().size(); ++i)
+        out.integers()[i] = static_cast<std::int64_t>(std::clamp(std::nearbyint(static_cast<double>(static_cast<float>(numbers.at(i)) / static_cast<float>(scale.at(0)))) + (zero ? zero->at(0) : 0), low, high));
+    return out;
+}
+
+namespace {
+
 Outputs quantise(const KernelCall& call) {
     const HostTensor &x = need(call, 0), &scale = need(call, 1);
     const HostTensor* zero = call.input(2);
@@ -65,6 +85,13 @@ Outputs dequantise(const KernelCall& call) {
     if (!out.isFloat()) refuse("it gives no floats");
     for (std::size_t i = 0; i < index.size(); ++i) out.floats()[i] = static_cast<float>((x.at(i) - (zero ? zero->at(index[i]) : 0)) * scale.at(index[i]));
     return {std::move(out)};
+}
+
+/// com.microsoft QLinearAdd and QLinearMul: of what two tensors of integers stand for. Source: ContribOperators.md.
+template <typename Function>
+Outputs combinedIntegers(const KernelCall& call, const Function& function) {
+    const HostTensor a = fromIntegers(call, need(call, 0), need(call, 1), call.input(2)), b = fromIntegers(call, need(call, 3), need(call, 4), call.input(5));
+    return {toIntegers(call, combined(call, a, b, function), need(call, 6), call.input(7))};
 }
 
 Outputs dynamicQuantise(const KernelCall& call) {
@@ -222,6 +249,8 @@ void addQuantised(KernelTable& table) {
     for (const char* name : {"DequantizeLinear", "com.microsoft::DequantizeLinear"}) table[name] = dequantise;
     table["DynamicQuantizeLinear"] = dynamicQuantise;
     table["QLinearMatMul"] = quantisedProduct;
+    table["com.microsoft::QLinearAdd"] = [](const KernelCall& call) { return combinedIntegers(call, [](double a, double b) { return a + b; }); };
+    table["com.microsoft::QLinearMul"] = [](const KernelCall& call) { return combinedIntegers(call, [](double a, double b) { return a * b; }); };
     table["com.microsoft::QGemm"] = quantisedGemm;
     table["com.microsoft::MatMulIntegerToFloat"] = productToFloat;
     table["com.microsoft::DynamicQuantizeMatMul"] = dynamicProduct;

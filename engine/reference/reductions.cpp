@@ -150,6 +150,11 @@ void addReductions(KernelTable& table) {
     constexpr std::int64_t alongAnAxis = 13; // before that opset over everything from it on
     table["Softmax"] = [](const KernelCall& call) { return softmax(call, need(call, 0), call.opset < alongAnAxis, false); };
     table["LogSoftmax"] = [](const KernelCall& call) { return softmax(call, need(call, 0), call.opset < alongAnAxis, true); };
+    // Its attribute `opset` says which Softmax it is. Source: ContribOperators.md.
+    table["com.microsoft::QLinearSoftmax"] = [](const KernelCall& call) -> Outputs {
+        Outputs made = softmax(call, fromIntegers(call, need(call, 0), need(call, 1), call.input(2)), call.node.attributes.integer("opset", alongAnAxis) < alongAnAxis, false);
+        return {toIntegers(call, made[0], need(call, 3), call.input(4))};
+    };
     // Which axes stretch the bias is told by its shape; an attribute says so once more. Source: ContribOperators.md.
     table["com.microsoft::BiasSoftmax"] = [](const KernelCall& call) {
         HostTensor sum = combined(call, need(call, 0), need(call, 1), [](double a, double b) { return a + b; });

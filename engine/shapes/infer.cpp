@@ -179,6 +179,7 @@ private:
             merge(output, shape);
         }
         if (constant) fold(node, shapeOnly);
+        keepPickedSizes(node);
         for (const ValueId output : node.outputs)
             if (output && !m_result->m_shapes[output].known()) explain(node, output, reason);
     }
@@ -267,18 +268,7 @@ private:
             if (shape.known() && shape.count() > Shapes::foldLimit) return;
         }
         if (shapeOnly && node.input(0)) {
-            HostTensor like;
-            like.dims = m_result->m_shapes[node.input(0)].dims;
-            const auto rank = static_cast<std::int64_t>(like.dims.size());
-            std::vector<std::int64_t> sizes = like.dims;
-            if (node.is("Size")) {
-                keep(node.output(), HostTensor::ofIntegers({}, {like.count()}));
-                return;
-            }
-            const auto clamped = [&](std::int64_t at) { return std::clamp<std::int64_t>(at < 0 ? at + rank : at, 0, rank); };
-            const std::int64_t start = clamped(node.attributes.integer("start", 0)), end = std::max(start, clamped(node.attributes.integer("end", rank)));
-            sizes = {like.dims.begin() + start, like.dims.begin() + end};
-            keep(node.output(), HostTensor::ofIntegers({end - start}, sizes));
+            keep(node.output(), node.is("Size") ? HostTensor::ofIntegers({}, {m_result->m_shapes[node.input(0)].count()}) : sizesOf(node));
             return;
         }
         std::vector<const HostTensor*> inputs;
@@ -292,6 +282,32 @@ private:
         if (!outputs) return;
         for (std::size_t i = 0; i < outputs->size() && i < node.outputs.size(); ++i)
             if (node.outputs[i]) keep(node.outputs[i], std::move((*outputs)[i]));
+    }
+
+    /// What a Shape gives, unknownDim where a size isn't known.
+    HostTensor sizesOf(const Node& shape) const {
+        const Dims& dims = m_result->m_shapes[shape.input(0)].dims;
+        const auto rank = static_cast<std::int64_t>(dims.size());
+        const auto clamped = [&](std::int64_t at) { return std::clamp<std::int64_t>(at < 0 ? at + rank : at, 0, rank); };
+        const std::int64_t start = clamped(shape.attributes.integer("start", 0)), end = std::max(start, clamped(shape.attributes.integer("end", rank)));
+        return HostTensor::ofIntegers({end - start}, {dims.begin() + start, dims.begin() + end});
+    }
+
+    /// Where data decide one size, the others may still be picked from the shape.
+    void keepPickedSizes(const Node& node) {
+        const bool picks = (node.is("Gather") || node.is("Slice")) && node.output() && !m_result->constant(node.output());
+        const NodeId maker = picks ? m_graph.producer(node.input(0)) : NodeId();
+        if (!maker || !m_graph.node(maker).is("Shape") || !m_result->m_shapes[m_graph.node(maker).input(0)].ranked) return;
+        const HostTensor sizes = sizesOf(m_graph.node(maker));
+        std::vector<const HostTensor*> inputs{&sizes};
+        for (std::size_t i = 1; i < node.inputs.size(); ++i) {
+            inputs.push_back(node.inputs[i] ? m_result->constant(node.inputs[i]) : nullptr);
+            if (node.inputs[i] && !inputs.back()) return;
+        }
+        auto picked = evaluateNode(node, inputs, opset(node), Shapes::foldLimit);
+        if (!picked || picked->empty() || std::any_of(picked->front().integers().begin(), picked->front().integers().end(), [](std::int64_t size) { return size < 0; })) return;
+        m_result->m_constant[node.output()] = true;
+        keep(node.output(), std::move(picked->front()));
     }
 
     void keep(ValueId id, HostTensor tensor) {

@@ -74,8 +74,13 @@ void groupQueryAttention(RuleCall& call) {
     const Dim size = over(q.dims[2], packed ? plus(heads, times(2, kvHeads)) : heads);
     call.set(0, q.type, {q.dims[0], q.dims[1], times(size, heads)});
     Dim total = call.integer(6).value_or(unknownDim);
-    if (total < 0) total = call.has(3) ? plus(sizeAt(call.in(3), 2), q.dims[1]) : q.dims[1];
-    for (const std::size_t index : {1U, 2U}) call.set(index, q.type, {q.dims[0], kvHeads, total, size});
+    const bool window = call.node.attributes.integer("sliding_window_cache", 0) != 0;
+    if (window) total = call.has(3) ? sizeAt(call.in(3), 2) : unknownDim;
+    else if (total < 0) total = call.has(3) ? plus(sizeAt(call.in(3), 2), q.dims[1]) : q.dims[1];
+    // A quantised cache has integers of 8 bits, or two of 4 in each byte.
+    const bool quantised = call.has(12), four = quantised && call.node.attributes.integer("kv_cache_bit_width", 8) == 4;
+    const DataType cache = call.has(3) ? call.in(3).type : four ? DataType::uint8 : quantised ? DataType::int8 : q.type;
+    for (const std::size_t index : {1U, 2U}) call.set(index, cache, {q.dims[0], kvHeads, total, four ? over(size, 2) : size});
     call.set(3, q.type, {q.dims[0], heads, q.dims[1], total});
 }
 

@@ -20,6 +20,9 @@ public:
             if (node.is("com.microsoft", "GroupQueryAttention")) grouped(node);
             else if (node.input(inputsOf(node).tokens)) packed(node);
             else if (node.input(inputsOf(node).mask)) ends(node);
+            beams(node);
+            if (node.is("TensorScatter")) written(node);
+            if (node.is("Attention")) filled(node);
             if (sharesPast(node)) give(node.input(inputsOf(node).pastLength), {boundPast(node, m_shapes)});
         }
         return std::move(m_made);
@@ -53,7 +56,9 @@ private:
 
     /// As many keys as there are past and new ones; where lengths are to differ, every other sequence has one less.
     void grouped(const Node& node) {
-        const std::int64_t batch = size(node.input(0), 0), now = size(node.input(0), 1), past = size(node.input(3), 2), total = past + now;
+        const std::int64_t batch = size(node.input(0), 0), now = size(node.input(0), 1);
+        // What is added to scores has a place for each key, where the buffer of past keys has room for more.
+        const std::int64_t biased = size(node.input(10), 3), past = biased > 1 ? std::clamp<std::int64_t>(biased - now, 0, size(node.input(3), 2)) : size(node.input(3), 2), total = past + now;
         std::vector<std::int64_t> last(static_cast<std::size_t>(batch), total - 1);
         for (std::size_t b = 1; m_differ && past > 0 && b < last.size(); b += 2) --last[b];
         give(node.input(5), std::move(last));
@@ -74,6 +79,36 @@ private:
         for (const std::int64_t each : {rows, total})
             for (std::int64_t b = 0; length == 3 * batch + 2 && b <= batch; ++b) numbers.push_back(b * each);
         give(node.input(inputs.mask), std::move(numbers));
+    }
+
+    /// How far the keys of each sequence are none of padding.
+    void filled(const Node& node) {
+        const std::size_t rank = m_shapes.of(node.input(1)).dims.size();
+        const std::int64_t keys = size(node.input(1), rank == 4 ? 2 : 1);
+        std::vector<std::int64_t> numbers(static_cast<std::size_t>(size(node.input(0), 0)), keys);
+        for (std::size_t b = 1; m_differ && b < numbers.size(); b += 2) numbers[b] -= keys / 3;
+        give(node.input(6), std::move(numbers));
+    }
+
+    /// Where new keys go in a cache: as far behind as they have room, where lengths are to differ one place before it for every other sequence.
+    void written(const Node& node) {
+        const std::size_t rank = m_shapes.of(node.input(0)).dims.size();
+        const std::int64_t axis = node.attributes.integer("axis", -2), along = axis < 0 ? axis + static_cast<std::int64_t>(rank) : axis;
+        if (along < 0) return;
+        const std::int64_t room = size(node.input(0), static_cast<std::size_t>(along)) - size(node.input(1), static_cast<std::size_t>(along));
+        if (room < 0) return;
+        std::vector<std::int64_t> places(static_cast<std::size_t>(size(node.input(0), 0)), room);
+        for (std::size_t b = 1; m_differ && room > 0 && b < places.size(); b += 2) --places[b];
+        give(node.input(2), std::move(places));
+    }
+
+    /// Each past key came from one beam or the next.
+    void beams(const Node& node) {
+        const ValueShape& choice = m_shapes.of(node.input(inputsOf(node).beams));
+        if (!choice.known() || choice.dims.size() != 3 || choice.dims[1] < 1) return;
+        std::vector<std::int64_t> numbers;
+        for (std::int64_t i = 0; i < choice.count(); ++i) numbers.push_back((i + i / choice.dims[2]) % choice.dims[1]);
+        give(node.input(inputsOf(node).beams), std::move(numbers));
     }
 
     /// Tokens fill one sequence after another; behind their places come those of padding.

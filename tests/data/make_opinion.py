@@ -53,3 +53,18 @@ model("one_token", [n("Slice", ["x", "begin", "end", "axis"], ["t"])] + [n("MatM
       + [n("DecoderMaskedMultiHeadAttention", ["q", "k", "v", "mask", "", "pk", "pv", "past", "", "", "b"], ["a", "nk", "nv"], past_present_share_buffer=1, **microsoft), n("MatMul", ["a", "wo"], ["y"])],
       own() + [weight("b", 96), weight("pk", 2, 4, 9, 8), weight("pv", 2, 4, 9, 8), whole("past", np.int32, 3), numpy_helper.from_array(np.array([[1, 1, 1, 1], [0, 1, 1, 1]], np.int32), "mask"),
                ints("begin", 0), ints("end", 1), ints("axis", 1)], [2, 5, 32], True)
+
+# What the cache holds behind a step counts too.
+token = [n("Slice", ["x", "begin", "end", "axis"], ["t"])] + [n("MatMul", ["t", "w" + r], [r]) for r in "qkv"]
+ends = [n("Cast", ["nk"], ["kf"], to=TensorProto.FLOAT), n("ReduceMean", ["kf"], ["km"], axes=[2], keepdims=1), n("ReduceSum", ["km"], ["held"], keepdims=0), n("MatMul", ["a", "wo"], ["z"]), n("Add", ["z", "held"], ["y"])]
+cut = lambda: [ints("begin", 0), ints("end", 1), ints("axis", 1)]
+grouped = lambda inputs, **more: [n("GroupQueryAttention", ["q", "k", "v", "pk", "pv", "last", "total"] + inputs, ["a", "nk", "nv"], kv_num_heads=4, **microsoft, **more)]
+lengths = lambda: [whole("last", np.int32, 11, 5), one("total", np.int32, 12)]
+model("window_cache", token + grouped([], sliding_window_cache=1, local_window_size=3) + ends, own() + cut() + lengths() + [weight("pk", 2, 4, 5, 8), weight("pv", 2, 4, 5, 8)], [2, 5, 32], True)
+model("half_bytes", token + grouped([""] * 5 + ["ks", "vs"], kv_cache_bit_width=4, k_quant_type="PER_CHANNEL", v_quant_type="PER_CHANNEL") + ends,
+      own() + cut() + lengths() + [numpy_helper.from_array(rng.integers(0, 256, (2, 4, 12, 4)).astype(np.uint8), name) for name in ("pk", "pv")]
+      + [numpy_helper.from_array(rng.uniform(0.05, 0.2, (1, 4, 1, 8)).astype(np.float32), name) for name in ("ks", "vs")], [2, 5, 32], True)
+# A bias of its own for each beam the CPU adds by where a key came from, others by where the query is: here all have the same.
+model("beams", token + [n("DecoderMaskedMultiHeadAttention", ["q", "k", "v", "mask", "bias", "pk", "pv", "past", "width", "choice"], ["a", "nk", "nv"], past_present_share_buffer=1, **microsoft)] + ends,
+      own() + cut() + [numpy_helper.from_array(np.repeat(rng.standard_normal((1, 4, 1, 6)).astype(np.float32), 2, axis=0), "bias"), weight("pk", 2, 4, 9, 8), weight("pv", 2, 4, 9, 8), whole("past", np.int32, 5), whole("width", np.int32, 2), numpy_helper.from_array(np.ones((2, 6), np.int32), "mask"),
+                       numpy_helper.from_array((np.arange(18).reshape(1, 2, 9) // 2 % 2).astype(np.int32), "choice")], [2, 5, 32], True)

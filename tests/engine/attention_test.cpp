@@ -61,6 +61,7 @@ private slots:
     void masks_data();
     void masks();
     void unknownOperatorsAreNamed();
+    void softmaxOverSeveralAxesIsNamed();
     void packedIsTakenApart();
     void opaqueIsWrittenOut();
     void longMasksAreRead();
@@ -129,8 +130,13 @@ void AttentionTest::masks_data() {
     row("windowOfOpset25", "q: f32[2,4,3,8]\ny = Attention(q, q, q, left_window_size=2, right_window_size=1)\nreturn y", "ai.onnx.Attention: window |");
     row("decoderMaskedHeads", qkv + "y = com.microsoft::DecoderMaskedMultiHeadAttention(q, q, q, m, _, p, p, l, num_heads=2)\nreturn y", "com.microsoft.DecoderMaskedMultiHeadAttention: additive padding | kv_cache");
     row("decoderMaskedSelf", weights + "y, z = com.microsoft::DecoderMaskedSelfAttention(x, w, b, m, p, _, l, num_heads=2)\nreturn y", "com.microsoft.DecoderMaskedSelfAttention: additive padding | kv_cache");
-    row("packedTokens", "x: f32[9,16]\no: i32[2,7]\nc: i32[3]\ny = com.microsoft::PackedAttention(x, w: f32[16,48], b: f32[48], o, c, num_heads=2)\nreturn y", "com.microsoft.PackedAttention:  |");
+    row("packedTokens", "x: f32[9,16]\no: i32[2,7]\nc: i32[3]\ny = com.microsoft::PackedAttention(x, w: f32[16,48], b: f32[48], o, c, num_heads=2)\nreturn y", "com.microsoft.PackedAttention: padding |");
     row("packedTokensOfHeads", "x: f32[9,16]\no: i32[2,7]\nc: i32[3]\na: f32[2,2,7,7]\ny = com.microsoft::PackedMultiHeadAttention(x, x, x, _, o, c, a, num_heads=2)\nreturn y", "com.microsoft.PackedMultiHeadAttention: additive padding |");
+    row("sparse", "q: f32[2,16,64]\nr: i32[1,3]\nt: i32[]\nn: i32[2]\np: f32[2,2,32,16]\ny = com.microsoft::SparseAttention(q, k: f32[2,16,32], v: f32[2,16,32], p, p, r, c: i32[1,3], t, n, num_heads=4, kv_num_heads=2, sparse_block_size=16)\nreturn y", "com.microsoft.SparseAttention: block_sparse causal padding | kv_cache kv_repeat");
+    row("paged", "q: f32[9,64]\np: f32[4,16,2,16]\nc: i32[3]\ny = com.microsoft::PagedAttention(q, k: f32[9,32], v: f32[9,32], p, p, c, n: i32[2], t: i32[2,2], num_heads=4, kv_num_heads=2, local_window_size=5)\nreturn y", "com.microsoft.PagedAttention: causal padding window | kv_cache kv_repeat");
+    row("banded", "x: f32[2,32,64]\nm: f32[2,32]\ny = com.microsoft::LongformerAttention(x, w: f32[64,192], b: f32[192], m, gw: f32[64,192], gb: f32[192], g: i32[2,32], num_heads=4, window=8)\nreturn y", "com.microsoft.LongformerAttention: additive padding window | banded");
+    row("positionBias", "q: f32[2,6,32]\ny = com.microsoft::MultiHeadAttention(q, q, q, _, _, com.microsoft::RelativePositionBias(t: f32[32,4], n: i64[] = {6}, m: i64[] = {6}, max_distance=128), num_heads=4)\nreturn y", "com.microsoft.MultiHeadAttention: additive bias | relative_bias");
+    row("gatedPositionBias", "q: f32[2,6,32]\nr: f32[1,4,6,6]\ny = com.microsoft::MultiHeadAttention(q, q, q, _, _, com.microsoft::GatedRelativePositionBias(q, b: f32[32], r, w: f32[8,8], c: f32[8], e: f32[1,4,1,1], num_heads=4), num_heads=4)\nreturn y", "com.microsoft.MultiHeadAttention: additive bias | relative_bias");
     row("quantised", "x: i8[2,7,16]\nm: i32[2,7]\ny = com.microsoft::QAttention(x, w: i8[16,48], b: f32[48], s: f32[], t: f32[], m, num_heads=2)\nreturn y", "com.microsoft.QAttention: additive padding |");
 }
 
@@ -148,12 +154,19 @@ void AttentionTest::masks() {
 }
 
 void AttentionTest::unknownOperatorsAreNamed() {
-    for (const char* op : {"DecoderAttention", "LongformerAttention", "SparseAttention", "PagedAttention", "QOrderedAttention"}) {
+    for (const char* op : {"DecoderAttention", "QOrderedAttention", "LinearAttention"}) {
         const Found found = find(std::string("x: f32[2,7,16]\ny = com.microsoft::") + op + "(x, x, x, num_heads=2)\nreturn y");
         QCOMPARE(found.attentions.found.size(), std::size_t(0));
         QCOMPARE(found.attentions.unrecognised.size(), std::size_t(1));
         QVERIFY(found.attentions.unrecognised[0].reason.find(op) != std::string::npos);
     }
+}
+
+void AttentionTest::softmaxOverSeveralAxesIsNamed() {
+    const Found found = find("q: f32[2,4,7,8]\ny = MatMul(com.microsoft::BiasSoftmax(MatMul(q, Transpose(q, perm=[0,1,3,2])), m: f32[2,1,7,7], axis=2, is_inner_broadcast=0), q)\nreturn y");
+    QCOMPARE(found.attentions.found.size(), std::size_t(0));
+    QCOMPARE(found.attentions.unrecognised.size(), std::size_t(1));
+    QVERIFY2(found.attentions.unrecognised[0].reason.find("from 2 on") != std::string::npos, found.attentions.unrecognised[0].reason.c_str());
 }
 
 void AttentionTest::packedIsTakenApart() {

@@ -41,6 +41,7 @@ private slots:
     void againstPyTorch();
     void halfIsRounded();
     void unknownOperatorIsNamed();
+    void sizesThatDontFitAreNamed();
     void loopAndIf();
     void aLoopWithoutATurnStacksNothing();
     void memoryIsBounded();
@@ -58,6 +59,9 @@ void EvaluateTest::operators_data() {
                       "sa: f32[] = {0.5}\nsb: f32[2] = {1.0, 0.5}\nc: i32[1,2] = {1, 5}\n";
     QTest::newRow("QGemm to floats") << q + "y = com.microsoft::QGemm(a, sa, za, b, sb, zb, c, transB=1, alpha=2.0)\nreturn y" << QList<double>{1, 4, 5, 8};
     QTest::newRow("QGemm") << q + "sy: f32[] = {0.5}\nten: i32[] = {10}\nzy = Cast(ten, to=2)\ny = com.microsoft::QGemm(a, sa, za, b, sb, zb, c, sy, zy, transB=1, alpha=2.0)\nreturn y" << QList<double>{12, 18, 20, 26};
+    QTest::newRow("QLinearAdd") << q + "y = com.microsoft::QLinearAdd(a, sa, za, a, sa, za, sa, za)\nreturn y" << QList<double>{1, 3, 5, 7};
+    QTest::newRow("QLinearMul") << q + "y = com.microsoft::QLinearMul(a, sa, za, a, sa, za, sa, za)\nreturn y" << QList<double>{1, 1, 3, 5};
+    QTest::newRow("QLinearSoftmax") << q + "sy: f32[] = {0.01}\ny = com.microsoft::QLinearSoftmax(a, sa, za, sy, zb, opset=13)\nreturn y" << QList<double>{38, 62, 38, 62};
     const QString cache = "p: f32[2,4,1] = {1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0}\nu: f32[2,2,1] = {10.0, 20.0, 30.0, 40.0}\n";
     QTest::newRow("TensorScatter") << cache + "i: i64[2] = {1, 2}\ny = TensorScatter(p, u, i)\nreturn y" << QList<double>{1, 10, 20, 4, 5, 6, 30, 40};
     QTest::newRow("TensorScatter, circular") << cache + "i: i64[2] = {3, 0}\ny = TensorScatter(p, u, i, axis=1, mode=\"circular\")\nreturn y" << QList<double>{20, 2, 3, 10, 30, 40, 7, 8};
@@ -132,6 +136,14 @@ void EvaluateTest::unknownOperatorIsNamed() {
     const auto made = runGraph(**graph, {}, plainOptions(17));
     QVERIFY(!made);
     QVERIFY2(made.error().message().find("odd (Frobnicate)") != std::string::npos, made.error().message().c_str());
+}
+
+/// As of a file that was traced at one size and is run at another.
+void EvaluateTest::sizesThatDontFitAreNamed() {
+    const auto graph = parseText("x: f32[2,3] = {1.0, 2.0, 3.0, 4.0, 5.0, 6.0}\ny = Reshape(x, {2,4})\nreturn y");
+    const auto made = runGraph(**graph, {}, plainOptions(17));
+    QVERIFY(!made);
+    QVERIFY2(made.error().message().find("2x4") != std::string::npos && made.error().message().find("2x3") != std::string::npos, made.error().message().c_str());
 }
 
 void EvaluateTest::loopAndIf() {

@@ -4,7 +4,7 @@
 #include "graph/text.h"
 #include "verify/verify.h"
 
-#include <QString>
+#include <QStringList>
 
 namespace triptych {
 
@@ -67,6 +67,26 @@ inline QString difference(const Proof& proof, const Bindings& bindings = {}) {
     for (const Difference& each : comparison->differences)
         if (!each.holds) return QStringLiteral("%1 %2: %3 %4").arg(QString::fromStdString(each.inputs), QString::fromStdString(each.output)).arg(each.absolute).arg(QString::fromStdString(each.at));
     return comparison->holds() ? QString() : QStringLiteral("nothing compared");
+}
+
+/// What is said of an attention by words that mean the same in every form: how masks are applied and what guards against NaN is how it is written.
+inline QString described(const AttentionSpec& spec) {
+    QStringList words{QString::fromUtf8(toString(spec.kind).data()), QStringLiteral("%1 heads").arg(spec.heads), QStringLiteral("%1 of keys").arg(spec.kvHeads), QStringLiteral("sizes %1 %2").arg(spec.headDim).arg(spec.vHeadDim)};
+    words << (!spec.causal ? QStringLiteral("causal unknown") : *spec.causal ? QStringLiteral("causal") : QStringLiteral("not causal"));
+    for (const std::string& word : spec.masks)
+        if (word != "additive" && word != "boolean" && word != "causal") words << QString::fromStdString(word);
+    for (const std::string& word : spec.extras)
+        if (word != "cast" && word != "nan_guard") words << QString::fromStdString(word);
+    return words.join(QStringLiteral(", "));
+}
+
+/// The attentions of a graph under bindings, described; as they are found in what is written.
+inline QStringList reopened(const Proof& proof, const Bindings& bindings = {}) {
+    const Graph& graph = *proof.decomposition.graph;
+    const ShapesPtr shapes = *inferShapes(proof.model, graph, *resolveBindings(graph, bindings));
+    QStringList all;
+    for (const AttentionSpec& spec : findAttention(proof.model, graph, *shapes).found) all << described(spec);
+    return all;
 }
 
 } // namespace triptych

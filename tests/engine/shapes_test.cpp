@@ -73,6 +73,7 @@ private slots:
     void wrongShapesAndAttributesAreSurvived();
     void whatDataDecideIsSaid_data();
     void whatDataDecideIsSaid();
+    void sizesBesideThoseThatDataDecide();
 };
 
 void ShapesTest::operators_data() {
@@ -151,6 +152,14 @@ void ShapesTest::whatDataDecideIsSaid() {
     QFETCH(QString, reason);
     const auto told = inferred(statement, 17);
     for (const Told& each : told) QVERIFY2(each.reason.contains(reason), qPrintable(each.reason));
+}
+
+/// Of a shape that is known in part, what is known can be picked.
+void ShapesTest::sizesBesideThoseThatDataDecide() {
+    const QString rows = "n = Compress(x: f32[4,3,5], c: bool[4], axis=0)\ns = Shape(n)\n";
+    QCOMPARE(inferred(rows + "y = Expand(o: f32[1,1], Slice(s, b: i64[1] = {1}, e: i64[1] = {3}))\nreturn y", 17)[0].shape, QStringLiteral("f32[3,5]"));
+    QCOMPARE(inferred(rows + "y = Range(a: i64[] = {0}, Gather(s, i: i64[] = {2}), b: i64[] = {1})\nreturn y", 17)[0].shape, QStringLiteral("i64[5]"));
+    QCOMPARE(inferred(rows + "y = Range(a: i64[] = {0}, Gather(s, i: i64[] = {0}), b: i64[] = {1})\nreturn y", 17)[0].shape, QStringLiteral("i64[?]"));
 }
 
 namespace {

@@ -1,0 +1,173 @@
+// GroupQueryAttention: norms and rotary embedding of its heads, and its cache, whole, quantised, or of a window.
+
+#include "attention/opaque_expansion.h"
+
+#include <limits>
+#include <tuple>
+
+namespace triptych {
+
+/// How many keys came before the new ones, for each batch: [B,1,1,1].
+ValueId OpaqueExpansion::keysBefore(ValueId now, ValueId total) {
+    const ValueId counted = m_emit.op("before", "Sub", {seenKeys(), now});
+    return m_emit.op("before", "Where", {m_emit.op("before", "Equal", {now, total}), m_emit.list("before/zero", {0}), counted});
+}
+
+/// How many keys there are with the new ones, for each batch: [B,1,1,1].
+ValueId OpaqueExpansion::seenKeys() {
+    const ValueId last = m_emit.base().reshape("before", m_emit.cast("before", m_node.input(5), DataType::int64), {-1, 1, 1, 1});
+    return m_emit.op("before", "Add", {last, m_emit.list("before/one", {1})});
+}
+
+/// Grouped queries: each batch has its own number of past keys, the rest of its past is padding.
+void OpaqueExpansion::groupedPast() {
+    const ValueId now = m_emit.sizeOf("length", m_q, 2), total = m_emit.base().reshape("total", m_emit.cast("total", m_node.input(6), DataType::int64), {1});
+    // A first call has no past, whatever the lengths say: where there is none at all, keys begin with the queries.
+    const bool cache = m_node.input(3).valid();
+    if (cache) m_before = keysBefore(now, total);
+    if (m_node.input(m_inputs.norms)) {
+        m_q = normalised("q_norm", m_q, m_node.input(m_inputs.norms));
+        m_k = normalised("k_norm", m_k, m_node.input(m_inputs.norms + 1));
+    }
+    if (m_node.attributes.integer("do_rotary", 0) != 0) {
+        const ValueId counted = m_emit.upTo("positions", now);
+        const ValueId places = m_node.input(9) ? m_node.input(9) : cache ? m_emit.op("positions", "Add", {m_emit.base().reshape("positions", m_before, {-1, 1}), counted}) : m_emit.base().reshape("positions", counted, {1, -1});
+        m_q = rotated("q_rotary", m_q, places, m_spec.heads);
+        m_k = rotated("k_rotary", m_k, places, m_kvHeads);
+    }
+    m_past = m_node.input(3);
+    if (m_node.attributes.integer("sliding_window_cache", 0) != 0) placeWindow(now);
+    for (const auto& [role, input, value, output] : {std::tuple("k_cache", 3, &m_k, 1), std::tuple("v_cache", 4, &m_v, 2)}) {
+        const ValueId scale = m_node.input(input == 3 ? m_inputs.scales : m_inputs.scales + 1), past = m_node.input(static_cast<std::size_t>(input));
+        const ValueId fresh = scale ? quantised(role, *value, scale) : *value;
+        *value = joined(role, past, fresh, now, total, m_call.wanted(static_cast<std::size_t>(output)));
+        if (scale) *value = dequantised(role, *value, scale);
+    }
+}
+
+/// Past keys or values and new ones; `present`: what is handed on of them.
+ValueId OpaqueExpansion::joined(const std::string& role, ValueId past, ValueId value, ValueId now, ValueId total, ValueId present) {
+    if (!past) {
+        if (present) m_emit.op(role, "Identity", {value}, {}, present);
+        return value;
+    }
+    if (m_keys) {
+        if (present) windowed(role, past, value, now, present);
+        return m_emit.op(role, "Concat", {past, value}, {{"axis", std::int64_t(2), {}}});
+    }
+    // What is analysed for given sizes shows the cache as exporters write it.
+    if (!m_call.sizes.forFile()) return m_emit.op(role, "Concat", {past, value}, {{"axis", std::int64_t(2), {}}}, present);
+    return cached(role, past, value, now, total, present);
+}
+
+/// x over the root of its mean square along each head, times a weight; in float32, as the operator computes it.
+ValueId OpaqueExpansion::normalised(const std::string& role, ValueId x, ValueId weight) {
+    const ValueId exact = widened(role, x);
+    const ValueId mean = m_emit.reduced(role, "ReduceMean", m_emit.op(role, "Mul", {exact, exact}));
+    const double epsilon = m_node.attributes.real("qk_norm_epsilon", 1e-6F);
+    const ValueId root = m_emit.op(role, "Sqrt", {m_emit.op(role, "Add", {mean, m_emit.number(role + "/epsilon", DataType::float32, epsilon)})});
+    return narrowed(role, m_emit.op(role, "Mul", {m_emit.op(role, "Div", {exact, root}), widened(role, weight)}));
+}
+
+ValueId OpaqueExpansion::widened(const std::string& role, ValueId value) { return m_type == DataType::float32 ? value : m_emit.cast(role, value, DataType::float32); }
+ValueId OpaqueExpansion::narrowed(const std::string& role, ValueId value) { return m_type == DataType::float32 ? value : m_emit.cast(role, value, m_type); }
+
+/// Keys or values [B,K,S,D] as the integers of a cache: 8 bits, or 4 and 8 more than it is, two in a byte, the first one low.
+/// Source: ContribOperators.md and ONNX Runtime's CPU implementation, which rounds x times the inverse of the scale (1 for a scale of 0).
+ValueId OpaqueExpansion::quantised(const std::string& role, ValueId x, ValueId scale) {
+    const auto number = [&](const std::string& name, double value) { return m_emit.number(role + "/" + name, DataType::float32, value); };
+    const bool four = bitsOfCache() == 4;
+    const ValueId divisor = m_emit.op(role, "Where", {m_emit.op(role, "Equal", {scale, number("none", 0)}), number("one", 1), scale});
+    const ValueId whole = m_emit.op(role, "Round", {m_emit.op(role, "Mul", {widened(role, x), m_emit.op(role, "Div", {number("one", 1), divisor})})});
+    const ValueId within = m_emit.op(role, "Clip", {whole, number("least", four ? -8 : -128), number("most", four ? 7 : 127)});
+    if (!four) return m_emit.cast(role, within, DataType::int8);
+    const ValueId codes = m_emit.cast(role, m_emit.op(role, "Add", {within, number("bias", 8)}), DataType::int32);
+    const ValueId pairs = m_emit.op(role, "Mul", {m_emit.base().reshape(role, codes, {0, m_kvHeads, -1, m_spec.headDim / 2, 2}), m_emit.cast(role, m_emit.list(role + "/places", {1, 16}), DataType::int32)});
+    return m_emit.cast(role, m_emit.base().reshape(role, m_emit.reduced(role, "ReduceSum", pairs), {0, m_kvHeads, -1, m_spec.headDim / 2}), DataType::uint8);
+}
+
+ValueId OpaqueExpansion::dequantised(const std::string& role, ValueId cache, ValueId scale) {
+    ValueId codes = m_emit.cast(role, cache, bitsOfCache() == 4 ? DataType::int32 : DataType::float32);
+    if (bitsOfCache() == 4) {
+        const ValueId sixteen = m_emit.number(role + "/sixteen", DataType::int32, 16);
+        const ValueId low = m_emit.op(role, "Mod", {codes, sixteen}), high = m_emit.op(role, "Div", {codes, sixteen});
+        const ValueId pairs = m_emit.op(role, "Concat", {m_emit.unsqueeze(role, low, 4), m_emit.unsqueeze(role, high, 4)}, {{"axis", std::int64_t(4), {}}});
+        codes = m_emit.cast(role, m_emit.base().reshape(role, pairs, {0, m_kvHeads, -1, m_spec.headDim}), DataType::float32);
+        codes = m_emit.op(role, "Sub", {codes, m_emit.number(role + "/bias", DataType::float32, 8)});
+    }
+    return narrowed(role, m_emit.op(role, "Mul", {codes, scale}));
+}
+
+std::int64_t OpaqueExpansion::bitsOfCache() const { return m_node.attributes.integer("kv_cache_bit_width", 8); }
+
+/// How many of the keys that came so far [B,1,1,1] a cache with that many places still holds. They go in groups, as many as the
+/// cache has places besides the window, and the one before it. Source: ContribOperators.md, GroupQueryAttention.
+ValueId OpaqueExpansion::residents(ValueId seen, ValueId places) {
+    const ValueId group = m_emit.op("resident", "Sub", {places, m_emit.list("resident/beside", {m_node.attributes.integer("local_window_size", 0) - 1})});
+    const ValueId over = m_emit.op("resident", "Sub", {m_emit.op("resident", "Add", {m_emit.op("resident", "Sub", {seen, places}), group}), m_emit.list("resident/one", {1})});
+    const ValueId gone = m_emit.op("resident", "Mul", {m_emit.op("resident", "Div", {over, group}), group});
+    return m_emit.op("resident", "Where", {m_emit.op("resident", "Less", {places, seen}), m_emit.op("resident", "Sub", {seen, gone}), seen});
+}
+
+/// The cache of a sliding window: its rows hold the latest positions, and the new keys stand behind all of them.
+void OpaqueExpansion::placeWindow(ValueId now) {
+    const ValueId places = m_emit.sizeOf("window", m_past, 2), kept = residents(m_before, places);
+    m_firstKept = m_emit.op("window", "Sub", {m_before, kept});
+    const ValueId slot = m_emit.base().reshape("window", m_emit.upTo("window", m_emit.op("window", "Add", {places, now})), {1, 1, 1, -1});
+    const ValueId old = m_emit.op("window", "Less", {slot, places}), used = m_emit.op("window", "Less", {slot, kept});
+    const ValueId position = m_emit.op("window", "Where", {old, m_emit.op("window", "Add", {slot, m_firstKept}), m_emit.op("window", "Add", {m_emit.op("window", "Sub", {slot, places}), m_before})});
+    // What no query reaches hides as a later key does.
+    const ValueId empty = m_emit.op("window", "And", {old, m_emit.op("window", "Not", {used})});
+    m_keys = m_emit.op("window", "Where", {empty, m_emit.list("window/nowhere", {std::numeric_limits<std::int32_t>::max()}), position});
+}
+
+/// What the cache of a sliding window holds behind a step.
+ValueId OpaqueExpansion::windowed(const std::string& role, ValueId past, ValueId value, ValueId now, ValueId present) {
+    const ValueId places = m_emit.sizeOf(role, past, 2), seen = seenKeys(), kept = residents(seen, places);
+    const ValueId row = m_emit.base().reshape(role, m_emit.upTo(role, places), {1, 1, -1, 1});
+    const ValueId position = m_emit.op(role, "Add", {m_emit.op(role, "Sub", {seen, kept}), row});
+    const ValueId fresh = m_emit.op(role, "Add", {m_emit.op(role, "Sub", {position, m_before}), places});
+    const ValueId from = m_emit.op(role, "Where", {m_emit.op(role, "Less", {position, m_before}), m_emit.op(role, "Sub", {position, m_firstKept}), fresh});
+    return picked(role, past, value, m_emit.op(role, "Where", {m_emit.op(role, "Less", {row, kept}), from, m_emit.op(role, "Add", {places, now})}), present);
+}
+
+/// Element j of a cache: the past where j < before, then what is new, then zeros.
+ValueId OpaqueExpansion::cached(const std::string& role, ValueId past, ValueId value, ValueId now, ValueId total, ValueId present) {
+    // The larger of both without Max, which takes no integers before opset 12.
+    const ValueId size = m_emit.sizeOf(role, past, 2), longest = m_emit.op(role, "Where", {m_emit.op(role, "Less", {size, total}), total, size});
+    const ValueId key = m_emit.base().reshape(role, m_emit.upTo(role, longest), {1, 1, -1, 1});
+    const ValueId moved = m_emit.op(role, "Add", {m_emit.op(role, "Sub", {key, m_before}), size});
+    const ValueId end = m_emit.op(role, "Add", {m_before, now});
+    const ValueId behind = m_emit.op(role, "Where", {m_emit.op(role, "Less", {key, end}), moved, m_emit.op(role, "Add", {size, now})});
+    return picked(role, past, value, m_emit.op(role, "Where", {m_emit.op(role, "Less", {key, m_before}), key, behind}), present);
+}
+
+/// Places [B,1,n,1] of past keys or values, of the new ones behind them, or of the zeros behind both.
+ValueId OpaqueExpansion::picked(const std::string& role, ValueId past, ValueId value, ValueId index, ValueId present) {
+    const ValueId lengths = m_emit.op(role, "Concat", {m_emit.slice(role, m_emit.op(role, "Shape", {value}), 0, 0, 2), m_emit.list(role + "/any", {1}), m_emit.sizeOf(role, value, 3)}, {{"axis", std::int64_t(0), {}}});
+    const ValueId nothing = m_emit.op(role, "Expand", {m_emit.number(role + "/nothing", m_node.input(m_inputs.scales) ? bitsOfCache() == 4 ? DataType::uint8 : DataType::int8 : m_type, 0), lengths});
+    const ValueId all = m_emit.op(role, "Concat", {past, value, nothing}, {{"axis", std::int64_t(2), {}}});
+    return m_emit.op(role, "GatherElements", {all, m_emit.op(role, "Expand", {index, lengths})}, {{"axis", std::int64_t(2), {}}}, present);
+}
+
+/// x [B,N,S,D] turned by its positions [B,S]; what lies beyond the caches' width stays.
+ValueId OpaqueExpansion::rotated(const std::string& role, ValueId x, ValueId positions, std::int64_t heads) {
+    const Dims& caches = m_call.shapes.of(m_node.input(7)).dims;
+    const std::int64_t half = caches.empty() ? m_spec.headDim / 2 : caches.back();
+    const bool interleaved = m_node.attributes.integer("rotary_interleaved", 0) != 0;
+    const auto angles = [&](std::size_t input) { return m_emit.unsqueeze(role, m_emit.op(role, "Gather", {m_node.input(input), positions}, {{"axis", std::int64_t(0), {}}}), 1); };
+    const ValueId cosine = angles(7), sine = angles(8);
+    const ValueId first = interleaved ? m_emit.slice(role, x, 3, 0, 2 * half, 2) : m_emit.slice(role, x, 3, 0, half);
+    const ValueId second = interleaved ? m_emit.slice(role, x, 3, 1, 2 * half, 2) : m_emit.slice(role, x, 3, half, 2 * half);
+    const auto product = [&](ValueId a, ValueId b) { return m_emit.op(role, "Mul", {a, b}); };
+    ValueId a = m_emit.op(role, "Sub", {product(first, cosine), product(second, sine)}), b = m_emit.op(role, "Add", {product(first, sine), product(second, cosine)});
+    std::vector<ValueId> pieces{a, b};
+    if (interleaved) {
+        const ValueId pairs = m_emit.op(role, "Concat", {m_emit.unsqueeze(role, a, 4), m_emit.unsqueeze(role, b, 4)}, {{"axis", std::int64_t(4), {}}});
+        pieces = {m_emit.base().reshape(role, pairs, {0, heads, -1, 2 * half})};
+    }
+    if (2 * half < m_spec.headDim) pieces.push_back(m_emit.slice(role, x, 3, 2 * half, m_spec.headDim));
+    return pieces.size() == 1 ? pieces[0] : m_emit.op(role, "Concat", pieces, {{"axis", std::int64_t(3), {}}});
+}
+
+} // namespace triptych
