@@ -78,7 +78,8 @@ NamedAttention Decomposer::asWritten(const AttentionSpec& spec) const {
     named.inputQ = spec.q;
     named.inputK = spec.k;
     named.inputV = spec.v;
-    named.wasPacked = spec.projections == ProjectionForm::packed || spec.projections == ProjectionForm::packedInterleaved;
+    named.wasPacked = isPacked(spec.projections);
+    for (const StreamProjections& each : spec.joined) named.joined.emplace_back().wasPacked = isPacked(each.projections);
     return named;
 }
 
@@ -105,16 +106,21 @@ std::array<ValueId, 3> Decomposer::coreOperands(const AttentionSpec& spec) const
 
 /// Projections that stay as the file has them.
 void Decomposer::outerProjections(const AttentionSpec& spec, NamedAttention& named) const {
-    const auto fill = [&](const std::optional<Projection>& projection, std::vector<std::string>& names) {
-        if (!names.empty() || !projection || projection->nodes[0] == spec.opaque) return;
-        for (const NodeId node : projection->nodes) names.push_back(m_graph.node(node).name);
+    const auto fill = [&](const StreamProjections& from, NamedStream& to) {
+        const auto own = [&](const std::optional<Projection>& projection, std::vector<std::string>& names) {
+            if (!names.empty() || !projection || projection->nodes[0] == spec.opaque) return;
+            for (const NodeId node : projection->nodes) names.push_back(m_graph.node(node).name);
+        };
+        own(from.projectionQ, to.q);
+        own(from.projectionK, to.k);
+        own(from.projectionV, to.v);
+        if (!to.inputQ) to.inputQ = from.q;
+        if (!to.inputK) to.inputK = from.k;
+        if (!to.inputV) to.inputV = from.v;
     };
-    fill(spec.projectionQ, named.q);
-    fill(spec.projectionK, named.k);
-    fill(spec.projectionV, named.v);
-    if (!named.inputQ) named.inputQ = spec.q;
-    if (!named.inputK) named.inputK = spec.k;
-    if (!named.inputV) named.inputV = spec.v;
+    fill(spec, named);
+    named.joined.resize(spec.joined.size());
+    for (std::size_t i = 0; i < spec.joined.size(); ++i) fill(spec.joined[i], named.joined[i]);
 }
 
 /// Keeps every node that is not replaced, and of the candidates those that something still reads.
@@ -161,21 +167,20 @@ DecomposedAttention Decomposer::resolved(std::size_t at) const {
     };
     DecomposedAttention made;
     made.attention = AttentionId(at);
-    made.q = ids(named.q);
-    made.k = ids(named.k);
-    made.v = ids(named.v);
     made.nodes = ids(named.nodes);
-    for (const auto* list : {&made.q, &made.k, &made.v}) made.nodes.insert(made.nodes.end(), list->begin(), list->end());
+    const auto stream = [&](const NamedStream& from) {
+        const DecomposedStream own{ids(from.q), ids(from.k), ids(from.v), from.inputQ, from.inputK, from.inputV, from.wasPacked};
+        for (const auto* list : {&own.q, &own.k, &own.v}) made.nodes.insert(made.nodes.end(), list->begin(), list->end());
+        return own;
+    };
+    static_cast<DecomposedStream&>(made) = stream(named);
+    for (const NamedStream& each : named.joined) made.joined.push_back(stream(each));
     std::sort(made.nodes.begin(), made.nodes.end());
     made.nodes.erase(std::unique(made.nodes.begin(), made.nodes.end()), made.nodes.end());
-    made.inputQ = named.inputQ;
-    made.inputK = named.inputK;
-    made.inputV = named.inputV;
     if (!named.scores.empty()) made.scores = graph.findNode(named.scores);
     if (!named.softmax.empty()) made.softmax = graph.findNode(named.softmax);
     if (!named.context.empty()) made.context = graph.findNode(named.context);
     made.rewritten = named.rewritten;
-    made.wasPacked = named.wasPacked;
     return made;
 }
 

@@ -25,7 +25,8 @@ bool isNorm(const Node& node) {
 /// One walk. Keeps to a single main chain, and looks aside where operators join several values.
 class RoleWalk {
 public:
-    RoleWalk(const Graph& graph, const Shapes& shapes, ValueId operand) : m_graph(graph), m_shapes(shapes), m_learned(operand && shapes.isConstant(operand)) {
+    RoleWalk(const Graph& graph, const Shapes& shapes, ValueId operand, const std::map<NodeId, std::size_t>& inputs)
+        : m_graph(graph), m_shapes(shapes), m_inputs(inputs), m_learned(operand && shapes.isConstant(operand)) {
         m_trace.operand = operand;
         m_trace.source = operand;
     }
@@ -250,11 +251,15 @@ private:
         if (!sameSource) {
             // The latest keys stand last; parts of each head beside each other: the one that is projected for every head.
             const ValueShape& shape = m_shapes.of(node.output());
-            const std::int64_t axis = node.attributes.integer("axis", 0);
-            const bool along = shape.ranked && shape.dims.size() >= 4 && (axis == -1 || axis == static_cast<std::int64_t>(shape.dims.size()) - 1);
-            const ValueId own = along ? ofEveryHead(node) : ValueId();
+            const bool within = shape.ranked && (over == -1 || over == static_cast<std::int64_t>(shape.dims.size()) - 1);
+            const ValueId own = within && shape.dims.size() >= 4 ? ofEveryHead(node) : ValueId();
             next = own ? own : node.inputs.back();
             if (constant(next)) return false;
+            const auto chosen = m_inputs.find(id);
+            if (chosen != m_inputs.end()) next = node.input(chosen->second);
+            // Beside each other along any axis but a head's own, each from a projection: places of several sequences.
+            if (!within && std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId each) { return leadsToLinear(each) && linearBehind(each) != linearBehind(next); }))
+                m_trace.joins.push_back({id, static_cast<std::size_t>(std::find(node.inputs.begin(), node.inputs.end(), next) - node.inputs.begin())});
         }
         return take(id, next);
     }
@@ -320,8 +325,10 @@ private:
             }
             const ValueId next = changed(node);
             if (!next) {
-                if (!node.is("Mul") || !leadsToLinear(node.input(0))) return value;
-                value = node.input(0);
+                // Beside a table that is computed, in either order.
+                const bool first = node.is("Mul") && leadsToLinear(node.input(0));
+                if (!first && !(node.is("Mul") && leadsToLinear(node.input(1)))) return value;
+                value = node.input(first ? 0 : 1);
                 continue;
             }
             value = next;
@@ -355,7 +362,7 @@ private:
     }
 
     /// The projection behind a value, through anything that has one activation input, first inputs else.
-    NodeId linearBehind(ValueId value) const {
+    NodeId linearBehind(ValueId value, int forks = 2) const {
         for (int steps = 0; steps < 40 && value; ++steps) {
             const NodeId id = m_graph.producer(value);
             if (!id) return {};
@@ -363,6 +370,10 @@ private:
             const Node& node = m_graph.node(id);
             if (node.is("Cos") || node.is("Sin") || node.is("Softmax") || node.is("MatMul")) return {};
             const ValueId only = onlyActivation(node);
+            if (!only && node.is("Mul") && forks > 0 && !constant(node.input(0)) && !linearBehind(node.input(0), forks - 1)) {
+                value = node.input(1); // the other one is a table that is computed
+                continue;
+            }
             value = only ? only : constant(node.input(0)) ? node.input(1) : node.input(0);
             if (value && constant(value)) return {};
         }
@@ -372,6 +383,7 @@ private:
 
     const Graph& m_graph;
     const Shapes& m_shapes;
+    const std::map<NodeId, std::size_t>& m_inputs; ///< of joins those to follow
     bool m_learned;
     RoleTrace m_trace;
     std::set<NodeId> m_undone; ///< a Concat and what picks one of its inputs
@@ -379,6 +391,6 @@ private:
 
 } // namespace
 
-RoleTrace traceRole(const Graph& graph, const Shapes& shapes, ValueId operand) { return RoleWalk(graph, shapes, operand).run(); }
+RoleTrace traceRole(const Graph& graph, const Shapes& shapes, ValueId operand, const std::map<NodeId, std::size_t>& inputs) { return RoleWalk(graph, shapes, operand, inputs).run(); }
 
 } // namespace triptych

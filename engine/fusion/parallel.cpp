@@ -22,7 +22,10 @@ public:
 
     std::vector<ParallelGroup> run() {
         const std::vector<DecomposedAttention>& attentions = m_input.decomposition->attentions;
-        for (std::size_t i = 0; i < attentions.size(); ++i) ofAttention(attentions[i], i);
+        for (std::size_t i = 0; i < attentions.size(); ++i) {
+            ofStream(attentions[i], i);
+            for (const DecomposedStream& each : attentions[i].joined) ofStream(each, i);
+        }
         for (std::size_t i = 0; i < m_units.size(); ++i) gated(UnitId(i));
         return std::move(m_found);
     }
@@ -52,18 +55,19 @@ private:
         group.alreadyMerged = merged;
         m_found.push_back(std::move(group));
     }
-    void ofAttention(const DecomposedAttention& attention, std::size_t position) {
+    /// Each sequence of an attention has projections of its own.
+    void ofStream(const DecomposedStream& stream, std::size_t position) {
         const auto shared = [](const std::vector<NodeId>& a, ValueId from, const std::vector<NodeId>& b,
                                ValueId other) { return !a.empty() && !b.empty() && from && from == other && a != b; };
-        const bool qk = shared(attention.q, attention.inputQ, attention.k, attention.inputK);
-        const bool kv = shared(attention.k, attention.inputK, attention.v, attention.inputV);
-        if (qk && kv && attention.q != attention.v)
-            add({"q", "k", "v"}, {attention.q, attention.k, attention.v}, attention.inputQ, {position},
-                attention.wasPacked);
+        const bool qk = shared(stream.q, stream.inputQ, stream.k, stream.inputK);
+        const bool kv = shared(stream.k, stream.inputK, stream.v, stream.inputV);
+        if (qk && kv && stream.q != stream.v)
+            add({"q", "k", "v"}, {stream.q, stream.k, stream.v}, stream.inputQ, {position},
+                stream.wasPacked);
         else if (kv)
-            add({"k", "v"}, {attention.k, attention.v}, attention.inputK, {position}, attention.wasPacked);
+            add({"k", "v"}, {stream.k, stream.v}, stream.inputK, {position}, stream.wasPacked);
         else if (qk)
-            add({"q", "k"}, {attention.q, attention.k}, attention.inputQ, {position}, attention.wasPacked);
+            add({"q", "k"}, {stream.q, stream.k}, stream.inputQ, {position}, stream.wasPacked);
     }
 
     bool is(UnitId unit, std::string_view name) const {

@@ -24,6 +24,14 @@ QString summary(const Attentions& attentions) {
     return all.join("; ");
 }
 
+/// "qkv kv": roles with a projection, sequence by sequence.
+QString streams(const DecomposedAttention& attention) {
+    const auto roles = [](const DecomposedStream& each) { return QString(each.q.empty() ? "" : "q") + (each.k.empty() ? "" : "k") + (each.v.empty() ? "" : "v"); };
+    QStringList all{roles(attention)};
+    for (const DecomposedStream& each : attention.joined) all << roles(each);
+    return all.join(' ');
+}
+
 QString comment(const QString& source, const QString& key) {
     static const QString pattern = QStringLiteral("^# %1: *(.*)$");
     return QRegularExpression(pattern.arg(key), QRegularExpression::MultilineOption).match(source).captured(1).trimmed();
@@ -71,6 +79,7 @@ void FormsTest::form() {
     for (const AttentionSpec& spec : found.found) QVERIFY(spec.evidence.size() >= 3);
     const auto written = decompose(model, **graph, *shapes, found, Expansion::canonical);
     QVERIFY2(written, written ? "" : written.error().message().c_str());
+    if (const QString wanted = comment(source, "streams"); !wanted.isEmpty()) QCOMPARE(streams(written->attentions[0]), wanted);
 }
 
 QTEST_APPLESS_MAIN(FormsTest)
