@@ -37,19 +37,21 @@ void roots(const Graph& graph, const Shapes& shapes, ValueId value, int depth, s
         "LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization", "Transpose", "Reshape", "Identity", "Cast", "Dropout", "Squeeze", "Unsqueeze", "Flatten",
         "Conv", "BatchNormalization", "Slice", "Pad", "Split", "Concat", "Gather", "AveragePool", "MaxPool", "GlobalAveragePool", "Resize", "GridSample", "ReduceMean", "ReduceMax", "Expand", "Relu", "Gelu", "Erf", "Tanh", "Sigmoid", "HardSigmoid",
         "HardSwish", "Swish", "Elu", "Clip", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"};
-    if (transparent.contains(node.op)) {
+    const auto activations = [&] { return std::count_if(node.inputs.begin(), node.inputs.end(), [&](ValueId input) { return input && !shapes.isConstant(input); }); };
+    // An operator that nobody knows is a projection or a norm where it reads one activation.
+    const bool unknown = !node.domain.empty() && node.domain != "com.microsoft" && activations() == 1;
+    if (unknown || transparent.contains(node.op)) {
         for (const ValueId input : node.inputs) roots(graph, shapes, input, depth + 1, found);
         return;
     }
     if (node.is("Add") || node.is("Mul") || node.is("Sub") || node.is("Div")) {
         // Position embeddings and the pieces of a spelled-out norm; a residual add of two activations ends the walk.
-        std::size_t activations = 0;
-        for (const ValueId input : node.inputs) activations += shapes.isConstant(input) || restoresIntegers(graph, shapes, input) ? 0 : 1;
+        const auto mixed = std::count_if(node.inputs.begin(), node.inputs.end(), [&](ValueId input) { return input && !shapes.isConstant(input) && !restoresIntegers(graph, shapes, input); });
         const auto oneForEachRow = [&](ValueId input) { return shapes.of(input).known() && !shapes.of(input).dims.empty() && shapes.of(input).dims.back() == 1; };
         // The pieces of an activation that is spelled out are as large as what they are made of.
         const bool whole = node.is("Mul") && shapes.of(node.input(0)).known() && shapes.of(node.input(0)).dims == shapes.of(node.input(1)).dims;
         const bool norm = whole || (node.is("Mul") && std::any_of(node.inputs.begin(), node.inputs.end(), oneForEachRow));
-        if (activations == 1 || norm || node.is("Div") || node.is("Sub"))
+        if (mixed == 1 || norm || node.is("Div") || node.is("Sub"))
             for (const ValueId input : node.inputs) roots(graph, shapes, input, depth + 1, found);
     }
 }

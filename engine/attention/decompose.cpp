@@ -18,6 +18,7 @@ Result<Decomposition> Decomposer::run() {
     for (std::size_t i = 0; i < m_attentions.found.size(); ++i) {
         if (m_job.stopped()) return fail("decompose", "stopped");
         m_named.push_back(one(m_attentions.found[i]));
+        if (m_expansion == Expansion::canonical) shareInputs(m_named.back());
     }
     if (!m_boundOnly.empty())
         m_result.warnings.push_back(m_boundOnly + ": sizes behind the packed projection can't be told for other bindings, so what is taken apart is written for the bound ones only");
@@ -123,15 +124,38 @@ void Decomposer::outerProjections(const AttentionSpec& spec, NamedAttention& nam
     for (std::size_t i = 0; i < spec.joined.size(); ++i) fill(spec.joined[i], named.joined[i]);
 }
 
+void Decomposer::shareInputs(NamedAttention& named) {
+    const auto share = [&](ValueId value, ValueId as) {
+        if (m_same.of(value) == m_same.of(as) || !sameValue(m_graph, m_shapes, value, as)) return;
+        m_same.add(m_graph, value, as);
+        named.rewritten = true;
+    };
+    const auto shareAll = [&](const NamedStream& stream) {
+        share(stream.inputK, stream.inputQ);
+        share(stream.inputV, stream.inputK);
+        share(stream.inputV, stream.inputQ);
+    };
+    shareAll(named);
+    for (const NamedStream& each : named.joined) shareAll(each);
+}
+
 /// Keeps every node that is not replaced, and of the candidates those that something still reads.
 void Decomposer::adoptWhatIsRead() {
     std::vector<bool> used(m_graph.values().size(), false);
     const auto use = [&](const Node& node) {
-        for (const auto* list : {&node.inputs, &node.captured})
-            for (const ValueId value : *list)
-                if (value && value.position() < used.size()) used[value.position()] = true;
+        for (const ValueId value : node.inputs)
+            if (const ValueId same = m_same.of(value); same && same.position() < used.size()) used[same.position()] = true;
+        for (const ValueId value : node.captured)
+            if (value && value.position() < used.size()) used[value.position()] = true;
     };
-    for (std::size_t i = 0; i < m_builder.nodeCount(); ++i) use(m_builder.editNode(NodeId(i)));
+    const auto readSame = [&](NodeId added) {
+        for (ValueId& value : m_builder.editNode(added).inputs) value = m_same.of(value);
+    };
+    for (const NodeId node : m_same.made()) m_candidate[node.position()] = true;
+    for (std::size_t i = 0; i < m_builder.nodeCount(); ++i) {
+        readSame(NodeId(i));
+        use(m_builder.editNode(NodeId(i)));
+    }
     for (const ValueId output : m_graph.outputs()) used[output.position()] = true;
     for (std::size_t i = 0; i < m_graph.nodes().size(); ++i)
         if (!m_candidate[i] && !m_removed.contains(NodeId(i))) use(m_graph.nodes()[i]);
@@ -148,6 +172,7 @@ void Decomposer::adoptWhatIsRead() {
     for (std::size_t i = 0; i < keep.size(); ++i) {
         if (!keep[i]) continue;
         const NodeId added = m_builder.adoptNode(m_graph, NodeId(i));
+        readSame(added);
         // A Split of which one part is replaced keeps its others.
         for (ValueId& value : m_builder.editNode(added).outputs)
             if (value && m_replaced.contains(value)) value = ValueId();
@@ -169,7 +194,7 @@ DecomposedAttention Decomposer::resolved(std::size_t at) const {
     made.attention = AttentionId(at);
     made.nodes = ids(named.nodes);
     const auto stream = [&](const NamedStream& from) {
-        const DecomposedStream own{ids(from.q), ids(from.k), ids(from.v), from.inputQ, from.inputK, from.inputV, from.wasPacked};
+        const DecomposedStream own{ids(from.q), ids(from.k), ids(from.v), m_same.of(from.inputQ), m_same.of(from.inputK), m_same.of(from.inputV), from.wasPacked};
         for (const auto* list : {&own.q, &own.k, &own.v}) made.nodes.insert(made.nodes.end(), list->begin(), list->end());
         return own;
     };

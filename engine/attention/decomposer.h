@@ -3,6 +3,7 @@
 
 #include "attention/core.h"
 #include "attention/own_columns.h"
+#include "attention/same_value.h"
 #include "attention/sizes.h"
 
 #include <array>
@@ -26,6 +27,9 @@ private:
     std::array<ValueId, 3> coreOperands(const AttentionSpec& spec) const;
     /// Projections that stay as the file has them.
     void outerProjections(const AttentionSpec& spec, NamedAttention& named) const;
+
+    /// Projections that read equal values read one of them.
+    void shareInputs(NamedAttention& named);
 
     // take_apart.cpp
     struct Cut {
@@ -103,6 +107,7 @@ private:
     std::set<NodeId> m_removed;     ///< replaced for good
     std::vector<bool> m_candidate;  ///< go where nothing reads them any more
     std::set<ValueId> m_replaced;   ///< new nodes produce these
+    SameValues m_same;
     std::map<std::pair<ValueId, NodeId>, std::vector<std::string>> m_ownProducts; ///< by what cuts handed on and the product that was cut: those that were written for it
     std::map<ValueId, Pieces> m_pieces; ///< of the attention at hand, by what cuts handed on
     std::map<std::pair<NodeId, std::size_t>, int> m_timesTakenApart; ///< by product and role: two attentions may cut queries of their own from one

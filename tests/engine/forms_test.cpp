@@ -24,9 +24,19 @@ QString summary(const Attentions& attentions) {
     return all.join("; ");
 }
 
-/// "qkv kv": roles with a projection, sequence by sequence.
+/// "qkv kv": roles with a projection, sequence by sequence; "q+kv": of inputs of their own.
 QString streams(const DecomposedAttention& attention) {
-    const auto roles = [](const DecomposedStream& each) { return QString(each.q.empty() ? "" : "q") + (each.k.empty() ? "" : "k") + (each.v.empty() ? "" : "v"); };
+    const auto roles = [](const DecomposedStream& each) {
+        QString text;
+        ValueId before;
+        for (const auto& [name, nodes, input] : {std::tuple('q', &each.q, each.inputQ), std::tuple('k', &each.k, each.inputK), std::tuple('v', &each.v, each.inputV)}) {
+            if (nodes->empty()) continue;
+            if (before && input != before) text += '+';
+            text += name;
+            before = input;
+        }
+        return text;
+    };
     QStringList all{roles(attention)};
     for (const DecomposedStream& each : attention.joined) all << roles(each);
     return all.join(' ');

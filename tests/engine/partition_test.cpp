@@ -174,6 +174,20 @@ private slots:
         QCOMPARE(bench.groups(partition), QString("qx+kx+vx[parallel.qkv] kt+vt[parallel.kv] kc vc"));
         QCOMPARE(partition.parallel[1].attention, std::vector<std::size_t>{0});
     }
+    void differentlyQuantisedProjectionsStayApart() {
+        Bench bench(R"(
+            x: f32[4,8]
+            @xq a = QuantizeLinear(x, s: f32[] = {0.05}, z: i8[])
+            @q q0 = com.microsoft::QGemm(a, s, z, wq: i8[8,8], sw: f32[8], zw: i8[8], _, so: f32[] = {0.5}, z)
+            @k k0 = com.microsoft::QGemm(a, s, z, wk: i8[8,8], sw, zw, _, so, z)
+            @v v0 = com.microsoft::QGemm(a, s, z, wv: i8[8,8], sw, zw, _, sv: f32[] = {0.25}, z)
+            return q0, k0, v0)");
+        bench.attention({"q"}, {"k"}, {"v"}, "a");
+        const Partition partition = bench.preset("parallel");
+        QCOMPARE(partition.parallel.size(), std::size_t(1));
+        QCOMPARE(partition.parallel.front().roles, (std::vector<std::string>{"q", "k"}));
+        QCOMPARE(bench.nearMiss(partition, "parallel.qkv"), QString("quantised differently at v"));
+    }
     void gateAndUpMerge() {
         Bench bench(R"(
             x: f32[1,4,8]
