@@ -141,7 +141,7 @@ void countHeads(const Graph& graph, const Shapes& shapes, const Roles& roles, At
         spec.headDim = spec.projectionQ->width / many;
         if (spec.projectionV && spec.projectionV->width > 0 && spec.projectionV->width % many == 0) spec.vHeadDim = spec.projectionV->width / many;
     }
-    if (spec.heads == 0) spec.heads = heads(spec.projectionQ, q, spec.headDim);
+    if (spec.heads == 0) spec.heads = q.heads > 0 ? q.heads : heads(spec.projectionQ, q, spec.headDim);
     // Queries may have a part of positions beside each head's own: then V tells how many heads there are.
     const auto joined = [&](const RoleTrace& trace) { return std::any_of(trace.path.begin(), trace.path.end(), [&](NodeId id) { return graph.node(id).is("Concat"); }); };
     const std::int64_t byValues = heads(spec.projectionV, v, spec.vHeadDim);
@@ -219,6 +219,8 @@ void assembleRoles(const Graph& graph, const Shapes& shapes, const std::vector<R
             for (const std::string& extra : trace->extras) {
                 if (trace == &stream.v && (extra == "rope" || extra == "qk_norm")) continue;
                 if (trace == &stream.q && extra == "kv_repeat") continue;
+                // A latent that is keys and values is normed for both.
+                if (trace == &stream.k && extra == "qk_norm" && stream.v.extras.contains(extra) && !stream.q.extras.contains(extra)) continue;
                 spec.extras.insert(extra);
             }
         }

@@ -81,6 +81,10 @@ private:
             return take(id, next);
         }
         if (pools(id)) return take(id, node.input(0));
+        if (absorbs(id)) {
+            m_trace.heads = headsMultiplied(m_graph, m_shapes, id);
+            return take(id, node.input(0));
+        }
         if (linearWeight(m_graph, m_shapes, id) || projectsLearned(node)) {
             m_trace.linear = id;
             return false;
@@ -138,23 +142,15 @@ private:
         return m_shapes.of(node.input(1)).dims.size() == 2 && !constant(node.input(0));
     }
 
+    /// What was another role's projection, one matrix a head, behind a role's own.
+    bool absorbs(NodeId id) const { return headsMultiplied(m_graph, m_shapes, id) > 0 && closeBehindLinear(m_graph, m_shapes, m_graph.node(id).input(0)); }
+
     /// A convolution that mixes no channels, close behind a projection: it takes places together, as pooling does.
     bool pools(NodeId id) const {
         const Node& node = m_graph.node(id);
         const ValueShape& weight = m_shapes.of(node.input(1));
         if (!node.is("Conv") || !weight.known() || weight.dims.size() < 3 || weight.dims[1] != 1 || node.attributes.integer("group", 1) != weight.dims[0] || weight.dims[0] == 1) return false;
-        ValueId value = node.input(0);
-        constexpr int longest = 10;
-        for (int steps = 0; steps < longest && value; ++steps) {
-            const NodeId before = m_graph.producer(value);
-            if (!before) return false;
-            if (linearWeight(m_graph, m_shapes, before)) return true;
-            const Node& each = m_graph.node(before);
-            const bool passes = isView(each) || each.is("BatchNormalization") || each.is("Split") || each.is("Slice") || each.is("Gather") || (each.is("Add") && onlyActivation(each));
-            if (!passes) return false;
-            value = each.is("Add") ? onlyActivation(each) : each.input(0);
-        }
-        return false;
+        return closeBehindLinear(m_graph, m_shapes, node.input(0));
     }
 
     bool multiply(NodeId id, const Node& node) {
@@ -245,13 +241,17 @@ private:
             else sameSource = sameSource && linearBehind(value) == linearBehind(next);
         }
         if (!next) return false;
-        if (node.inputs.size() > 1 && std::all_of(node.inputs.begin(), node.inputs.end(), [&](ValueId each) { return repeated(each, next); })) repeats(next, node.output());
+        if (node.inputs.size() > 1 && std::all_of(node.inputs.begin(), node.inputs.end(), [&](ValueId each) { return sameHeads(m_graph, m_shapes, each, next); })) repeats(next, node.output());
+        const ValueShape& shape = m_shapes.of(node.output());
+        const bool within = shape.ranked && (over == -1 || over == static_cast<std::int64_t>(shape.dims.size()) - 1);
         if (past) m_trace.extras.insert("kv_cache");
-        else if (activations > 1 && sameSource && negated) m_trace.extras.insert("rope");
+        else if (activations > 1 && sameSource && (negated || (within && anyRotated(node)))) m_trace.extras.insert("rope");
+        // A latent is wider than the positions beside it.
+        if (sameSource && within && !past)
+            for (const ValueId value : node.inputs)
+                if (!constant(value) && m_shapes.of(value).known() && m_shapes.of(next).known() && m_shapes.of(value).dims.back() > m_shapes.of(next).dims.back()) next = value;
         if (!sameSource) {
             // The latest keys stand last; parts of each head beside each other: the one that is projected for every head.
-            const ValueShape& shape = m_shapes.of(node.output());
-            const bool within = shape.ranked && (over == -1 || over == static_cast<std::int64_t>(shape.dims.size()) - 1);
             const ValueId own = within && shape.dims.size() >= 4 ? ofEveryHead(node) : ValueId();
             next = own ? own : node.inputs.back();
             if (constant(next)) return false;
@@ -262,6 +262,17 @@ private:
                 m_trace.joins.push_back({id, static_cast<std::size_t>(std::find(node.inputs.begin(), node.inputs.end(), next) - node.inputs.begin())});
         }
         return take(id, next);
+    }
+
+    /// Whether a part of each head is rotated before it stands beside the others.
+    bool anyRotated(const Node& concat) const {
+        if (m_part) return false; // parts of parts are not looked into
+        return std::any_of(concat.inputs.begin(), concat.inputs.end(), [&](ValueId value) {
+            if (constant(value)) return false;
+            RoleWalk walk(m_graph, m_shapes, value, m_inputs);
+            walk.m_part = true;
+            return walk.run().extras.contains("rope");
+        });
     }
 
     /// Latent attention: keys are a part of each head's own beside one rotated part that all heads share. The input that no Expand
@@ -284,24 +295,10 @@ private:
         return found;
     }
 
-    /// Heads are copied: by as much as the axes between the batch and the elements of a head grow.
+    /// Heads are copied.
     void repeats(ValueId from, ValueId to) {
         m_trace.extras.insert("kv_repeat");
-        const Dims &in = m_shapes.of(from).dims, &out = m_shapes.of(to).dims;
-        for (std::size_t back = 2; back < out.size(); ++back) {
-            const Dim was = back <= in.size() ? in[in.size() - back] : 1, is = out[out.size() - back];
-            if (was > 0 && is > was && is % was == 0) m_trace.repeats *= is / was;
-        }
-    }
-
-    /// The same heads once more, perhaps with an axis for the copies.
-    bool repeated(ValueId value, ValueId other) const {
-        const auto plain = [&](ValueId each) {
-            const ValueId copy = bare(m_graph, m_shapes, each);
-            const NodeId id = m_graph.producer(copy);
-            return id && m_graph.node(id).is("Unsqueeze") ? bare(m_graph, m_shapes, m_graph.node(id).input(0)) : copy;
-        };
-        return plain(value) == plain(other);
+        m_trace.repeats *= copiesMade(m_shapes.of(from).dims, m_shapes.of(to).dims);
     }
 
     /// Back through one-input operators and multiplications by constants to where a value branches off.
@@ -366,8 +363,12 @@ private:
         for (int steps = 0; steps < 40 && value; ++steps) {
             const NodeId id = m_graph.producer(value);
             if (!id) return {};
-            if (linearWeight(m_graph, m_shapes, id)) return id;
             const Node& node = m_graph.node(id);
+            if (absorbs(id)) {
+                value = node.input(0);
+                continue;
+            }
+            if (linearWeight(m_graph, m_shapes, id)) return id;
             if (node.is("Cos") || node.is("Sin") || node.is("Softmax") || node.is("MatMul")) return {};
             const ValueId only = onlyActivation(node);
             if (!only && node.is("Mul") && forks > 0 && !constant(node.input(0)) && !linearBehind(node.input(0), forks - 1)) {
@@ -384,7 +385,7 @@ private:
     const Graph& m_graph;
     const Shapes& m_shapes;
     const std::map<NodeId, std::size_t>& m_inputs; ///< of joins those to follow
-    bool m_learned;
+    bool m_learned, m_part = false;
     RoleTrace m_trace;
     std::set<NodeId> m_undone; ///< a Concat and what picks one of its inputs
 };

@@ -52,6 +52,7 @@ struct RoleTrace {
     NodeId linear;                       ///< the first product with a constant weight; none: there is no projection
     std::vector<NodeId> path;            ///< nodes from the operand back, the projection's product not included
     ValueId source;                      ///< where the walk ended: the projection's output before its bias, or what has none
+    std::int64_t heads = 0;              ///< of a product on the way that has a matrix for each; 0: there is none
     std::int64_t repeats = 1;            ///< how often each head was copied on the way, behind the batch axis
     double scale = 1;                    ///< product of constant scales met
     bool scaled = false;
@@ -79,6 +80,14 @@ ValueId writtenToBuffer(const Graph& graph, const Shapes& shapes, const Node& no
 bool sumsIntegers(const Graph& graph, const Shapes& shapes, ValueId value);
 /// What integers were divided by when they were made of an activation, perhaps times the scale of a weight: with it their product is what it was.
 bool restoresIntegers(const Graph& graph, const Shapes& shapes, ValueId factor, int depth = 0);
+/// Whether two values are the same heads, perhaps with an axis for copies.
+bool sameHeads(const Graph& graph, const Shapes& shapes, ValueId a, ValueId b);
+/// How often each head is copied: by as much as the axes between the batch and the elements of a head grow.
+std::int64_t copiesMade(const Dims& from, const Dims& to);
+/// Whether a value comes from a projection through views, cuts and biases alone.
+bool closeBehindLinear(const Graph& graph, const Shapes& shapes, ValueId value);
+/// Heads of which each is multiplied by a constant matrix of its own, as where keys' projection from a latent is absorbed by queries; 0: none.
+std::int64_t headsMultiplied(const Graph& graph, const Shapes& shapes, NodeId product);
 /// An initializer or a Constant node's value.
 bool isGiven(const Graph& graph, const Shapes& shapes, ValueId value);
 /// Columns of a projection: sizes that come from its weight; 0 where unknown.

@@ -156,6 +156,7 @@ void viewColumns(const Graph& graph, const Shapes& shapes, const std::set<NodeId
     for (std::size_t i = trace.path.size(); i-- > 0;) {
         const NodeId id = trace.path[i];
         const Node& node = graph.node(id);
+        if (trace.heads > 0 && headsMultiplied(graph, shapes, id) > 0) break; // other columns from there on
         // The value that the walk entered this node by, on its way back, is the one its predecessor reads.
         const ValueId to = i == 0 ? trace.operand : readBy(graph, trace.path[i - 1], id);
         if (undone.contains(id)) {
