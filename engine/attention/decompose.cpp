@@ -80,7 +80,6 @@ NamedAttention Decomposer::asWritten(const AttentionSpec& spec) const {
     named.inputK = spec.k;
     named.inputV = spec.v;
     named.wasPacked = isPacked(spec.projections);
-    for (const StreamProjections& each : spec.joined) named.joined.emplace_back().wasPacked = isPacked(each.projections);
     return named;
 }
 
@@ -121,7 +120,10 @@ void Decomposer::outerProjections(const AttentionSpec& spec, NamedAttention& nam
     };
     fill(spec, named);
     named.joined.resize(spec.joined.size());
-    for (std::size_t i = 0; i < spec.joined.size(); ++i) fill(spec.joined[i], named.joined[i]);
+    for (std::size_t i = 0; i < spec.joined.size(); ++i) {
+        named.joined[i].wasPacked = isPacked(spec.joined[i].projections);
+        fill(spec.joined[i], named.joined[i]);
+    }
 }
 
 void Decomposer::shareInputs(NamedAttention& named) {

@@ -61,6 +61,9 @@ void TakeApartTest::packed_data() {
     QTest::newRow("cut behind sequences that are joined") << image + "both = Transpose(Concat(d, a, axis=1), perm=[2,0,3,1,4])\nq = Gather(both, i0: i64[] = {0}, axis=0)\nk = Gather(both, i1: i64[] = {1}, axis=0)\nv = Gather(both, i2: i64[] = {2}, axis=0)\n" + joined;
     QTest::newRow("cut by head behind sequences that are joined") << "x: f32[batch,seq,32]\nc0: f32[batch,words,32]\nq1, k1, v1 = Split(Reshape(Concat(MatMul(x, w: f32[32,96]), MatMul(c0, u: f32[32,96]), axis=1), {0,0,4,24}), {8,8,8}, axis=-1)\nq = Transpose(q1, perm=[0,2,1,3])\nk = Transpose(k1, perm=[0,2,1,3])\nv = Transpose(v1, perm=[0,2,1,3])\n" + joined;
 
+    QTest::newRow("cut before an operator that joined sequences enter") << "x: f32[batch,seq,32]\nc0: f32[batch,words,32]\na0, a1, a2 = Split(MatMul(x, w: f32[32,96]), {32,32,32}, axis=2)\nd0, d1, d2 = Split(MatMul(c0, u: f32[32,96]), {32,32,32}, axis=2)\n"
+        "m = com.microsoft::MultiHeadAttention(Concat(a0, d0, axis=1), Concat(a1, d1, axis=1), Concat(a2, d2, axis=1), num_heads=4)\ny = MatMul(m, wo: f32[32,32])\nreturn y";
+
     const auto operatorInput = [&](const char* name, const QString& text) { QTest::newRow(name) << "x: f32[batch,seq,32]\n" + text + "\ny = MatMul(m, wo: f32[32,32])\nreturn y"; };
     operatorInput("input of an operator in five axes", "qkv = Reshape(Add(MatMul(x, w: f32[32,96]), b: f32[96]), {0,0,4,3,8})\nm = com.microsoft::MultiHeadAttention(qkv, num_heads=4)");
     operatorInput("keys and values of an operator in five axes", "q = MatMul(x, wq: f32[32,32])\nkv = Reshape(MatMul(x, w: f32[32,64]), {0,0,4,2,8})\nm = com.microsoft::MultiHeadAttention(q, kv, num_heads=4)");
@@ -100,6 +103,7 @@ void TakeApartTest::packed() {
     QCOMPARE(proof.attentions.found.size(), std::size_t(1));
     QVERIFY2(proof.decomposition.attentions[0].rewritten, proof.decomposition.warnings.empty() ? "" : proof.decomposition.warnings[0].c_str());
     QCOMPARE(proof.decomposition.attentions[0].q.size() >= 1, true);
+    for (const DecomposedStream& each : proof.decomposition.attentions[0].joined) QVERIFY(each.wasPacked && !each.q.empty() && each.q != each.k && each.k != each.v);
     // Nothing of the packed product is left, nor of what it was made of.
     const Graph& graph = *proof.decomposition.graph;
     for (const Node& node : graph.nodes())
