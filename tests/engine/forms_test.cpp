@@ -89,7 +89,13 @@ void FormsTest::form() {
     for (const AttentionSpec& spec : found.found) QVERIFY(spec.evidence.size() >= 3);
     const auto written = decompose(model, **graph, *shapes, found, Expansion::canonical);
     QVERIFY2(written, written ? "" : written.error().message().c_str());
-    if (const QString wanted = comment(source, "streams"); !wanted.isEmpty()) QCOMPARE(streams(written->attentions[0]), wanted);
+    if (const QString wanted = comment(source, "streams"); !wanted.isEmpty()) {
+        QCOMPARE(streams(written->attentions[0]), wanted);
+        QString named;
+        for (const Evidence& each : found.found[0].evidence)
+            if (each.role.size() == 1) named += text(each.role);
+        QCOMPARE(named, QString(wanted).remove(' ').remove('+'));
+    }
 }
 
 QTEST_APPLESS_MAIN(FormsTest)
