@@ -129,7 +129,7 @@ void Decomposer::outerProjections(const AttentionSpec& spec, NamedAttention& nam
 void Decomposer::shareInputs(NamedAttention& named) {
     const auto share = [&](ValueId value, ValueId as) {
         if (m_same.of(value) == m_same.of(as) || !sameValue(m_graph, m_shapes, value, as)) return;
-        m_same.add(m_graph, value, as);
+        m_same.add(m_graph, m_shapes, value, as);
         named.rewritten = true;
     };
     const auto shareAll = [&](const NamedStream& stream) {

@@ -73,10 +73,12 @@ ValueId unquantised(const Graph& graph, ValueId value) {
     return value;
 }
 
-void SameValues::add(const Graph& graph, ValueId value, ValueId as) {
+void SameValues::add(const Graph& graph, const Shapes& shapes, ValueId value, ValueId as) {
     value = of(value);
     as = of(as);
     if (value == as) return;
+    m_same[value] = as;
+    if (shapes.isFixed(value)) return; // constants of equal content, whatever made them
     const NodeId one = graph.producer(value), two = graph.producer(as);
     const auto &own = graph.node(one).outputs, &others = graph.node(two).outputs;
     for (std::size_t i = 0; i < own.size() && i < others.size(); ++i)

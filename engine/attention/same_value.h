@@ -17,7 +17,7 @@ ValueId unquantised(const Graph& graph, ValueId value);
 class SameValues {
 public:
     /// `value` and what stands beside it as an output of its node, as those of `as`.
-    void add(const Graph& graph, ValueId value, ValueId as);
+    void add(const Graph& graph, const Shapes& shapes, ValueId value, ValueId as);
     ValueId of(ValueId value) const;
     /// Nodes that made what isn't read any more, for others perhaps still.
     const std::vector<NodeId>& made() const { return m_made; }

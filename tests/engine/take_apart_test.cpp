@@ -11,6 +11,7 @@ class TakeApartTest : public QObject {
     Q_OBJECT
 private slots:
     void joinedWithAnInputStaysPacked();
+    void equalConstantsMayBeKeysAndValues();
     void repeatedColumnsStayPacked();
     void packed_data();
     void packed();
@@ -25,6 +26,13 @@ void TakeApartTest::joinedWithAnInputStaysPacked() {
                                    "q = Gather(p, a: i64[] = {0}, axis=0)\nk = Transpose(Gather(p, b: i64[] = {1}, axis=0), perm=[0,1,3,2])\nv = Gather(p, c: i64[] = {2}, axis=0)\ny = MatMul(Softmax(MatMul(q, k), axis=-1), v)\nreturn y",
                                    17);
     QCOMPARE(proof.decomposition.warnings.size(), std::size_t(1));
+    QCOMPARE(difference(proof), QString());
+}
+
+void TakeApartTest::equalConstantsMayBeKeysAndValues() {
+    const std::string numbers = " = {1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16})\n";
+    const Proof proof = decomposed("x: f32[1,3,8]\nk = Identity(a: f32[1,2,8]" + numbers + "v = Identity(b: f32[1,2,8]" + numbers + "y = com.microsoft::MultiHeadAttention(MatMul(x, w: f32[8,8]), a, b, num_heads=2)\nreturn y", 17);
+    QCOMPARE(proof.attentions.found.size(), std::size_t(1));
     QCOMPARE(difference(proof), QString());
 }
 
