@@ -37,19 +37,21 @@ void roots(const Graph& graph, const Shapes& shapes, ValueId value, int depth, s
         "LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization", "Transpose", "Reshape", "Identity", "Cast", "Dropout", "Squeeze", "Unsqueeze", "Flatten",
         "Conv", "BatchNormalization", "Slice", "Pad", "Split", "Concat", "Gather", "AveragePool", "MaxPool", "GlobalAveragePool", "Resize", "GridSample", "ReduceMean", "ReduceMax", "Expand", "Relu", "Gelu", "Erf", "Tanh", "Sigmoid", "HardSigmoid",
         "HardSwish", "Swish", "Elu", "Clip", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"};
-    if (transparent.contains(node.op)) {
+    const auto activations = [&] { return std::count_if(node.inputs.begin(), node.inputs.end(), [&](ValueId input) { return input && !shapes.isConstant(input); }); };
+    // An operator that nobody knows is a projection or a norm where it reads one activation.
+    const bool unknown = !node.domain.empty() && node.domain != "com.microsoft" && activations() == 1;
+    if (unknown || transparent.contains(node.op)) {
         for (const ValueId input : node.inputs) roots(graph, shapes, input, depth + 1, found);
         return;
     }
     if (node.is("Add") || node.is("Mul") || node.is("Sub") || node.is("Div")) {
         // Position embeddings and the pieces of a spelled-out norm; a residual add of two activations ends the walk.
-        std::size_t activations = 0;
-        for (const ValueId input : node.inputs) activations += shapes.isConstant(input) || restoresIntegers(graph, shapes, input) ? 0 : 1;
+        const auto mixed = std::count_if(node.inputs.begin(), node.inputs.end(), [&](ValueId input) { return input && !shapes.isConstant(input) && !restoresIntegers(graph, shapes, input); });
         const auto oneForEachRow = [&](ValueId input) { return shapes.of(input).known() && !shapes.of(input).dims.empty() && shapes.of(input).dims.back() == 1; };
         // The pieces of an activation that is spelled out are as large as what they are made of.
         const bool whole = node.is("Mul") && shapes.of(node.input(0)).known() && shapes.of(node.input(0)).dims == shapes.of(node.input(1)).dims;
         const bool norm = whole || (node.is("Mul") && std::any_of(node.inputs.begin(), node.inputs.end(), oneForEachRow));
-        if (activations == 1 || norm || node.is("Div") || node.is("Sub"))
+        if (mixed == 1 || norm || node.is("Div") || node.is("Sub"))
             for (const ValueId input : node.inputs) roots(graph, shapes, input, depth + 1, found);
     }
 }
@@ -76,8 +78,6 @@ bool sameOrigin(const Graph& graph, const Shapes& shapes, ValueId a, ValueId b) 
     latentRoots(graph, shapes, two);
     return meet();
 }
-
-ValueId sourceOf(const Graph& graph, const RoleTrace& trace) { return trace.linear ? graph.node(trace.linear).input(0) : trace.source; }
 
 /// Columns of a role in the projection that it shares with others.
 std::optional<ColumnRange> sharedRange(const Graph& graph, const Shapes& shapes, const RoleTrace& role, const Roles& roles) {
@@ -141,7 +141,7 @@ void countHeads(const Graph& graph, const Shapes& shapes, const Roles& roles, At
         spec.headDim = spec.projectionQ->width / many;
         if (spec.projectionV && spec.projectionV->width > 0 && spec.projectionV->width % many == 0) spec.vHeadDim = spec.projectionV->width / many;
     }
-    if (spec.heads == 0) spec.heads = heads(spec.projectionQ, q, spec.headDim);
+    if (spec.heads == 0) spec.heads = q.heads > 0 ? q.heads : heads(spec.projectionQ, q, spec.headDim);
     // Queries may have a part of positions beside each head's own: then V tells how many heads there are.
     const auto joined = [&](const RoleTrace& trace) { return std::any_of(trace.path.begin(), trace.path.end(), [&](NodeId id) { return graph.node(id).is("Concat"); }); };
     const std::int64_t byValues = heads(spec.projectionV, v, spec.vHeadDim);
@@ -159,34 +159,21 @@ void countHeads(const Graph& graph, const Shapes& shapes, const Roles& roles, At
     if (spec.operandKvHeads == 0) spec.operandKvHeads = spec.kvHeads;
 }
 
-void addEvidence(const Graph& graph, const RoleTrace& trace, const char* role, const char* where, AttentionSpec& spec) {
-    std::string way;
-    for (std::size_t i = 0; i < trace.path.size() && i < 8; ++i) way += (i ? ", " : "") + graph.node(trace.path[i]).op;
-    if (trace.path.size() > 8) way += ", …";
-    const std::string node = trace.linear ? graph.node(trace.linear).name : graph.value(trace.source).name;
-    spec.evidence.push_back({role, node, std::string("reaches ") + where + (way.empty() ? " directly" : " through " + way)});
-}
-
-} // namespace
-
-void assembleRoles(const Graph& graph, const Shapes& shapes, const Roles& roles, AttentionSpec& spec) {
+/// The projections of one stream: where each role's columns lie in the one that it shares with others.
+StreamProjections projectionsOf(const Graph& graph, const Shapes& shapes, const Roles& roles, const AttentionSpec& spec) {
     const auto& [q, k, v] = roles;
-    spec.projectionQ = projectionOf(graph, shapes, q);
-    spec.projectionK = projectionOf(graph, shapes, k);
-    spec.projectionV = projectionOf(graph, shapes, v);
-    spec.q = sourceOf(graph, q);
-    spec.k = sourceOf(graph, k);
-    spec.v = sourceOf(graph, v);
-    spec.kind = sameOrigin(graph, shapes, spec.q, spec.k) || sameOrigin(graph, shapes, spec.q, spec.v) ? AttentionKind::self : AttentionKind::cross;
-
+    StreamProjections made;
+    made.projectionQ = projectionOf(graph, shapes, q);
+    made.projectionK = projectionOf(graph, shapes, k);
+    made.projectionV = projectionOf(graph, shapes, v);
+    made.q = sourceOf(graph, q);
+    made.k = sourceOf(graph, k);
+    made.v = sourceOf(graph, v);
     const auto packed = [&](const RoleTrace& a, const RoleTrace& b) { return a.linear && a.linear == b.linear && (spec.opaque || !servesWhole(graph, a, b)); };
     const bool qk = packed(q, k), kv = packed(k, v), qv = packed(q, v);
-    if (!k.linear && !v.linear && !q.linear) spec.projections = ProjectionForm::none;
-    else if (kv) spec.projections = packedForm(graph, shapes, k, roles);
-    else if (qk) spec.projections = packedForm(graph, shapes, k, roles);
-    else if (!k.linear && !v.linear) spec.projections = ProjectionForm::none;
-    else spec.projections = ProjectionForm::separate;
-
+    if (kv || qk) made.projections = packedForm(graph, shapes, k, roles);
+    else if (!k.linear && !v.linear) made.projections = ProjectionForm::none;
+    else made.projections = ProjectionForm::separate;
     const auto place = [&](std::optional<Projection>& projection, const RoleTrace& trace, bool shared, std::int64_t head) {
         if (!projection) return;
         projection->width = shared ? 0 : ownWidth(graph, shapes, trace, head);
@@ -196,28 +183,60 @@ void assembleRoles(const Graph& graph, const Shapes& shapes, const Roles& roles,
             projection->width = range->width;
         }
     };
-    place(spec.projectionQ, q, qk || qv, spec.headDim);
-    place(spec.projectionK, k, qk || kv, spec.headDim);
-    place(spec.projectionV, v, qv || kv, spec.vHeadDim);
+    place(made.projectionQ, q, qk || qv, spec.headDim);
+    place(made.projectionK, k, qk || kv, spec.headDim);
+    place(made.projectionV, v, qv || kv, spec.vHeadDim);
+    return made;
+}
+
+void addEvidence(const Graph& graph, const RoleTrace& trace, const char* role, const char* where, AttentionSpec& spec) {
+    if (!trace.operand) return;
+    std::string way;
+    for (std::size_t i = 0; i < trace.path.size() && i < 8; ++i) way += (i ? ", " : "") + graph.node(trace.path[i]).op;
+    if (trace.path.size() > 8) way += ", …";
+    const std::string node = trace.linear ? graph.node(trace.linear).name : graph.value(trace.source).name;
+    std::string beside;
+    for (const Join& join : trace.joins) beside += (beside.empty() ? "; " : " and ") + graph.node(join.concat).name;
+    if (!beside.empty()) beside += trace.joins.size() > 1 ? " join other projections to it" : " joins other projections to it";
+    spec.evidence.push_back({role, node, std::string("reaches ") + where + (way.empty() ? " directly" : " through " + way) + beside});
+}
+
+} // namespace
+
+void assembleRoles(const Graph& graph, const Shapes& shapes, const std::vector<Roles>& streams, AttentionSpec& spec) {
+    const Roles& roles = streams[0];
+    static_cast<StreamProjections&>(spec) = projectionsOf(graph, shapes, roles, spec);
+    for (std::size_t i = 1; i < streams.size(); ++i) spec.joined.push_back(projectionsOf(graph, shapes, streams[i], spec));
+    const bool self = std::any_of(streams.begin(), streams.end(), [&](const Roles& each) {
+        const ValueId q = sourceOf(graph, each.q);
+        return q && (sameOrigin(graph, shapes, q, sourceOf(graph, each.k)) || sameOrigin(graph, shapes, q, sourceOf(graph, each.v)));
+    });
+    spec.kind = self ? AttentionKind::self : AttentionKind::cross;
     countHeads(graph, shapes, roles, spec);
 
-    for (const RoleTrace* trace : {&q, &k, &v}) {
-        for (const std::string& extra : trace->extras) {
-            if (trace == &v && (extra == "rope" || extra == "qk_norm")) continue;
-            if (trace == &q && extra == "kv_repeat") continue;
-            spec.extras.insert(extra);
+    for (const Roles& stream : streams) {
+        for (const RoleTrace* trace : {&stream.q, &stream.k, &stream.v}) {
+            for (const std::string& extra : trace->extras) {
+                if (trace == &stream.v && (extra == "rope" || extra == "qk_norm")) continue;
+                if (trace == &stream.q && extra == "kv_repeat") continue;
+                // A latent that is keys and values is normed for both.
+                if (trace == &stream.k && extra == "qk_norm" && stream.v.extras.contains(extra) && !stream.q.extras.contains(extra)) continue;
+                spec.extras.insert(extra);
+            }
         }
+        addEvidence(graph, stream.q, "q", "operand 0 of the scores product", spec);
+        addEvidence(graph, stream.k, "k", "operand 1 of the scores product", spec);
+        addEvidence(graph, stream.v, "v", "the context product", spec);
     }
     if (spec.kvHeads == spec.heads) spec.extras.erase("kv_repeat");
-    addEvidence(graph, q, "q", "operand 0 of the scores product", spec);
-    addEvidence(graph, k, "k", "operand 1 of the scores product", spec);
-    addEvidence(graph, v, "v", "the context product", spec);
 
     std::set<NodeId> nodes(spec.nodes.begin(), spec.nodes.end());
-    for (const RoleTrace* trace : {&q, &k, &v}) {
-        if (!trace->linear) continue;
-        nodes.insert(trace->linear);
-        nodes.insert(trace->path.begin(), trace->path.end());
+    for (const Roles& stream : streams) {
+        for (const RoleTrace* trace : {&stream.q, &stream.k, &stream.v}) {
+            if (!trace->linear) continue;
+            nodes.insert(trace->linear);
+            nodes.insert(trace->path.begin(), trace->path.end());
+        }
     }
     spec.nodes.assign(nodes.begin(), nodes.end());
 }

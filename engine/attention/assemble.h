@@ -5,16 +5,24 @@
 #include "attention/mask.h"
 #include "attention/trace.h"
 
+#include <array>
+
 namespace triptych {
 
-/// The three roles of one attention, traced.
+/// The three roles of one attention, or of one of the sequences that it joins, traced; without an operand: it has none.
 struct Roles {
     RoleTrace q, k, v;
 };
 
-/// Fills projections, kind, heads, head sizes, evidence and nodes of a spec from its traced roles.
+/// What a role's projection reads; without one, where its walk ended.
+ValueId sourceOf(const Graph& graph, const RoleTrace& trace);
+/// Q, K and V from the operands back to their projections: for each of the sequences that are joined on the way, the one with all
+/// roles first. Mostly it is one.
+std::vector<Roles> traceStreams(const Graph& graph, const Shapes& shapes, const std::array<ValueId, 3>& operands);
+
+/// Fills projections, kind, heads, head sizes, evidence and nodes of a spec from the traced roles of its streams.
 /// `headDim` and `vHeadDim` must be set where the operands tell them.
-void assembleRoles(const Graph& graph, const Shapes& shapes, const Roles& roles, AttentionSpec& spec);
+void assembleRoles(const Graph& graph, const Shapes& shapes, const std::vector<Roles>& streams, AttentionSpec& spec);
 
 /// The output projection behind a context value: transposes, reshapes, then a product with a constant weight.
 void findOutputProjection(const Graph& graph, const Shapes& shapes, ValueId context, AttentionSpec& spec);

@@ -12,6 +12,7 @@ using AttentionId = Index<struct AttentionTag>;
 
 /// How Q, K, V are projected (for cross attention: how K, V are).
 enum class ProjectionForm { separate, packed, packedInterleaved, none };
+inline bool isPacked(ProjectionForm form) { return form == ProjectionForm::packed || form == ProjectionForm::packedInterleaved; }
 enum class AttentionKind { self, cross };
 enum class ScalePlace { scores, q, k, qAndK, inside, none };
 
@@ -35,18 +36,26 @@ struct Evidence {
     std::string role, node, why;
 };
 
-/// Everything that is known of one attention, in terms of the graph it was found in.
-struct AttentionSpec {
+/// Where Q, K and V of a sequence come from.
+struct StreamProjections {
+    ProjectionForm projections = ProjectionForm::none;
+    std::optional<Projection> projectionQ, projectionK, projectionV;
+    ValueId q, k, v; ///< activations that enter the projections (or the attention, where form none)
+};
+
+/// Everything that is known of one attention, in terms of the graph it was found in. Of sequences that it joins (text beside an image)
+/// its own projections are those of one.
+struct AttentionSpec : StreamProjections {
     std::string id; ///< "attention_0", in node order
     AttentionKind kind = AttentionKind::self;
     std::string form; ///< "explicit", "ai.onnx.Attention", "com.microsoft.Attention", ..., "function:DOMAIN.NAME"
     std::int64_t heads = 0, kvHeads = 0, headDim = 0, vHeadDim = 0; ///< 0: unknown
-    ProjectionForm projections = ProjectionForm::none;
     std::optional<double> scale; ///< product of all constant scales on q, k and scores; empty if none or not constant
     ScalePlace scaleAt = ScalePlace::none;
     std::optional<bool> causal;        ///< empty: the mask's values are not in the file
     std::set<std::string> masks, extras; ///< words of docs/cli.md
-    ValueId q, k, v, mask;               ///< activations that enter the projections (or the attention, where form none); the mask
+    ValueId mask;
+    std::vector<StreamProjections> joined; ///< of the other sequences, in the order of their Concat; what one doesn't have is none
     std::string scope;
     /// The opaque node; none where explicit.
     NodeId opaque;
@@ -57,7 +66,7 @@ struct AttentionSpec {
     /// The core: from the scores product to the context product, no projections. Empty where opaque.
     std::vector<NodeId> core;
     NodeId scores, softmax, context;                ///< none where opaque
-    std::optional<Projection> projectionQ, projectionK, projectionV, projectionOut;
+    std::optional<Projection> projectionOut;
     std::vector<Evidence> evidence;
 };
 

@@ -88,7 +88,7 @@ std::optional<NamedAttention> Decomposer::canonicalCall(const AttentionSpec& spe
     const SourceId call = m_graph.sources(spec.core[0])[0];
     const auto core = findCore(m_graph, m_shapes, spec.softmax).core;
     const auto outputs = handedOut(call);
-    if (!core || outputs.empty() || !spec.projectionQ || !spec.projectionK || !spec.projectionV || !spec.projectionOut || spec.heads != spec.kvHeads) return std::nullopt;
+    if (!core || outputs.empty() || !spec.projectionQ || !spec.projectionK || !spec.projectionV || !spec.projectionOut || spec.heads != spec.kvHeads || !spec.joined.empty()) return std::nullopt;
     for (const char* odd : {"softcap", "nan_guard", "banded", "rope", "qk_norm", "kv_cache", "disentangled", "cosine", "linformer", "landmarks", "sink", "talking_heads"})
         if (spec.extras.contains(odd)) return std::nullopt;
     if (core->headDim != spec.headDim) return std::nullopt; // channels attend, not places
@@ -117,7 +117,7 @@ std::optional<NamedAttention> Decomposer::canonicalCall(const AttentionSpec& spe
     Emitter emit = emitter(name, m_graph.node(spec.softmax).scope, {call});
     NamedAttention named;
     named.rewritten = true;
-    named.wasPacked = spec.projections == ProjectionForm::packed || spec.projections == ProjectionForm::packedInterleaved;
+    named.wasPacked = isPacked(spec.projections);
 
     std::array<ValueId, 3> heads;
     const std::array nameLists{&named.q, &named.k, &named.v};

@@ -186,7 +186,10 @@ private:
         const bool number = m_shapes.scalar(other).has_value();
         // A clamp is no mask; a softmax is the same with a number added to all scores.
         if (number && (node.is("Max") || node.is("Min"))) return altered(next);
-        if ((first && m_products.leadsTo(other)) || gathered(other)) m_core.extras.insert("disentangled");
+        if ((first && m_products.leadsTo(other)) || gathered(other)) {
+            m_core.extras.insert("disentangled");
+            m_core.addends.push_back(other);
+        }
         else if (!number) m_core.masks.push_back(other);
         // A mask that is taken away, or that is scaled with the scores.
         m_core.altered = m_core.altered || (!number && ((node.is("Sub") && first) || m_core.scaled));
@@ -368,7 +371,11 @@ private:
 
 } // namespace
 
-CoreResult findCore(const Graph& graph, const Shapes& shapes, NodeId softmax) { return CoreWalk(graph, shapes, softmax).run(); }
+CoreResult findCore(const Graph& graph, const Shapes& shapes, NodeId softmax) {
+    CoreResult found = CoreWalk(graph, shapes, softmax).run();
+    if (found.core) joinPositions(graph, shapes, *found.core);
+    return found;
+}
 
 bool isOverSeveralAxes(const Shapes& shapes, const Node& node) { return addsBias(node) && node.input(1) && shapes.of(node.input(0)).ranked && !overLastAxis(shapes, node); }
 

@@ -13,6 +13,7 @@ struct Core {
     std::vector<ValueId> masks;     ///< what is added to or selects among the scores
     std::vector<ValueId> selecting; ///< those of them that are conditions of a Where
     std::vector<ValueId> multiplied; ///< masks that hide probabilities, behind the softmax or before its sum
+    std::vector<ValueId> addends;   ///< what else of products of activations is added to the scores
     bool altered = false;           ///< scores or probabilities are changed by more than scale, soft cap and masks
     double scale = 1;
     bool scaled = false;
@@ -27,6 +28,10 @@ struct CoreResult {
     std::string reason, detail;
 };
 CoreResult findCore(const Graph& graph, const Shapes& shapes, NodeId softmax);
+
+/// Takes scores of rotated positions that are added to those of contents as part of one product: heads are as wide as both, and
+/// operands are the contents.
+void joinPositions(const Graph& graph, const Shapes& shapes, Core& core);
 
 /// Softmax nodes and where spelled-out ones end:
 ///   Exp -- ReduceSum -- Div | Reciprocal, Mul;   LogSoftmax -- Exp;   Exp whose product with V is divided by its sum

@@ -18,6 +18,7 @@ Result<Decomposition> Decomposer::run() {
     for (std::size_t i = 0; i < m_attentions.found.size(); ++i) {
         if (m_job.stopped()) return fail("decompose", "stopped");
         m_named.push_back(one(m_attentions.found[i]));
+        if (m_expansion == Expansion::canonical) shareInputs(m_named.back());
     }
     if (!m_boundOnly.empty())
         m_result.warnings.push_back(m_boundOnly + ": sizes behind the packed projection can't be told for other bindings, so what is taken apart is written for the bound ones only");
@@ -78,7 +79,7 @@ NamedAttention Decomposer::asWritten(const AttentionSpec& spec) const {
     named.inputQ = spec.q;
     named.inputK = spec.k;
     named.inputV = spec.v;
-    named.wasPacked = spec.projections == ProjectionForm::packed || spec.projections == ProjectionForm::packedInterleaved;
+    named.wasPacked = isPacked(spec.projections);
     return named;
 }
 
@@ -105,27 +106,58 @@ std::array<ValueId, 3> Decomposer::coreOperands(const AttentionSpec& spec) const
 
 /// Projections that stay as the file has them.
 void Decomposer::outerProjections(const AttentionSpec& spec, NamedAttention& named) const {
-    const auto fill = [&](const std::optional<Projection>& projection, std::vector<std::string>& names) {
-        if (!names.empty() || !projection || projection->nodes[0] == spec.opaque) return;
-        for (const NodeId node : projection->nodes) names.push_back(m_graph.node(node).name);
+    const auto fill = [&](const StreamProjections& from, NamedStream& to) {
+        const auto own = [&](const std::optional<Projection>& projection, std::vector<std::string>& names) {
+            if (!names.empty() || !projection || projection->nodes[0] == spec.opaque) return;
+            for (const NodeId node : projection->nodes) names.push_back(m_graph.node(node).name);
+        };
+        own(from.projectionQ, to.q);
+        own(from.projectionK, to.k);
+        own(from.projectionV, to.v);
+        if (!to.inputQ) to.inputQ = from.q;
+        if (!to.inputK) to.inputK = from.k;
+        if (!to.inputV) to.inputV = from.v;
     };
-    fill(spec.projectionQ, named.q);
-    fill(spec.projectionK, named.k);
-    fill(spec.projectionV, named.v);
-    if (!named.inputQ) named.inputQ = spec.q;
-    if (!named.inputK) named.inputK = spec.k;
-    if (!named.inputV) named.inputV = spec.v;
+    fill(spec, named);
+    named.joined.resize(spec.joined.size());
+    for (std::size_t i = 0; i < spec.joined.size(); ++i) {
+        named.joined[i].wasPacked = isPacked(spec.joined[i].projections);
+        fill(spec.joined[i], named.joined[i]);
+    }
+}
+
+void Decomposer::shareInputs(NamedAttention& named) {
+    const auto share = [&](ValueId value, ValueId as) {
+        if (m_same.of(value) == m_same.of(as) || !sameValue(m_graph, m_shapes, value, as)) return;
+        m_same.add(m_graph, m_shapes, value, as);
+        named.rewritten = true;
+    };
+    const auto shareAll = [&](const NamedStream& stream) {
+        share(stream.inputK, stream.inputQ);
+        share(stream.inputV, stream.inputK);
+        share(stream.inputV, stream.inputQ);
+    };
+    shareAll(named);
+    for (const NamedStream& each : named.joined) shareAll(each);
 }
 
 /// Keeps every node that is not replaced, and of the candidates those that something still reads.
 void Decomposer::adoptWhatIsRead() {
     std::vector<bool> used(m_graph.values().size(), false);
     const auto use = [&](const Node& node) {
-        for (const auto* list : {&node.inputs, &node.captured})
-            for (const ValueId value : *list)
-                if (value && value.position() < used.size()) used[value.position()] = true;
+        for (const ValueId value : node.inputs)
+            if (const ValueId same = m_same.of(value); same && same.position() < used.size()) used[same.position()] = true;
+        for (const ValueId value : node.captured)
+            if (value && value.position() < used.size()) used[value.position()] = true;
     };
-    for (std::size_t i = 0; i < m_builder.nodeCount(); ++i) use(m_builder.editNode(NodeId(i)));
+    const auto readSame = [&](NodeId added) {
+        for (ValueId& value : m_builder.editNode(added).inputs) value = m_same.of(value);
+    };
+    for (const NodeId node : m_same.made()) m_candidate[node.position()] = true;
+    for (std::size_t i = 0; i < m_builder.nodeCount(); ++i) {
+        readSame(NodeId(i));
+        use(m_builder.editNode(NodeId(i)));
+    }
     for (const ValueId output : m_graph.outputs()) used[output.position()] = true;
     for (std::size_t i = 0; i < m_graph.nodes().size(); ++i)
         if (!m_candidate[i] && !m_removed.contains(NodeId(i))) use(m_graph.nodes()[i]);
@@ -142,6 +174,7 @@ void Decomposer::adoptWhatIsRead() {
     for (std::size_t i = 0; i < keep.size(); ++i) {
         if (!keep[i]) continue;
         const NodeId added = m_builder.adoptNode(m_graph, NodeId(i));
+        readSame(added);
         // A Split of which one part is replaced keeps its others.
         for (ValueId& value : m_builder.editNode(added).outputs)
             if (value && m_replaced.contains(value)) value = ValueId();
@@ -161,21 +194,20 @@ DecomposedAttention Decomposer::resolved(std::size_t at) const {
     };
     DecomposedAttention made;
     made.attention = AttentionId(at);
-    made.q = ids(named.q);
-    made.k = ids(named.k);
-    made.v = ids(named.v);
     made.nodes = ids(named.nodes);
-    for (const auto* list : {&made.q, &made.k, &made.v}) made.nodes.insert(made.nodes.end(), list->begin(), list->end());
+    const auto stream = [&](const NamedStream& from) {
+        const DecomposedStream own{ids(from.q), ids(from.k), ids(from.v), m_same.of(from.inputQ), m_same.of(from.inputK), m_same.of(from.inputV), from.wasPacked};
+        for (const auto* list : {&own.q, &own.k, &own.v}) made.nodes.insert(made.nodes.end(), list->begin(), list->end());
+        return own;
+    };
+    static_cast<DecomposedStream&>(made) = stream(named);
+    for (const NamedStream& each : named.joined) made.joined.push_back(stream(each));
     std::sort(made.nodes.begin(), made.nodes.end());
     made.nodes.erase(std::unique(made.nodes.begin(), made.nodes.end()), made.nodes.end());
-    made.inputQ = named.inputQ;
-    made.inputK = named.inputK;
-    made.inputV = named.inputV;
     if (!named.scores.empty()) made.scores = graph.findNode(named.scores);
     if (!named.softmax.empty()) made.softmax = graph.findNode(named.softmax);
     if (!named.context.empty()) made.context = graph.findNode(named.context);
     made.rewritten = named.rewritten;
-    made.wasPacked = named.wasPacked;
     return made;
 }
 

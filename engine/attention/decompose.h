@@ -11,15 +11,20 @@ enum class Expansion {
     canonical     ///< named Q, K, V; one Mul by the scale on the scores; packed projections taken apart ("decomposed")
 };
 
+/// The projections of one sequence in the new graph.
+struct DecomposedStream {
+    std::vector<NodeId> q, k, v;         ///< product and bias of each; empty where there is none
+    ValueId inputQ, inputK, inputV;      ///< activations that they read
+    bool wasPacked = false;              ///< the file packs them
+};
+
 /// What became of one attention.
-struct DecomposedAttention {
+struct DecomposedAttention : DecomposedStream {
     AttentionId attention;
     std::vector<NodeId> nodes;           ///< all its nodes in the new graph, in order: written-out ones and those that stayed
-    std::vector<NodeId> q, k, v;         ///< product and bias of each projection in the new graph; empty where there is none
-    ValueId inputQ, inputK, inputV;      ///< activations that the projections read
+    std::vector<DecomposedStream> joined; ///< as AttentionSpec::joined
     NodeId scores, softmax, context;
     bool rewritten = false;              ///< false: as the file spells it
-    bool wasPacked = false;              ///< the file packs these projections
 };
 
 struct Decomposition {

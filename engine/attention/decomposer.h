@@ -3,6 +3,7 @@
 
 #include "attention/core.h"
 #include "attention/own_columns.h"
+#include "attention/same_value.h"
 #include "attention/sizes.h"
 
 #include <array>
@@ -27,6 +28,9 @@ private:
     /// Projections that stay as the file has them.
     void outerProjections(const AttentionSpec& spec, NamedAttention& named) const;
 
+    /// Projections that read equal values read one of them.
+    void shareInputs(NamedAttention& named);
+
     // take_apart.cpp
     struct Cut {
         const RoleStage* stage = nullptr;
@@ -34,17 +38,35 @@ private:
         std::size_t role = 0;
         std::vector<NodeId> pointwise; ///< between the product (with its bias) and the cut, in order: each role gets its own
         std::int64_t columns = 0;      ///< of the product
+        ColumnView view;               ///< of the value that the cut hands on, or of the projection's own places in it
+        Dims dims;                     ///< of what is viewed
+        std::size_t axis = 0;          ///< of the places, where others are joined to them
+    };
+    /// A packed projection of one sequence.
+    struct PackedStream {
+        std::array<RoleTrace, 3> traces;
+        std::vector<Cut> cuts;
+        std::size_t at = 0; ///< 0: of the attention itself; else of its joined ones
+    };
+    /// What cuts of several sequences at once handed on, sequence by sequence.
+    struct Pieces {
+        const Cut* cut = nullptr;
+        std::map<std::size_t, ValueId> values; ///< by the input of the join
     };
     /// A product that several roles share becomes one product a role; what cut it goes.
     void takeApart(const AttentionSpec& spec, NamedAttention& named, const std::array<ValueId, 3>& operands);
-    std::optional<std::vector<Cut>> cutsOf(const std::array<RoleTrace, 3>& traces);
+    std::optional<std::vector<PackedStream>> packedStreams(const AttentionSpec& spec, const std::array<ValueId, 3>& operands) const;
+    std::optional<std::vector<Cut>> cutsOf(const std::array<RoleTrace, 3>& traces) const;
+    bool joinsAreWhole(const std::vector<PackedStream>& streams) const;
+    void writeStream(const PackedStream& stream, NamedAttention& named, NamedStream& own);
     std::optional<std::vector<ValueId>> splitInstead(const std::vector<Cut>& cuts, const std::array<RoleTrace, 3>& traces, NamedAttention& named);
     std::optional<std::vector<NodeId>> pointwiseBefore(const RoleTrace& trace, const RoleStage& stage, const OwnColumns& own) const;
     bool isNumber(ValueId value) const;
     bool weightIsAbsent(const RoleTrace& trace) const;
     std::optional<ValueId> pointwiseOfOwn(const Cut& cut, const RoleTrace& trace, Emitter& emit, ValueId own, Dims& dims, OwnColumns& part);
-    void replaceCut(const Cut& cut, const RoleTrace& trace, Emitter& emit, ValueId own, OwnColumns& part, NamedAttention& named);
-    void takeOver(std::vector<Cut>& cuts, NamedAttention& named) const;
+    void replaceCut(const Cut& cut, const RoleTrace& trace, Emitter& emit, ValueId own, OwnColumns& part, NamedAttention& named, NamedStream& stream);
+    void joinPieces(NamedAttention& named);
+    void takeOver(PackedStream& stream, NamedStream& named) const;
 
     /// What parts of a product's weight are named after.
     std::string weightPrefix(const Node& product) const;
@@ -85,7 +107,9 @@ private:
     std::set<NodeId> m_removed;     ///< replaced for good
     std::vector<bool> m_candidate;  ///< go where nothing reads them any more
     std::set<ValueId> m_replaced;   ///< new nodes produce these
-    std::map<ValueId, std::vector<std::string>> m_ownProducts; ///< by what cuts handed on: the products that were written for it
+    SameValues m_same;
+    std::map<std::pair<ValueId, NodeId>, std::vector<std::string>> m_ownProducts; ///< by what cuts handed on and the product that was cut: those that were written for it
+    std::map<ValueId, Pieces> m_pieces; ///< of the attention at hand, by what cuts handed on
     std::map<std::pair<NodeId, std::size_t>, int> m_timesTakenApart; ///< by product and role: two attentions may cut queries of their own from one
     std::map<SourceId, NodeId> m_fileNodes;
     std::map<SourceId, std::vector<NodeId>> m_callNodes; ///< filled by the first call that asks

@@ -43,8 +43,9 @@ AttentionSpec explicitAttention(const Graph& graph, const Shapes& shapes, const 
     spec.scope = graph.node(core.scores).scope;
     spec.headDim = core.headDim > 0 ? core.headDim : dimFromEnd(shapes, core.q, 0);
     spec.vHeadDim = core.vHeadDim > 0 ? core.vHeadDim : dimFromEnd(shapes, core.v, 0);
-    const Roles roles{traceRole(graph, shapes, core.q), traceRole(graph, shapes, core.k), traceRole(graph, shapes, core.v)};
-    assembleRoles(graph, shapes, roles, spec);
+    const std::vector<Roles> streams = traceStreams(graph, shapes, {core.q, core.k, core.v});
+    const Roles& roles = streams[0];
+    assembleRoles(graph, shapes, streams, spec);
     spec.extras.insert(core.extras.begin(), core.extras.end());
     spec.evidence.push_back({"softmax", graph.node(core.softmax).name, "stands between " + graph.node(core.scores).name + " and " + graph.node(core.context).name});
     describeMasks(core.masks, masks, spec, core.multiplied);

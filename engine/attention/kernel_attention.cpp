@@ -174,7 +174,7 @@ std::optional<AttentionSpec> kernelAttention(const Graph& graph, const Shapes& s
     if (ones && spec.vHeadDim == spec.headDim + 1) --spec.vHeadDim;
     const Dims& operand = shapes.of(q.role.operand).dims;
     if (joined(graph, q.role) && operand.size() >= 4) spec.heads = spec.kvHeads = operand[operand.size() - 3]; // a projection is but one scale of them
-    assembleRoles(graph, shapes, {q.role, k.role, v}, spec);
+    assembleRoles(graph, shapes, {Roles{q.role, k.role, v}}, spec);
     spec.extras.insert("performer");
     spec.evidence.push_back({"context", node.name, "multiplies mapped queries by " + graph.node(inner).name + ", which sums mapped keys times values"});
     findOutputProjection(graph, shapes, divided ? divided : node.output(), spec);

@@ -1,6 +1,10 @@
 // Which products are linear projections of an activation.
 
+#include "attention/product_axes.h"
 #include "attention/trace.h"
+
+#include <array>
+#include <algorithm>
 
 namespace triptych {
 
@@ -151,6 +155,50 @@ bool restoresIntegers(const Graph& graph, const Shapes& shapes, ValueId factor, 
         else if (restoresIntegers(graph, shapes, each, depth + 1)) ++scales;
     }
     return scales > 0 && scales + weights == node.inputs.size();
+}
+
+ValueId withoutAxis(const Graph& graph, const Shapes& shapes, ValueId value) {
+    const ValueId copy = bare(graph, shapes, value);
+    const NodeId id = graph.producer(copy);
+    return id && graph.node(id).is("Unsqueeze") ? bare(graph, shapes, graph.node(id).input(0)) : copy;
+}
+
+bool sameHeads(const Graph& graph, const Shapes& shapes, ValueId a, ValueId b) { return withoutAxis(graph, shapes, a) == withoutAxis(graph, shapes, b); }
+
+std::int64_t copiesMade(const Dims& from, const Dims& to) {
+    std::int64_t copies = 1;
+    for (std::size_t back = 2; back < to.size(); ++back) {
+        const Dim was = back <= from.size() ? from[from.size() - back] : 1, is = to[to.size() - back];
+        if (was > 0 && is > was && is % was == 0) copies *= is / was;
+    }
+    return copies;
+}
+
+bool closeBehindLinear(const Graph& graph, const Shapes& shapes, ValueId value) {
+    static constexpr std::array passing{"Transpose", "BatchNormalization", "Split", "Slice", "Gather", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"};
+    constexpr int longest = 10;
+    for (int steps = 0; steps < longest && value; ++steps) {
+        const NodeId id = graph.producer(value);
+        if (!id) return false;
+        if (linearWeight(graph, shapes, id)) return true;
+        const Node& node = graph.node(id);
+        if (node.is("Add") && shapes.isConstant(node.input(0)) != shapes.isConstant(node.input(1))) {
+            value = node.input(shapes.isConstant(node.input(0)) ? 1 : 0);
+            continue;
+        }
+        if (!isCopy(node) && !keepsOrder(node) && std::none_of(passing.begin(), passing.end(), [&](const char* op) { return node.is(op); })) return false;
+        value = node.input(0);
+    }
+    return false;
+}
+
+std::int64_t headsMultiplied(const Graph& graph, const Shapes& shapes, NodeId product) {
+    const Node& node = graph.node(product);
+    const ValueId matrices = node.input(1);
+    const Dims& dims = shapes.of(matrices).dims;
+    if (!matrices || !shapes.isConstant(matrices) || shapes.isFixed(node.input(0)) || dims.size() < 3) return 0;
+    if (node.is("MatMul")) return dims[dims.size() - 3] == shapes.of(matrices).count() / (dims[dims.size() - 1] * dims[dims.size() - 2]) ? dims[dims.size() - 3] : 0;
+    return node.is("Einsum") ? sharedSize(graph, shapes, product) : 0;
 }
 
 bool isGiven(const Graph& graph, const Shapes& shapes, ValueId value) {

@@ -27,8 +27,7 @@ std::int64_t dimAt(const Shapes& shapes, ValueId value, std::size_t axis) {
 std::size_t rank(const Shapes& shapes, ValueId value) { return value && shapes.of(value).ranked ? shapes.of(value).dims.size() : 0; }
 
 void traceInputs(const Graph& graph, const Shapes& shapes, const std::array<ValueId, 3>& inputs, AttentionSpec& spec) {
-    const Roles roles{traceRole(graph, shapes, inputs[0]), traceRole(graph, shapes, inputs[1]), traceRole(graph, shapes, inputs[2])};
-    assembleRoles(graph, shapes, roles, spec);
+    assembleRoles(graph, shapes, traceStreams(graph, shapes, inputs), spec);
 }
 
 std::vector<ValueId> givenOf(const Node& node, const std::vector<std::size_t>& inputs) {

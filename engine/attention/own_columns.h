@@ -42,6 +42,8 @@ private:
 /// Columns stand second in what it reads.
 bool worksByColumn(const Shapes& shapes, const Node& node, const OwnColumns& own);
 
+/// Whether a packed product's weight and all beside it can be cut, so that a role has a product of its own.
+bool hasOwnProjection(const Graph& graph, const Shapes& shapes, const RoleTrace& role, const OwnColumns& own);
 /// One role's own product and bias out of a packed one; none where the weight can't be cut. Adds the names to `names`; weights are called PREFIX.ROLE_weight.
 std::optional<ValueId> ownProjection(Emitter& emit, const Graph& graph, const Shapes& shapes, const RoleTrace& role, OwnColumns& own, const std::string& roleName, const std::string& weightPrefix,
                                      std::vector<std::string>& names, ValueId input = {});

@@ -50,26 +50,36 @@ std::vector<Held> heldBy(const Shapes& shapes, const Node& node) {
     return node.op == "MatMulNBits" || node.op == "MatMulBnb4" ? ofBits(shapes, node) : std::vector<Held>();
 }
 
+/// Left out, or one number for all columns.
+bool isWhole(const Shapes& shapes, const Node& product, const Held& held) { return held.optional && (!product.input(held.input) || shapes.of(product.input(held.input)).count() == 1); }
+
+/// What is added right behind the product; none where nothing is.
+ValueId biasOf(const Graph& graph, const RoleTrace& role) {
+    if (!role.bias) return {};
+    const Node& add = graph.node(role.bias);
+    return add.input(add.input(0) == graph.node(role.linear).output() ? 1 : 0);
+}
+
 } // namespace
+
+bool hasOwnProjection(const Graph& graph, const Shapes& shapes, const RoleTrace& role, const OwnColumns& own) {
+    const Node& product = graph.node(role.linear);
+    const auto all = heldBy(shapes, product);
+    const bool known = std::all_of(all.begin(), all.end(), [&](const Held& held) { return isWhole(shapes, product, held) || own.cuts(product.input(held.input), held.axis, held.each); });
+    if (all.empty() || !known || (convolves(product) && role.bias)) return false;
+    return !role.bias || own.cutsLast(biasOf(graph, role));
+}
 
 std::optional<ValueId> ownProjection(Emitter& emit, const Graph& graph, const Shapes& shapes, const RoleTrace& role, OwnColumns& own, const std::string& roleName, const std::string& weightPrefix,
                                      std::vector<std::string>& names, ValueId input) {
+    if (!hasOwnProjection(graph, shapes, role, own)) return std::nullopt;
     const Node& product = graph.node(role.linear);
-    const auto all = heldBy(shapes, product);
-    const auto asItIs = [&](const Held& held) { return held.optional && (!product.input(held.input) || shapes.of(product.input(held.input)).count() == 1); };
-    const bool known = std::all_of(all.begin(), all.end(), [&](const Held& held) { return asItIs(held) || own.cuts(product.input(held.input), held.axis, held.each); });
-    if (all.empty() || !known || (convolves(product) && role.bias)) return std::nullopt;
-    ValueId bias;
-    if (role.bias) {
-        const Node& add = graph.node(role.bias);
-        bias = add.input(0) == product.output() ? add.input(1) : add.input(0);
-        if (!own.cutsLast(bias)) return std::nullopt;
-    }
+    const ValueId bias = biasOf(graph, role);
     const std::string prefix = weightPrefix + "." + roleName + "_";
     std::vector<ValueId> inputs = product.inputs;
     if (input) inputs[0] = input;
-    for (const Held& held : all)
-        if (!asItIs(held)) inputs[held.input] = own.of(emit, inputs[held.input], held.axis, prefix + held.name, held.each);
+    for (const Held& held : heldBy(shapes, product))
+        if (!isWhole(shapes, product, held)) inputs[held.input] = own.of(emit, inputs[held.input], held.axis, prefix + held.name, held.each);
     ValueId value = emit.copy(roleName + "_proj", product, std::move(inputs));
     if (product.attributes.has("N")) emit.builder().editNode(emit.nodes().back()).attributes.set("N", own.range().width);
     names.push_back(emit.names().back());

@@ -76,6 +76,12 @@ Dim summedSize(const Graph& graph, const Shapes& shapes, NodeId product) {
     return dimFromEnd(shapes, node.input(0), turned ? 1 : 0);
 }
 
+Dim sharedSize(const Graph& graph, const Shapes& shapes, NodeId product) {
+    const Node& node = graph.node(product);
+    const auto equation = equationOf(node);
+    return equation ? sizeOf(shapes, node.input(1), equation->operands[1], [&](char letter) { return has(equation->operands[0], letter) && has(equation->result, letter); }) : 0;
+}
+
 bool turnsLastAxes(const Node& node) {
     const auto* perm = node.is("Transpose") ? node.attributes.integers("perm") : nullptr;
     if (!perm || perm->size() < 2) return false;

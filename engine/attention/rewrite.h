@@ -43,11 +43,16 @@ private:
 };
 
 /// Names of nodes, until the graph is finished and has ids.
-struct NamedAttention {
-    std::vector<std::string> nodes, q, k, v;
-    std::string scores, softmax, context;
+struct NamedStream {
+    std::vector<std::string> q, k, v;
     ValueId inputQ, inputK, inputV;
-    bool rewritten = false, wasPacked = false;
+    bool wasPacked = false;
+};
+struct NamedAttention : NamedStream {
+    std::vector<std::string> nodes;
+    std::vector<NamedStream> joined; ///< as AttentionSpec::joined
+    std::string scores, softmax, context;
+    bool rewritten = false;
 };
 
 class Sizes;

@@ -10,7 +10,25 @@ namespace triptych {
 
 namespace {
 
-std::vector<std::string>& productsOf(NamedAttention& named, std::size_t role) { return role == 0 ? named.q : role == 1 ? named.k : named.v; }
+std::vector<std::string>& productsOf(NamedStream& named, std::size_t role) { return role == 0 ? named.q : role == 1 ? named.k : named.v; }
+
+/// A cut's view of its own places alone, where others are joined to them: the axis that holds them, shortened. False where it can't be told.
+bool keepOwnRows(const RoleStage& stage, ColumnView& view, Dims& dims, std::size_t& axis) {
+    if (stage.joined.empty()) return true;
+    const JoinedRows& rows = stage.joined[0];
+    ColumnView::Factor* found = nullptr;
+    for (std::size_t i = 0; i < view.axes.size(); ++i) {
+        for (ColumnView::Factor& factor : view.axes[i]) {
+            if (factor.size != rows.whole || factor.stride != rows.stride) continue;
+            if (found) return false;
+            found = &factor;
+            axis = i;
+        }
+    }
+    if (!found || stage.joined.size() > 1 || view.size(axis) != rows.whole || dims.size() != view.axes.size()) return false;
+    found->size = dims[axis] = rows.own;
+    return true;
+}
 
 constexpr std::array views{"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "Split", "Slice", "Gather"};
 constexpr std::array pointwiseOperators{"Cast", "Clip", "Min", "Max", "Mul", "Div", "Add", "Sub", "Neg", "QuantizeLinear", "DequantizeLinear"};
@@ -41,6 +59,7 @@ std::optional<std::vector<NodeId>> Decomposer::pointwiseBefore(const RoleTrace& 
             continue;
         }
         if (std::any_of(views.begin(), views.end(), [&](const char* op) { return node.is(op); })) continue;
+        if (std::any_of(stage.joined.begin(), stage.joined.end(), [&](const JoinedRows& rows) { return rows.join.concat == id; })) continue;
         if (std::none_of(pointwiseOperators.begin(), pointwiseOperators.end(), [&](const char* op) { return node.is(op); })) return std::nullopt;
         const NodeId before = i + 1 < trace.path.size() ? trace.path[i + 1] : trace.linear;
         // Before any view what stands beside has the columns of the product.
@@ -58,7 +77,7 @@ bool Decomposer::isNumber(ValueId value) const {
 }
 
 /// Where each role's columns lie in the product that it shares; empty where a cut isn't plain.
-std::optional<std::vector<Decomposer::Cut>> Decomposer::cutsOf(const std::array<RoleTrace, 3>& traces) {
+std::optional<std::vector<Decomposer::Cut>> Decomposer::cutsOf(const std::array<RoleTrace, 3>& traces) const {
     std::vector<Cut> cuts;
     for (std::size_t r = 0; r < 3; ++r) {
         std::vector<const RoleTrace*> others;
@@ -69,12 +88,49 @@ std::optional<std::vector<Decomposer::Cut>> Decomposer::cutsOf(const std::array<
         const std::int64_t columns = out.known() && !out.dims.empty() ? linearColumns(m_graph, m_active->shapes(), traces[r].linear) : 0;
         const RoleStage* stage = ownStage(traces[r], others, columns);
         auto range = stage ? columnRange(stage->view, columns) : std::nullopt;
-        if (!range || !m_active->shapes().of(stage->value).known() || !hasAllRows(stage->view, columns, out.count() / columns)) return std::nullopt;
-        auto pointwise = pointwiseBefore(traces[r], *stage, OwnColumns(m_graph, m_active->shapes(), *range, columns));
+        if (!range || !m_active->shapes().of(stage->value).known()) return std::nullopt;
+        Cut cut{stage, std::move(*range), r, {}, columns, stage->view, m_active->shapes().of(stage->value).dims};
+        if (!keepOwnRows(*stage, cut.view, cut.dims, cut.axis) || !hasAllRows(cut.view, columns, out.count() / columns)) return std::nullopt;
+        auto pointwise = pointwiseBefore(traces[r], *stage, OwnColumns(m_graph, m_active->shapes(), cut.range, columns));
         if (!pointwise) return std::nullopt;
-        cuts.push_back({stage, std::move(*range), r, std::move(*pointwise), columns});
+        cut.pointwise = std::move(*pointwise);
+        cuts.push_back(std::move(cut));
     }
     return cuts;
+}
+
+/// The packed projections with their cuts; empty where one of them isn't plain.
+std::optional<std::vector<Decomposer::PackedStream>> Decomposer::packedStreams(const AttentionSpec& spec, const std::array<ValueId, 3>& operands) const {
+    std::vector<PackedStream> found;
+    std::vector<Roles> streams = traceStreams(m_graph, m_active->shapes(), operands);
+    if (streams.size() != spec.joined.size() + 1) return std::nullopt;
+    for (std::size_t i = 0; i < streams.size(); ++i) {
+        if (!isPacked(i == 0 ? spec.projections : spec.joined[i - 1].projections)) continue;
+        PackedStream stream{{std::move(streams[i].q), std::move(streams[i].k), std::move(streams[i].v)}, {}, i};
+        auto cuts = cutsOf(stream.traces);
+        if (!cuts) return std::nullopt;
+        found.push_back(std::move(stream));
+        found.back().cuts = std::move(*cuts); // they point into the traces
+    }
+    return joinsAreWhole(found) ? std::optional(std::move(found)) : std::nullopt;
+}
+
+/// Whether of what is joined before a cut every part is cut from a weight in the file: then the parts are joined behind their cuts.
+bool Decomposer::joinsAreWhole(const std::vector<PackedStream>& streams) const {
+    std::map<ValueId, std::set<std::size_t>> parts;
+    for (const PackedStream& stream : streams) {
+        for (const Cut& cut : stream.cuts) {
+            if (cut.stage->joined.empty()) continue;
+            const OwnColumns part(m_graph, m_active->shapes(), cut.range, cut.columns);
+            if (!hasOwnProjection(m_graph, m_active->shapes(), stream.traces[cut.role], part)) return false;
+            parts[cut.stage->value].insert(cut.stage->joined[0].join.input);
+        }
+    }
+    return std::all_of(streams.begin(), streams.end(), [&](const PackedStream& stream) {
+        return std::all_of(stream.cuts.begin(), stream.cuts.end(), [&](const Cut& cut) {
+            return cut.stage->joined.empty() || parts[cut.stage->value].size() == m_graph.node(cut.stage->joined[0].join.concat).inputs.size();
+        });
+    });
 }
 
 bool Decomposer::weightIsAbsent(const RoleTrace& trace) const {
@@ -146,24 +202,28 @@ std::optional<ValueId> Decomposer::pointwiseOfOwn(const Cut& cut, const RoleTrac
     return emit.transpose(role, own, perm);
 }
 
-/// Hands on what the cut handed on, from the role's own columns.
-void Decomposer::replaceCut(const Cut& cut, const RoleTrace& trace, Emitter& emit, ValueId own, OwnColumns& part, NamedAttention& named) {
+/// Hands on what the cut handed on, from the role's own columns; or its part of that, where other sequences are joined before the cut.
+void Decomposer::replaceCut(const Cut& cut, const RoleTrace& trace, Emitter& emit, ValueId own, OwnColumns& part, NamedAttention& named, NamedStream& stream) {
     const ValueShape& out = m_active->shapes().of(m_graph.node(trace.linear).output());
     Dims ownDims = out.dims;
     ownDims[convolves(m_graph.node(trace.linear)) ? 1 : ownDims.size() - 1] = cut.range.width;
     const auto changed = pointwiseOfOwn(cut, trace, emit, own, ownDims, part);
-    if (!changed || !viewOfOwn(emit, *m_active, std::string(roleNames[cut.role]) + "_proj", *changed, ownDims, cut.stage->view, m_active->shapes().of(cut.stage->value).dims)) {
+    if (!changed || !viewOfOwn(emit, *m_active, std::string(roleNames[cut.role]) + "_proj", *changed, ownDims, cut.view, cut.dims)) {
         m_result.warnings.push_back(describe(m_graph, trace.linear) + ": a size behind its packed projection can't be told for other bindings, so it stays packed");
         return;
     }
-    if (emit.nodes().empty()) {
+    if (!cut.stage->joined.empty()) {
+        Pieces& pieces = m_pieces[cut.stage->value];
+        pieces.cut = &cut;
+        pieces.values[cut.stage->joined[0].join.input] = emit.nodes().empty() ? *changed : m_builder.editNode(emit.nodes().back()).outputs[0];
+    } else if (emit.nodes().empty()) {
         // The columns are what the cut handed on: only the name is missing.
         emit.op(std::string(roleNames[cut.role]) + "_proj", "Identity", {*changed}, {}, cut.stage->value);
     } else {
         m_builder.editNode(emit.nodes().back()).outputs[0] = cut.stage->value;
     }
-    m_replaced.insert(cut.stage->value);
-    m_ownProducts[cut.stage->value] = productsOf(named, cut.role);
+    if (cut.stage->joined.empty()) m_replaced.insert(cut.stage->value);
+    m_ownProducts[{cut.stage->value, trace.linear}] = productsOf(stream, cut.role);
     named.nodes.insert(named.nodes.end(), emit.names().begin(), emit.names().end());
     m_candidate[trace.linear.position()] = true;
     for (const NodeId node : part.written()) m_candidate[node.position()] = true;
@@ -172,66 +232,88 @@ void Decomposer::replaceCut(const Cut& cut, const RoleTrace& trace, Emitter& emi
     named.rewritten = true;
 }
 
+/// The places of all sequences, one role at a time.
+void Decomposer::joinPieces(NamedAttention& named) {
+    for (const auto& [value, pieces] : m_pieces) {
+        const NodeId concat = pieces.cut->stage->joined[0].join.concat;
+        const Node& node = m_graph.node(concat);
+        if (pieces.values.size() != node.inputs.size()) continue; // a size of another one couldn't be told
+        Emitter emit = emitter(node.name, node.scope, sourcesOf({concat, pieces.cut->stage->selector}));
+        std::vector<ValueId> all;
+        for (const auto& [input, piece] : pieces.values) all.push_back(piece);
+        emit.op(roleNames[pieces.cut->role], "Concat", std::move(all), {{"axis", static_cast<std::int64_t>(pieces.cut->axis), {}}}, value);
+        m_replaced.insert(value);
+        named.nodes.insert(named.nodes.end(), emit.names().begin(), emit.names().end());
+    }
+    m_pieces.clear();
+}
+
 /// Layers that share keys and values read the same cut: what an attention before wrote for it serves the next one too.
-void Decomposer::takeOver(std::vector<Cut>& cuts, NamedAttention& named) const {
-    std::erase_if(cuts, [&](const Cut& cut) {
+void Decomposer::takeOver(PackedStream& stream, NamedStream& named) const {
+    std::erase_if(stream.cuts, [&](const Cut& cut) {
         if (!m_replaced.contains(cut.stage->value)) return false;
-        if (const auto written = m_ownProducts.find(cut.stage->value); written != m_ownProducts.end()) productsOf(named, cut.role) = written->second;
+        if (const auto written = m_ownProducts.find({cut.stage->value, stream.traces[cut.role].linear}); written != m_ownProducts.end()) productsOf(named, cut.role) = written->second;
         return true;
     });
 }
 
-void Decomposer::takeApart(const AttentionSpec& spec, NamedAttention& named, const std::array<ValueId, 3>& operands) {
-    if (spec.projections != ProjectionForm::packed && spec.projections != ProjectionForm::packedInterleaved) return;
-    if (!operands[0] || !operands[1] || !operands[2]) return;
-    const auto traced = [&] {
-        return std::array<RoleTrace, 3>{traceRole(m_graph, m_active->shapes(), operands[0]), traceRole(m_graph, m_active->shapes(), operands[1]), traceRole(m_graph, m_active->shapes(), operands[2])};
+/// One sequence's packed projection as products of its roles.
+void Decomposer::writeStream(const PackedStream& stream, NamedAttention& named, NamedStream& own) {
+    const auto partOf = [&](const Cut& cut) { return OwnColumns(m_graph, m_active->shapes(), cut.range, cut.columns); };
+    const auto emitterOf = [&](const Cut& cut, const std::string& suffix) {
+        const NodeId linear = stream.traces[cut.role].linear;
+        return emitter(m_graph.node(linear).name + suffix, m_graph.node(linear).scope, sourcesOf({linear, cut.stage->selector}));
     };
-    named.wasPacked = true;
-    m_active = &m_sizes;
-    std::array<RoleTrace, 3> traces = traced();
-    auto cuts = cutsOf(traces);
-    if (!cuts && m_sizes.forFile()) {
-        // The file itself fixes sizes that it declares as free: then it holds for the bound ones only, and so may we.
-        m_active = &m_boundSizes;
-        traces = traced();
-        cuts = cutsOf(traces);
-        if (cuts && !cuts->empty()) m_boundOnly += (m_boundOnly.empty() ? "" : ", ") + spec.id;
-    }
-    if (!cuts) {
-        const NodeId linear = traces[1].linear ? traces[1].linear : spec.scores;
-        m_result.warnings.push_back((linear ? describe(m_graph, linear) : spec.id) + ": its packed projection can't be taken apart: the cut isn't plain");
-        return;
-    }
-    takeOver(*cuts, named);
-    if (cuts->empty()) return;
-    if (m_sizes.forFile() && weightIsAbsent(traces[cuts->front().role])) {
-        const RoleTrace& first = traces[cuts->front().role];
-        const auto own = splitInstead(*cuts, traces, named);
-        m_result.warnings.push_back(describe(m_graph, first.linear) + ": its weight is not in the file, so " + (own ? "it stays packed and a Split cuts its product" : "it stays as it is"));
-        for (std::size_t i = 0; own && i < cuts->size(); ++i) {
-            const RoleTrace& trace = traces[(*cuts)[i].role];
-            Emitter emit = emitter(m_graph.node(trace.linear).name, m_graph.node(trace.linear).scope, sourcesOf({trace.linear, (*cuts)[i].stage->selector}));
-            OwnColumns part(m_graph, m_active->shapes(), (*cuts)[i].range, (*cuts)[i].columns);
-            replaceCut((*cuts)[i], trace, emit, (*own)[i], part, named);
+    if (!stream.cuts.empty() && m_sizes.forFile() && weightIsAbsent(stream.traces[stream.cuts[0].role])) {
+        const auto parts = splitInstead(stream.cuts, stream.traces, named);
+        m_result.warnings.push_back(describe(m_graph, stream.traces[stream.cuts[0].role].linear) + ": its weight is not in the file, so " + (parts ? "it stays packed and a Split cuts its product" : "it stays as it is"));
+        for (std::size_t i = 0; parts && i < stream.cuts.size(); ++i) {
+            Emitter emit = emitterOf(stream.cuts[i], "");
+            OwnColumns part = partOf(stream.cuts[i]);
+            replaceCut(stream.cuts[i], stream.traces[stream.cuts[i].role], emit, (*parts)[i], part, named, own);
         }
         return;
     }
     // Another reader of the packed product would lose it: then it stays, beside the parts.
-    for (const Cut& cut : *cuts) {
-        const RoleTrace& trace = traces[cut.role];
-        const Node& product = m_graph.node(trace.linear);
+    for (const Cut& cut : stream.cuts) {
+        const RoleTrace& trace = stream.traces[cut.role];
         const int times = m_timesTakenApart[{trace.linear, cut.role}]++;
         const std::string again = times > 0 ? "_" + std::to_string(times) : "";
-        Emitter emit = emitter(product.name + again, product.scope, sourcesOf({trace.linear, cut.stage->selector}));
-        OwnColumns part(m_graph, m_active->shapes(), cut.range, cut.columns);
-        const auto own = ownProjection(emit, m_graph, m_active->shapes(), trace, part, roleNames[cut.role], weightPrefix(product) + again, productsOf(named, cut.role));
-        if (!own) {
+        Emitter emit = emitterOf(cut, again);
+        OwnColumns part = partOf(cut);
+        const auto product = ownProjection(emit, m_graph, m_active->shapes(), trace, part, roleNames[cut.role], weightPrefix(m_graph.node(trace.linear)) + again, productsOf(own, cut.role));
+        if (!product) {
             m_result.warnings.push_back(describe(m_graph, trace.linear) + ": its packed weight is computed, so it stays packed");
             return;
         }
-        replaceCut(cut, trace, emit, *own, part, named);
+        replaceCut(cut, trace, emit, *product, part, named, own);
     }
+}
+
+void Decomposer::takeApart(const AttentionSpec& spec, NamedAttention& named, const std::array<ValueId, 3>& operands) {
+    named.joined.resize(spec.joined.size());
+    const auto packed = [](const StreamProjections& each) { return isPacked(each.projections); };
+    const auto of = [&](std::size_t at) -> NamedStream& { return at == 0 ? static_cast<NamedStream&>(named) : named.joined[at - 1]; };
+    const auto first = std::find_if(spec.joined.begin(), spec.joined.end(), packed);
+    if ((!packed(spec) && first == spec.joined.end()) || !operands[0] || !operands[1] || !operands[2]) return;
+    if (packed(spec)) named.wasPacked = true;
+    m_active = &m_sizes;
+    auto streams = packedStreams(spec, operands);
+    if (!streams && m_sizes.forFile()) {
+        // The file itself fixes sizes that it declares as free: then it holds for the bound ones only, and so may we.
+        m_active = &m_boundSizes;
+        streams = packedStreams(spec, operands);
+        if (streams && std::any_of(streams->begin(), streams->end(), [](const PackedStream& each) { return !each.cuts.empty(); })) m_boundOnly += (m_boundOnly.empty() ? "" : ", ") + spec.id;
+    }
+    if (!streams) {
+        const auto& keys = packed(spec) ? spec.projectionK : first->projectionK;
+        const NodeId linear = keys ? keys->nodes[0] : spec.scores;
+        m_result.warnings.push_back((linear ? describe(m_graph, linear) : spec.id) + ": its packed projection can't be taken apart: the cut isn't plain");
+        return;
+    }
+    for (PackedStream& each : *streams) takeOver(each, of(each.at));
+    for (const PackedStream& each : *streams) writeStream(each, named, of(each.at));
+    joinPieces(named);
 }
 
 } // namespace triptych

@@ -25,7 +25,8 @@ bool isNorm(const Node& node) {
 /// One walk. Keeps to a single main chain, and looks aside where operators join several values.
 class RoleWalk {
 public:
-    RoleWalk(const Graph& graph, const Shapes& shapes, ValueId operand) : m_graph(graph), m_shapes(shapes), m_learned(operand && shapes.isConstant(operand)) {
+    RoleWalk(const Graph& graph, const Shapes& shapes, ValueId operand, const std::map<NodeId, std::size_t>& inputs)
+        : m_graph(graph), m_shapes(shapes), m_inputs(inputs), m_learned(operand && shapes.isConstant(operand)) {
         m_trace.operand = operand;
         m_trace.source = operand;
     }
@@ -84,6 +85,10 @@ private:
             return take(id, next);
         }
         if (pools(id)) return take(id, node.input(0));
+        if (absorbs(id)) {
+            m_trace.heads = headsMultiplied(m_graph, m_shapes, id);
+            return take(id, node.input(0));
+        }
         if (linearWeight(m_graph, m_shapes, id) || projectsLearned(node)) {
             m_trace.linear = id;
             return false;
@@ -140,23 +145,15 @@ private:
         return m_shapes.of(node.input(1)).dims.size() == 2 && !constant(node.input(0));
     }
 
+    /// What was another role's projection, one matrix a head, behind a role's own.
+    bool absorbs(NodeId id) const { return headsMultiplied(m_graph, m_shapes, id) > 0 && closeBehindLinear(m_graph, m_shapes, m_graph.node(id).input(0)); }
+
     /// A convolution that mixes no channels, close behind a projection: it takes places together, as pooling does.
     bool pools(NodeId id) const {
         const Node& node = m_graph.node(id);
         const ValueShape& weight = m_shapes.of(node.input(1));
         if (!node.is("Conv") || !weight.known() || weight.dims.size() < 3 || weight.dims[1] != 1 || node.attributes.integer("group", 1) != weight.dims[0] || weight.dims[0] == 1) return false;
-        ValueId value = node.input(0);
-        constexpr int longest = 10;
-        for (int steps = 0; steps < longest && value; ++steps) {
-            const NodeId before = m_graph.producer(value);
-            if (!before) return false;
-            if (linearWeight(m_graph, m_shapes, before)) return true;
-            const Node& each = m_graph.node(before);
-            const bool passes = isView(each) || each.is("BatchNormalization") || each.is("Split") || each.is("Slice") || each.is("Gather") || (each.is("Add") && onlyActivation(each));
-            if (!passes) return false;
-            value = each.is("Add") ? onlyActivation(each) : each.input(0);
-        }
-        return false;
+        return closeBehindLinear(m_graph, m_shapes, node.input(0));
     }
 
     bool multiply(NodeId id, const Node& node) {
@@ -240,7 +237,7 @@ private:
             if (constant(value)) continue;
             ++activations;
             const ValueId source = bare(m_graph, m_shapes, value);
-            const NodeId producer = m_graph.producer(withoutAxis(value));
+            const NodeId producer = m_graph.producer(withoutAxis(m_graph, m_shapes, value));
             const bool fed = isFed(m_graph, source) || (cuts && isFed(m_graph, source, true));
             past = past || fed;
             if (fed && node.inputs.size() > 1) continue;
@@ -253,19 +250,38 @@ private:
             return take(id, node.inputs.back());
         }
         if (!next) return false;
-        if (node.inputs.size() > 1 && std::all_of(node.inputs.begin(), node.inputs.end(), [&](ValueId each) { return repeated(each, next); })) repeats(next, node.output());
+        if (node.inputs.size() > 1 && std::all_of(node.inputs.begin(), node.inputs.end(), [&](ValueId each) { return sameHeads(m_graph, m_shapes, each, next); })) repeats(next, node.output());
+        const ValueShape& shape = m_shapes.of(node.output());
+        const bool within = shape.ranked && (over == -1 || over == static_cast<std::int64_t>(shape.dims.size()) - 1);
         if (past) m_trace.extras.insert("kv_cache");
-        else if (activations > 1 && sameSource && negated) m_trace.extras.insert("rope");
+        else if (activations > 1 && sameSource && (negated || (within && anyRotated(node)))) m_trace.extras.insert("rope");
+        // A latent is wider than the positions beside it.
+        if (sameSource && within && !past)
+            for (const ValueId value : node.inputs)
+                if (!constant(value) && m_shapes.of(value).known() && m_shapes.of(next).known() && m_shapes.of(value).dims.back() > m_shapes.of(next).dims.back()) next = value;
         if (!sameSource) {
             // The latest keys stand last; parts of each head beside each other: the one that is projected for every head.
-            const ValueShape& shape = m_shapes.of(node.output());
-            const std::int64_t axis = node.attributes.integer("axis", 0);
-            const bool along = shape.ranked && shape.dims.size() >= 4 && (axis == -1 || axis == static_cast<std::int64_t>(shape.dims.size()) - 1);
-            const ValueId own = along ? ofEveryHead(node) : ValueId();
+            const ValueId own = within && shape.dims.size() >= 4 ? ofEveryHead(node) : ValueId();
             next = own ? own : node.inputs.back();
             if (constant(next)) return false;
+            const auto chosen = m_inputs.find(id);
+            if (chosen != m_inputs.end()) next = node.input(chosen->second);
+            // Beside each other along any axis but a head's own, each from a projection: places of several sequences.
+            if (!within && std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId each) { return leadsToLinear(each) && linearBehind(each) != linearBehind(next); }))
+                m_trace.joins.push_back({id, static_cast<std::size_t>(std::find(node.inputs.begin(), node.inputs.end(), next) - node.inputs.begin())});
         }
         return take(id, next);
+    }
+
+    /// Whether a part of each head is rotated before it stands beside the others.
+    bool anyRotated(const Node& concat) const {
+        if (m_part) return false; // parts of parts are not looked into
+        return std::any_of(concat.inputs.begin(), concat.inputs.end(), [&](ValueId value) {
+            if (constant(value)) return false;
+            RoleWalk walk(m_graph, m_shapes, value, m_inputs);
+            walk.m_part = true;
+            return walk.run().extras.contains("rope");
+        });
     }
 
     /// Latent attention: keys are a part of each head's own beside one rotated part that all heads share. The input that no Expand
@@ -288,24 +304,10 @@ private:
         return found;
     }
 
-    /// Heads are copied: by as much as the axes between the batch and the elements of a head grow.
+    /// Heads are copied.
     void repeats(ValueId from, ValueId to) {
         m_trace.extras.insert("kv_repeat");
-        const Dims &in = m_shapes.of(from).dims, &out = m_shapes.of(to).dims;
-        for (std::size_t back = 2; back < out.size(); ++back) {
-            const Dim was = back <= in.size() ? in[in.size() - back] : 1, is = out[out.size() - back];
-            if (was > 0 && is > was && is % was == 0) m_trace.repeats *= is / was;
-        }
-    }
-
-    /// The same heads once more, perhaps with an axis for the copies.
-    bool repeated(ValueId value, ValueId other) const { return withoutAxis(value) == withoutAxis(other); }
-
-    /// What a value is before it gets an axis for copies or pairs.
-    ValueId withoutAxis(ValueId value) const {
-        const ValueId copy = bare(m_graph, m_shapes, value);
-        const NodeId id = m_graph.producer(copy);
-        return id && m_graph.node(id).is("Unsqueeze") ? bare(m_graph, m_shapes, m_graph.node(id).input(0)) : copy;
+        m_trace.repeats *= copiesMade(m_shapes.of(from).dims, m_shapes.of(to).dims);
     }
 
     /// Back through one-input operators and multiplications by constants to where a value branches off.
@@ -329,8 +331,10 @@ private:
             }
             const ValueId next = changed(node);
             if (!next) {
-                if (!node.is("Mul") || !leadsToLinear(node.input(0))) return value;
-                value = node.input(0);
+                // Beside a table that is computed, in either order.
+                const bool first = node.is("Mul") && leadsToLinear(node.input(0));
+                if (!first && !(node.is("Mul") && leadsToLinear(node.input(1)))) return value;
+                value = node.input(first ? 0 : 1);
                 continue;
             }
             value = next;
@@ -369,14 +373,22 @@ private:
     }
 
     /// The projection behind a value, through anything that has one activation input, first inputs else.
-    NodeId linearBehind(ValueId value) const {
+    NodeId linearBehind(ValueId value, int forks = 2) const {
         for (int steps = 0; steps < 40 && value; ++steps) {
             const NodeId id = m_graph.producer(value);
             if (!id) return {};
-            if (linearWeight(m_graph, m_shapes, id)) return id;
             const Node& node = m_graph.node(id);
+            if (absorbs(id)) {
+                value = node.input(0);
+                continue;
+            }
+            if (linearWeight(m_graph, m_shapes, id)) return id;
             if (node.is("Cos") || node.is("Sin") || node.is("Softmax") || node.is("MatMul")) return {};
             const ValueId only = onlyActivation(node);
+            if (!only && node.is("Mul") && forks > 0 && !constant(node.input(0)) && !linearBehind(node.input(0), forks - 1)) {
+                value = node.input(1); // the other one is a table that is computed
+                continue;
+            }
             value = only ? only : constant(node.input(0)) ? node.input(1) : node.input(0);
             if (value && constant(value)) return {};
         }
@@ -386,13 +398,14 @@ private:
 
     const Graph& m_graph;
     const Shapes& m_shapes;
-    bool m_learned;
+    const std::map<NodeId, std::size_t>& m_inputs; ///< of joins those to follow
+    bool m_learned, m_part = false;
     RoleTrace m_trace;
     std::set<NodeId> m_undone; ///< a Concat and what picks one of its inputs
 };
 
 } // namespace
 
-RoleTrace traceRole(const Graph& graph, const Shapes& shapes, ValueId operand) { return RoleWalk(graph, shapes, operand).run(); }
+RoleTrace traceRole(const Graph& graph, const Shapes& shapes, ValueId operand, const std::map<NodeId, std::size_t>& inputs) { return RoleWalk(graph, shapes, operand, inputs).run(); }
 
 } // namespace triptych

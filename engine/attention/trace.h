@@ -3,6 +3,8 @@
 
 #include "attention/attention.h"
 
+#include <map>
+
 namespace triptych {
 
 /// Which elements of a linear projection's output a chain of views selects, and in which order. An axis may hold several
@@ -23,11 +25,25 @@ struct ColumnView {
     bool slice(std::size_t axis, std::int64_t begin, std::int64_t length, std::int64_t step);
 };
 
+/// A Concat on the way whose inputs come from projections of their own, as text beside an image; one input is followed.
+struct Join {
+    NodeId concat;
+    std::size_t input = 0;
+};
+
+/// What a join does to the rows of the projection that is followed.
+struct JoinedRows {
+    Join join;
+    Dim own = 0, whole = 0;    ///< places of the projection's own, and of all
+    std::int64_t stride = 0;   ///< of the axis of places
+};
+
 /// A cut of a packed projection on the way to an operand.
 struct RoleStage {
     NodeId selector; ///< Split, Slice or Gather
     ValueId value;   ///< what it hands on
     ColumnView view; ///< of that value
+    std::vector<JoinedRows> joined; ///< joins between the projection and the cut
 };
 
 /// What was met on the way from a product's operand back to its source.
@@ -36,12 +52,14 @@ struct RoleTrace {
     NodeId linear;                       ///< the first product with a constant weight; none: there is no projection
     std::vector<NodeId> path;            ///< nodes from the operand back, the projection's product not included
     ValueId source;                      ///< where the walk ended: the projection's output before its bias, or what has none
+    std::int64_t heads = 0;              ///< of a product on the way that has a matrix for each; 0: there is none
     std::int64_t repeats = 1;            ///< how often each head was copied on the way, behind the batch axis
     double scale = 1;                    ///< product of constant scales met
     bool scaled = false;
     std::set<std::string> extras;        ///< "rope", "qk_norm", "kv_cache", "kv_repeat", "cast", "cosine", "linformer"
     std::optional<ColumnView> columns;   ///< which columns of the projection reach the operand; empty: can't be told
     std::vector<RoleStage> stages;       ///< Split, Slice and Gather nodes that cut it, from the projection on
+    std::vector<Join> joins;             ///< from the operand back
     NodeId bias;                         ///< the Add of a 1-D bias right behind the product
     bool ambiguous = false;              ///< more than one projection feeds it
 };
@@ -66,6 +84,16 @@ ValueId writtenToBuffer(const Graph& graph, const Shapes& shapes, const Node& no
 bool sumsIntegers(const Graph& graph, const Shapes& shapes, ValueId value);
 /// What integers were divided by when they were made of an activation, perhaps times the scale of a weight: with it their product is what it was.
 bool restoresIntegers(const Graph& graph, const Shapes& shapes, ValueId factor, int depth = 0);
+/// What a value is before it gets an axis for copies or pairs.
+ValueId withoutAxis(const Graph& graph, const Shapes& shapes, ValueId value);
+/// Whether two values are the same heads, perhaps with an axis for copies.
+bool sameHeads(const Graph& graph, const Shapes& shapes, ValueId a, ValueId b);
+/// How often each head is copied: by as much as the axes between the batch and the elements of a head grow.
+std::int64_t copiesMade(const Dims& from, const Dims& to);
+/// Whether a value comes from a projection through views, cuts and biases alone.
+bool closeBehindLinear(const Graph& graph, const Shapes& shapes, ValueId value);
+/// Heads of which each is multiplied by a constant matrix of its own, as where keys' projection from a latent is absorbed by queries; 0: none.
+std::int64_t headsMultiplied(const Graph& graph, const Shapes& shapes, NodeId product);
 /// An initializer or a Constant node's value.
 bool isGiven(const Graph& graph, const Shapes& shapes, ValueId value);
 /// Columns of a projection: sizes that come from its weight; 0 where unknown.
@@ -79,8 +107,9 @@ bool applyView(const Shapes& shapes, ColumnView& view, const Node& node, ValueId
 ValueId pickedInput(const Graph& graph, const Shapes& shapes, const Node& pick, ValueId to);
 /// Fills columns and stages of a trace whose way is known. `undone`: a Concat and what picks one of its inputs again.
 void viewColumns(const Graph& graph, const Shapes& shapes, const std::set<NodeId>& undone, RoleTrace& trace);
-/// Walks back from an operand through casts, views, scales, biases, norms, rotary embeddings, caches and repeats.
-RoleTrace traceRole(const Graph& graph, const Shapes& shapes, ValueId operand);
+/// Walks back from an operand through casts, views, scales, biases, norms, rotary embeddings, caches and repeats. `inputs`: of joins
+/// those to follow; the last one of others.
+RoleTrace traceRole(const Graph& graph, const Shapes& shapes, ValueId operand, const std::map<NodeId, std::size_t>& inputs = {});
 
 /// Column range of a role in its projection: offset and width where they are one run; empty where interleaved.
 struct ColumnRange {

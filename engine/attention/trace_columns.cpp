@@ -47,16 +47,22 @@ bool fillsBuffer(const Shapes& shapes, ColumnView& view, std::int64_t columns, c
     return true;
 }
 
+std::size_t axisOf(const ColumnView& view, const Node& node) {
+    const std::int64_t axis = node.attributes.integer("axis", 0);
+    return static_cast<std::size_t>(axis < 0 ? axis + static_cast<std::int64_t>(view.axes.size()) : axis);
+}
+
+/// The place of a Concat among the joins of a trace.
+const Join* joinAt(const RoleTrace& trace, NodeId concat) {
+    const auto found = std::find_if(trace.joins.begin(), trace.joins.end(), [&](const Join& join) { return join.concat == concat; });
+    return found == trace.joins.end() ? nullptr : &*found;
+}
+
 /// The output of `producer` that `reader` reads, followed through joins that were skipped.
 ValueId readBy(const Graph& graph, NodeId reader, NodeId producer) {
     for (const ValueId value : graph.node(reader).inputs)
         if (value && graph.producer(value) == producer) return value;
     return graph.node(producer).output();
-}
-
-std::size_t axisOf(const ColumnView& view, const Node& node) {
-    const std::int64_t axis = node.attributes.integer("axis", 0);
-    return static_cast<std::size_t>(axis < 0 ? axis + static_cast<std::int64_t>(view.axes.size()) : axis);
 }
 
 bool applyTranspose(ColumnView& view, const Node& node) {
@@ -145,10 +151,12 @@ void viewColumns(const Graph& graph, const Shapes& shapes, const std::set<NodeId
     if (!shape.known() || shape.dims.empty() || shape.count() == 0) return;
     ColumnView view = wholeProjection(graph, trace.linear, shape.dims);
     const std::int64_t columns = linearColumns(graph, shapes, trace.linear);
+    std::vector<JoinedRows> joined;
     ValueId from = out;
     for (std::size_t i = trace.path.size(); i-- > 0;) {
         const NodeId id = trace.path[i];
         const Node& node = graph.node(id);
+        if (trace.heads > 0 && headsMultiplied(graph, shapes, id) > 0) break; // other columns from there on
         // The value that the walk entered this node by, on its way back, is the one its predecessor reads.
         const ValueId to = i == 0 ? trace.operand : readBy(graph, trace.path[i - 1], id);
         if (undone.contains(id)) {
@@ -156,14 +164,17 @@ void viewColumns(const Graph& graph, const Shapes& shapes, const std::set<NodeId
             from = to;
             continue;
         }
+        const std::size_t axis = node.is("Concat") ? axisOf(view, node) : 0;
+        const std::int64_t rows = axis < view.axes.size() ? view.size(axis) : 0;
         if (node.is("Concat") && lengthens(shapes, view, columns, node)) {
+            if (const Join* join = joinAt(trace, id)) joined.push_back({*join, rows, view.size(axis), view.axes[axis][0].stride});
             from = to;
             continue;
         }
         const bool fills = writtenToBuffer(graph, shapes, node).valid();
         if (fills ? !fillsBuffer(shapes, view, columns, node) : !applyView(shapes, view, node, from, to)) return;
         from = to;
-        if (node.is("Split") || node.is("Slice") || node.is("Gather")) trace.stages.push_back({id, to, view});
+        if (node.is("Split") || node.is("Slice") || node.is("Gather")) trace.stages.push_back({id, to, view, joined});
         if (node.is("Expand") || node.is("Tile") || node.is("Concat") || node.op == "RotaryEmbedding" || node.is("Pad")) break;
     }
     trace.columns = std::move(view);

@@ -1,5 +1,6 @@
 // Which projections read the same value and could be one product. Roles come from the decomposition, which traced them.
 
+#include "attention/same_value.h"
 #include "fusion/rule.h"
 #include "fusion/structure.h"
 
@@ -20,9 +21,12 @@ public:
     Finder(const FusionInput& input, const PatternLibrary& library, const Units& units)
         : m_input(input), m_library(library), m_units(units) {}
 
-    std::vector<ParallelGroup> run() {
+    ParallelFinds run() {
         const std::vector<DecomposedAttention>& attentions = m_input.decomposition->attentions;
-        for (std::size_t i = 0; i < attentions.size(); ++i) ofAttention(attentions[i], i);
+        for (std::size_t i = 0; i < attentions.size(); ++i) {
+            ofStream(attentions[i], i);
+            for (const DecomposedStream& each : attentions[i].joined) ofStream(each, i);
+        }
         for (std::size_t i = 0; i < m_units.size(); ++i) gated(UnitId(i));
         return std::move(m_found);
     }
@@ -40,7 +44,7 @@ private:
         ParallelGroup group;
         group.pattern = patternOf(roles);
         if (!group.pattern) return;
-        group.id = "parallel_" + std::to_string(m_found.size());
+        group.id = "parallel_" + std::to_string(m_found.groups.size());
         const auto others = static_cast<std::int64_t>(roles.size()) - 1;
         group.sharedInput = shared;
         group.sharedInputBytes = bytesOf(m_input.shapes.of(shared));
@@ -50,20 +54,46 @@ private:
         group.members = std::move(members);
         group.attention = std::move(attention);
         group.alreadyMerged = merged;
-        m_found.push_back(std::move(group));
+        m_found.groups.push_back(std::move(group));
     }
-    void ofAttention(const DecomposedAttention& attention, std::size_t position) {
-        const auto shared = [](const std::vector<NodeId>& a, ValueId from, const std::vector<NodeId>& b,
-                               ValueId other) { return !a.empty() && !b.empty() && from && from == other && a != b; };
-        const bool qk = shared(attention.q, attention.inputQ, attention.k, attention.inputK);
-        const bool kv = shared(attention.k, attention.inputK, attention.v, attention.inputV);
-        if (qk && kv && attention.q != attention.v)
-            add({"q", "k", "v"}, {attention.q, attention.k, attention.v}, attention.inputQ, {position},
-                attention.wasPacked);
+    /// Each sequence of an attention has projections of its own.
+    void ofStream(const DecomposedStream& stream, std::size_t position) {
+        const bool qk = mergeable(stream.q, stream.inputQ, stream.k, stream.inputK);
+        const bool kv = mergeable(stream.k, stream.inputK, stream.v, stream.inputV);
+        if (qk && kv && stream.q != stream.v)
+            add({"q", "k", "v"}, {stream.q, stream.k, stream.v}, stream.inputQ, {position},
+                stream.wasPacked);
         else if (kv)
-            add({"k", "v"}, {attention.k, attention.v}, attention.inputK, {position}, attention.wasPacked);
+            add({"k", "v"}, {stream.k, stream.v}, stream.inputK, {position}, stream.wasPacked);
         else if (qk)
-            add({"q", "k"}, {attention.q, attention.k}, attention.inputQ, {position}, attention.wasPacked);
+            add({"q", "k"}, {stream.q, stream.k}, stream.inputQ, {position}, stream.wasPacked);
+    }
+
+    /// Whether two products can be one; where they could but for their quantisation, that is a near miss.
+    bool mergeable(const std::vector<NodeId>& a, ValueId inputA, const std::vector<NodeId>& b, ValueId inputB) {
+        if (a.empty() || b.empty() || !inputA || !inputB || a == b) return false;
+        const Graph& graph = m_input.graph;
+        const auto miss = [&](const std::string& detail) {
+            if (const PatternId pattern = patternOf({"q", "k", "v"}))
+                m_found.misses.push_back({pattern, b.front(), "quantised differently", describe(graph, b.front()) + detail + describe(graph, a.front())});
+            return false;
+        };
+        if (inputA != inputB) {
+            const ValueId before = unquantised(graph, inputA);
+            return before != inputA && before == unquantised(graph, inputB) && miss(" reads the same value by another scale or zero point than ");
+        }
+        // One product has one scale of what it gives.
+        const Node &one = graph.node(a.front()), &two = graph.node(b.front());
+        for (const std::size_t operand : sharedOperands(one))
+            if (one.op == two.op && !sameValue(graph, m_input.shapes, one.input(operand), two.input(operand))) return miss(" has another scale or zero point of its input or result than ");
+        return true;
+    }
+
+    /// Scales and zero points of what a quantised product reads and gives: there is one for all its columns.
+    static std::vector<std::size_t> sharedOperands(const Node& product) {
+        if (product.is("com.microsoft", "QGemm")) return {1, 2, 7, 8};
+        if (product.is("QLinearMatMul") || product.is("QLinearConv")) return {1, 2, 6, 7};
+        return {};
     }
 
     bool is(UnitId unit, std::string_view name) const {
@@ -98,12 +128,12 @@ private:
     const FusionInput& m_input;
     const PatternLibrary& m_library;
     const Units& m_units;
-    std::vector<ParallelGroup> m_found;
+    ParallelFinds m_found;
 };
 
 } // namespace
 
-std::vector<ParallelGroup> parallelGroups(const FusionInput& input, const PatternLibrary& library, const Units& units) {
+ParallelFinds parallelGroups(const FusionInput& input, const PatternLibrary& library, const Units& units) {
     if (!input.decomposition) return {};
     return Finder(input, library, units).run();
 }

@@ -51,7 +51,9 @@ public:
     }
 
     Result<Partition> run(const Job& job) {
-        m_result.parallel = parallelGroups(m_input, m_library, m_units);
+        ParallelFinds parallelFinds = parallelGroups(m_input, m_library, m_units);
+        m_result.parallel = std::move(parallelFinds.groups);
+        for (NearMiss& each : parallelFinds.misses) miss(each.pattern, each.at, std::move(each.reason), std::move(each.detail));
         regions();
         parallel();
         if (job.stopped()) return fail("fuse", "stopped");

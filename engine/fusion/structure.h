@@ -6,9 +6,14 @@
 
 namespace triptych {
 
+struct ParallelFinds {
+    std::vector<ParallelGroup> groups;
+    std::vector<NearMiss> misses; ///< projections of one value that are quantised differently
+};
+
 /// Every parallel projection group that exists: for each attention Q, K, V (or the two of them) that read one value,
 /// then gates with their up projections. Patterns that the library lacks are left out.
-std::vector<ParallelGroup> parallelGroups(const FusionInput& input, const PatternLibrary& library, const Units& units);
+ParallelFinds parallelGroups(const FusionInput& input, const PatternLibrary& library, const Units& units);
 
 /// The core of one attention, or what keeps it from being one region.
 struct Region {

@@ -19,6 +19,7 @@ using GraphPtr = std::shared_ptr<const Graph>;
 struct RawAttribute {
     int onnxType = 0; ///< onnx.AttributeProto.AttributeType
     std::string bytes; ///< the whole AttributeProto
+    bool operator==(const RawAttribute&) const = default;
 };
 
 struct Attribute {

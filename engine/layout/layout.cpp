@@ -40,10 +40,8 @@ public:
     LayoutMaker(const Projected& projected, const Decomposition* decomposition, const LayoutOptions& options, const Job& job) : m_projected(projected), m_graph(*projected.graph), m_options(options), m_job(job) {
         if (!decomposition) return;
         for (const DecomposedAttention& attention : decomposition->attentions) {
-            std::vector<NodeId> projections;
-            for (const auto* role : {&attention.q, &attention.k, &attention.v})
-                if (!role->empty() && attention.inputQ == (role == &attention.q ? attention.inputQ : role == &attention.k ? attention.inputK : attention.inputV)) projections.push_back(role->back());
-            if (projections.size() > 1) m_sideBySide.push_back(std::move(projections));
+            besideEachOther(attention);
+            for (const DecomposedStream& each : attention.joined) besideEachOther(each);
         }
     }
 
@@ -82,6 +80,13 @@ public:
     }
 
 private:
+    void besideEachOther(const DecomposedStream& stream) {
+        const ValueId shared = stream.q.empty() ? stream.inputK : stream.inputQ;
+        std::vector<NodeId> projections;
+        for (const auto& [role, input] : {std::pair(&stream.q, stream.inputQ), std::pair(&stream.k, stream.inputK), std::pair(&stream.v, stream.inputV)})
+            if (!role->empty() && input == shared) projections.push_back(role->back());
+        if (projections.size() > 1) m_sideBySide.push_back(std::move(projections));
+    }
     /// Which block each node lies in, and how many blocks read each value.
     void number(const std::vector<Block>& blocks) {
         m_blockOf = IndexVector<NodeId, std::int32_t>(m_graph.nodes().size(), -1);

@@ -24,6 +24,24 @@ QString summary(const Attentions& attentions) {
     return all.join("; ");
 }
 
+/// "qkv kv": roles with a projection, sequence by sequence; "q+kv": of inputs of their own.
+QString streams(const DecomposedAttention& attention) {
+    const auto roles = [](const DecomposedStream& each) {
+        QString text;
+        ValueId before;
+        for (const auto& [name, nodes, input] : {std::tuple('q', &each.q, each.inputQ), std::tuple('k', &each.k, each.inputK), std::tuple('v', &each.v, each.inputV)}) {
+            if (nodes->empty()) continue;
+            if (before && input != before) text += '+';
+            text += name;
+            before = input;
+        }
+        return text;
+    };
+    QStringList all{roles(attention)};
+    for (const DecomposedStream& each : attention.joined) all << roles(each);
+    return all.join(' ');
+}
+
 QString comment(const QString& source, const QString& key) {
     static const QString pattern = QStringLiteral("^# %1: *(.*)$");
     return QRegularExpression(pattern.arg(key), QRegularExpression::MultilineOption).match(source).captured(1).trimmed();
@@ -71,6 +89,13 @@ void FormsTest::form() {
     for (const AttentionSpec& spec : found.found) QVERIFY(spec.evidence.size() >= 3);
     const auto written = decompose(model, **graph, *shapes, found, Expansion::canonical);
     QVERIFY2(written, written ? "" : written.error().message().c_str());
+    if (const QString wanted = comment(source, "streams"); !wanted.isEmpty()) {
+        QCOMPARE(streams(written->attentions[0]), wanted);
+        QString named;
+        for (const Evidence& each : found.found[0].evidence)
+            if (each.role.size() == 1) named += text(each.role);
+        QCOMPARE(named, QString(wanted).remove(' ').remove('+'));
+    }
 }
 
 QTEST_APPLESS_MAIN(FormsTest)

@@ -152,6 +152,42 @@ private slots:
         QCOMPARE(partition.groupOf[bench.node("km")], partition.groupOf[bench.node("vm")]);
         QVERIFY(partition.groupOf[bench.node("km")] != partition.groupOf[bench.node("qm")]);
     }
+    void joinedSequencesMergeOneByOne() {
+        Bench bench(R"(
+            x: f32[1,4,8]
+            t: f32[1,3,8]
+            @qx q = MatMul(x, wq: f32[8,8])
+            @kx k0 = MatMul(x, wk: f32[8,8])
+            @vx v0 = MatMul(x, wv: f32[8,8])
+            @kt k1 = MatMul(t, uk: f32[8,8])
+            @vt v1 = MatMul(t, uv: f32[8,8])
+            @kc k = Concat(k0, k1, axis=1)
+            @vc v = Concat(v0, v1, axis=1)
+            return q, k, v)");
+        DecomposedStream text;
+        text.k = bench.named({"kt"});
+        text.v = bench.named({"vt"});
+        text.inputK = text.inputV = bench.graph->findValue("t");
+        bench.attention({"qx"}, {"kx"}, {"vx"}, "x").joined.push_back(std::move(text));
+        const Partition partition = bench.preset("parallel");
+        QCOMPARE(partition.parallel.size(), std::size_t(2));
+        QCOMPARE(bench.groups(partition), QString("qx+kx+vx[parallel.qkv] kt+vt[parallel.kv] kc vc"));
+        QCOMPARE(partition.parallel[1].attention, std::vector<std::size_t>{0});
+    }
+    void differentlyQuantisedProjectionsStayApart() {
+        Bench bench(R"(
+            x: f32[4,8]
+            @xq a = QuantizeLinear(x, s: f32[] = {0.05}, z: i8[])
+            @q q0 = com.microsoft::QGemm(a, s, z, wq: i8[8,8], sw: f32[8], zw: i8[8], _, so: f32[] = {0.5}, z)
+            @k k0 = com.microsoft::QGemm(a, s, z, wk: i8[8,8], sw, zw, _, so, z)
+            @v v0 = com.microsoft::QGemm(a, s, z, wv: i8[8,8], sw, zw, _, sv: f32[] = {0.25}, z)
+            return q0, k0, v0)");
+        bench.attention({"q"}, {"k"}, {"v"}, "a");
+        const Partition partition = bench.preset("parallel");
+        QCOMPARE(partition.parallel.size(), std::size_t(1));
+        QCOMPARE(partition.parallel.front().roles, (std::vector<std::string>{"q", "k"}));
+        QCOMPARE(bench.nearMiss(partition, "parallel.qkv"), QString("quantised differently at v"));
+    }
     void gateAndUpMerge() {
         Bench bench(R"(
             x: f32[1,4,8]

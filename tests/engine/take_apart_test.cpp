@@ -10,6 +10,8 @@ using namespace triptych;
 class TakeApartTest : public QObject {
     Q_OBJECT
 private slots:
+    void joinedWithAnInputStaysPacked();
+    void equalConstantsMayBeKeysAndValues();
     void repeatedColumnsStayPacked();
     void packed_data();
     void packed();
@@ -17,6 +19,22 @@ private slots:
     void call();
     void absentWeightsStayPacked();
 };
+
+void TakeApartTest::joinedWithAnInputStaysPacked() {
+    // Nothing says what Q, K and V of the other places are projected by.
+    const Proof proof = decomposed("x: f32[2,6,8]\nother: f32[2,5,3,2,4]\np = Transpose(Concat(Reshape(MatMul(x, w: f32[8,24]), {2,6,3,2,4}), Add(other, Reshape(MatMul(other, u: f32[4,4]), {2,5,3,2,4})), axis=1), perm=[2,0,3,1,4])\n"
+                                   "q = Gather(p, a: i64[] = {0}, axis=0)\nk = Transpose(Gather(p, b: i64[] = {1}, axis=0), perm=[0,1,3,2])\nv = Gather(p, c: i64[] = {2}, axis=0)\ny = MatMul(Softmax(MatMul(q, k), axis=-1), v)\nreturn y",
+                                   17);
+    QCOMPARE(proof.decomposition.warnings.size(), std::size_t(1));
+    QCOMPARE(difference(proof), QString());
+}
+
+void TakeApartTest::equalConstantsMayBeKeysAndValues() {
+    const std::string numbers = " = {1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16})\n";
+    const Proof proof = decomposed("x: f32[1,3,8]\nk = Identity(a: f32[1,2,8]" + numbers + "v = Identity(b: f32[1,2,8]" + numbers + "y = com.microsoft::MultiHeadAttention(MatMul(x, w: f32[8,8]), a, b, num_heads=2)\nreturn y", 17);
+    QCOMPARE(proof.attentions.found.size(), std::size_t(1));
+    QCOMPARE(difference(proof), QString());
+}
 
 void TakeApartTest::repeatedColumnsStayPacked() {
     const Proof proof = decomposed("x: f32[2,6,8]\np = Reshape(MatMul(x, w: f32[8,16]), {2,6,4,4})\nq = Transpose(Gather(p, a: i64[2] = {0,1}, axis=2), perm=[0,2,1,3])\n"
@@ -42,6 +60,17 @@ void TakeApartTest::packed_data() {
                                              "q = Transpose(Reshape(q1, {0,0,4,8}), perm=[0,2,1,3])\nk = Transpose(Reshape(k1, {0,0,4,8}), perm=[0,2,1,3])\nv = Transpose(Reshape(v1, {0,0,4,8}), perm=[0,2,1,3])\n") + tail + "y = MatMul(Reshape(m, {0,0,32}), wo: f32[32,32])\nreturn y";
     QTest::newRow("convolved, normalised, filtered") << QStringLiteral("x: f32[batch,32,seq]\nf = BatchNormalization(Conv(x, w: f32[96,32,1]), g: f32[96], b: f32[96], mu: f32[96], va: f32[96] = {") + QStringList(QList<QString>(96, "0.5")).join(", ") +
         "})\nq1, k1, v1 = Split(Conv(f, wd: f32[96,1,3], group=96, pads=[1,1]), {32,32,32}, axis=1)\nq = Transpose(Reshape(q1, {0,4,8,-1}), perm=[0,1,3,2])\nk = Transpose(Reshape(k1, {0,4,8,-1}), perm=[0,1,3,2])\nv = Transpose(Reshape(v1, {0,4,8,-1}), perm=[0,1,3,2])\n" + tail + "y = MatMul(Reshape(m, {0,-1,32}), wo: f32[32,32])\nreturn y";
+
+    // Two sequences, each with a packed projection: cut one by one, or both at once.
+    const QString image = "x: f32[batch,seq,32]\nc0: f32[batch,words,32]\na = Reshape(Add(MatMul(x, w: f32[32,96]), b: f32[96]), {0,0,3,4,8})\nd = Reshape(MatMul(c0, u: f32[32,96]), {0,0,3,4,8})\n";
+    const QString joined = tail + "y = MatMul(Reshape(m, {0,-1,32}), wo: f32[32,32])\nreturn y";
+    QTest::newRow("cut before sequences are joined") << image + "a0, a1, a2 = Split(a, {1,1,1}, axis=2)\nd0, d1, d2 = Split(d, {1,1,1}, axis=2)\nq = Transpose(Squeeze(Concat(a0, d0, axis=1), {2}), perm=[0,2,1,3])\n"
+        "k = Transpose(Squeeze(Concat(a1, d1, axis=1), {2}), perm=[0,2,1,3])\nv = Transpose(Squeeze(Concat(a2, d2, axis=1), {2}), perm=[0,2,1,3])\n" + joined;
+    QTest::newRow("cut behind sequences that are joined") << image + "both = Transpose(Concat(d, a, axis=1), perm=[2,0,3,1,4])\nq = Gather(both, i0: i64[] = {0}, axis=0)\nk = Gather(both, i1: i64[] = {1}, axis=0)\nv = Gather(both, i2: i64[] = {2}, axis=0)\n" + joined;
+    QTest::newRow("cut by head behind sequences that are joined") << "x: f32[batch,seq,32]\nc0: f32[batch,words,32]\nq1, k1, v1 = Split(Reshape(Concat(MatMul(x, w: f32[32,96]), MatMul(c0, u: f32[32,96]), axis=1), {0,0,4,24}), {8,8,8}, axis=-1)\nq = Transpose(q1, perm=[0,2,1,3])\nk = Transpose(k1, perm=[0,2,1,3])\nv = Transpose(v1, perm=[0,2,1,3])\n" + joined;
+
+    QTest::newRow("cut before an operator that joined sequences enter") << "x: f32[batch,seq,32]\nc0: f32[batch,words,32]\na0, a1, a2 = Split(MatMul(x, w: f32[32,96]), {32,32,32}, axis=2)\nd0, d1, d2 = Split(MatMul(c0, u: f32[32,96]), {32,32,32}, axis=2)\n"
+        "m = com.microsoft::MultiHeadAttention(Concat(a0, d0, axis=1), Concat(a1, d1, axis=1), Concat(a2, d2, axis=1), num_heads=4)\ny = MatMul(m, wo: f32[32,32])\nreturn y";
 
     const auto operatorInput = [&](const char* name, const QString& text) { QTest::newRow(name) << "x: f32[batch,seq,32]\n" + text + "\ny = MatMul(m, wo: f32[32,32])\nreturn y"; };
     operatorInput("input of an operator in five axes", "qkv = Reshape(Add(MatMul(x, w: f32[32,96]), b: f32[96]), {0,0,4,3,8})\nm = com.microsoft::MultiHeadAttention(qkv, num_heads=4)");
@@ -82,6 +111,7 @@ void TakeApartTest::packed() {
     QCOMPARE(proof.attentions.found.size(), std::size_t(1));
     QVERIFY2(proof.decomposition.attentions[0].rewritten, proof.decomposition.warnings.empty() ? "" : proof.decomposition.warnings[0].c_str());
     QCOMPARE(proof.decomposition.attentions[0].q.size() >= 1, true);
+    for (const DecomposedStream& each : proof.decomposition.attentions[0].joined) QVERIFY(each.wasPacked && !each.q.empty() && each.q != each.k && each.k != each.v);
     // Nothing of the packed product is left, nor of what it was made of.
     const Graph& graph = *proof.decomposition.graph;
     for (const Node& node : graph.nodes())
