@@ -76,7 +76,7 @@ bool Decomposer::isAlone(ValueId result, const Core& core, const std::array<Role
         const NodeId id = value ? m_graph.producer(value) : NodeId();
         if (!id || ends.contains(value) || m_shapes.isConstant(value) || !seen.insert(value).second) continue;
         const Node& node = m_graph.node(id);
-        if (!known.contains(id) && std::none_of(views.begin(), views.end(), [&](const char* op) { return node.is(op); })) return false;
+        if (!known.contains(id) && !isOneOf(node, views)) return false;
         open.insert(open.end(), node.inputs.begin(), node.inputs.end());
     }
     return true;

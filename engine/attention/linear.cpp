@@ -174,6 +174,17 @@ std::int64_t copiesMade(const Dims& from, const Dims& to) {
     return copies;
 }
 
+bool lessItsMean(const Graph& graph, const Shapes& shapes, const Node& node) {
+    if (!node.is("Sub") || !node.input(0) || !node.input(1)) return false;
+    const NodeId id = graph.producer(bare(graph, shapes, node.input(1)));
+    return id && graph.node(id).is("ReduceMean") && bare(graph, shapes, graph.node(id).input(0)) == bare(graph, shapes, node.input(0));
+}
+
+ValueId wholeOf(const Graph& graph, ValueId piece) {
+    const NodeId id = graph.producer(piece);
+    return id && (graph.node(id).is("Slice") || graph.node(id).is("Split")) ? graph.node(id).input(0) : piece;
+}
+
 bool closeBehindLinear(const Graph& graph, const Shapes& shapes, ValueId value) {
     static constexpr std::array passing{"Transpose", "BatchNormalization", "Split", "Slice", "Gather", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"};
     constexpr int longest = 10;
@@ -186,7 +197,7 @@ bool closeBehindLinear(const Graph& graph, const Shapes& shapes, ValueId value) 
             value = node.input(shapes.isConstant(node.input(0)) ? 1 : 0);
             continue;
         }
-        if (!isCopy(node) && !keepsOrder(node) && std::none_of(passing.begin(), passing.end(), [&](const char* op) { return node.is(op); })) return false;
+        if (!isCopy(node) && !keepsOrder(node) && !isOneOf(node, passing)) return false;
         value = node.input(0);
     }
     return false;

@@ -13,11 +13,6 @@ namespace {
 constexpr std::array quantising{"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast", "Identity"};
 constexpr std::array forming{"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Shape", "Gather", "Concat"};
 
-template <class Operators>
-bool isOneOf(const Node& node, const Operators& all) {
-    return std::any_of(all.begin(), all.end(), [&](const char* op) { return node.is(op); });
-}
-
 /// Cheap enough that a file may hold it once for each reader.
 bool isRepeatable(const Node& node) { return isOneOf(node, quantising) || isOneOf(node, forming); }
 

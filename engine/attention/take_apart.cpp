@@ -58,9 +58,9 @@ std::optional<std::vector<NodeId>> Decomposer::pointwiseBefore(const RoleTrace& 
             found.push_back(id);
             continue;
         }
-        if (std::any_of(views.begin(), views.end(), [&](const char* op) { return node.is(op); })) continue;
+        if (isOneOf(node, views)) continue;
         if (std::any_of(stage.joined.begin(), stage.joined.end(), [&](const JoinedRows& rows) { return rows.join.concat == id; })) continue;
-        if (std::none_of(pointwiseOperators.begin(), pointwiseOperators.end(), [&](const char* op) { return node.is(op); })) return std::nullopt;
+        if (!isOneOf(node, pointwiseOperators)) return std::nullopt;
         const NodeId before = i + 1 < trace.path.size() ? trace.path[i + 1] : trace.linear;
         // Before any view what stands beside has the columns of the product.
         const bool whole = inOrder && dims == shapes.of(product.output()).dims;

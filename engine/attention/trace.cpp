@@ -4,6 +4,7 @@
 #include "attention/weights.h"
 
 #include <algorithm>
+#include <array>
 
 namespace triptych {
 
@@ -11,15 +12,13 @@ namespace {
 
 /// Operators that neither mix heads nor add other data.
 bool isView(const Node& node) {
-    for (const char* op : {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "Cast", "CastLike", "Contiguous", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
-        if (node.is(op)) return true;
-    return false;
+    static constexpr std::array views{"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "Cast", "CastLike", "Contiguous", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"};
+    return isOneOf(node, views);
 }
 
 bool isNorm(const Node& node) {
-    for (const char* op : {"LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization", "InstanceNormalization", "GroupNormalization", "LpNormalization"})
-        if (node.is(op)) return true;
-    return node.op == "SimplifiedLayerNormalization" || node.op == "SkipLayerNormalization";
+    static constexpr std::array norms{"LayerNormalization", "RMSNormalization", "InstanceNormalization", "GroupNormalization", "LpNormalization"};
+    return isOneOf(node, norms) || node.op == "SimplifiedLayerNormalization" || node.op == "SkipLayerNormalization";
 }
 
 /// One walk. Keeps to a single main chain, and looks aside where operators join several values.
@@ -59,16 +58,8 @@ private:
         return found;
     }
 
-    /// x - mean(x), perhaps cast between.
-    bool lessItsMean(const Node& node) const {
-        if (!node.is("Sub") || !node.input(0) || !node.input(1)) return false;
-        const ValueId mean = bare(m_graph, m_shapes, node.input(1));
-        const NodeId id = m_graph.producer(mean);
-        return id && m_graph.node(id).is("ReduceMean") && bare(m_graph, m_shapes, m_graph.node(id).input(0)) == bare(m_graph, m_shapes, node.input(0));
-    }
-
     /// The activation that a node changes: its only one, or the one that it takes a mean from.
-    ValueId changed(const Node& node) const { return lessItsMean(node) ? node.input(0) : onlyActivation(node); }
+    ValueId changed(const Node& node) const { return lessItsMean(m_graph, m_shapes, node) ? node.input(0) : onlyActivation(node); }
 
     bool take(NodeId node, ValueId next) {
         m_trace.path.push_back(node);
@@ -126,7 +117,7 @@ private:
         }
         if (node.is("Mul") || node.is("Div") || node.is("com.microsoft", "QLinearMul")) return multiply(id, node);
         if ((node.is("Min") || node.is("Max") || node.is("com.microsoft", "QLinearAdd")) && onlyActivation(node)) return take(id, onlyActivation(node));
-        if (lessItsMean(node)) return take(id, node.input(0)); // of a norm that is spelled out
+        if (lessItsMean(m_graph, m_shapes, node)) return take(id, node.input(0)); // of a norm that is spelled out
         if (node.is("Add") || node.is("Sub")) return add(id, node);
         if (node.is("Concat")) return concat(id, node);
         if (const ValueId fresh = writtenToBuffer(m_graph, m_shapes, node)) {
@@ -195,7 +186,7 @@ private:
     bool join(NodeId id, const Node& node) {
         auto a = nearest(node.input(0)), b = nearest(node.input(1));
         const bool rotary = node.is("Add") || node.is("Sub");
-        if (rotary && a && b && a != b && wholeOf(a) == wholeOf(b)) a = b = wholeOf(a); // its halves, or every other element
+        if (rotary && a && b && a != b && wholeOf(m_graph, a) == wholeOf(m_graph, b)) a = b = wholeOf(m_graph, a); // its halves, or every other element
         if (a && b && a == b) {
             m_trace.extras.insert(rotary ? "rope" : lengthBetween(node) ? "cosine" : "qk_norm");
             return take(id, a);
@@ -340,11 +331,6 @@ private:
             value = next;
         }
         return value;
-    }
-
-    ValueId wholeOf(ValueId piece) const {
-        const NodeId id = m_graph.producer(piece);
-        return id && (m_graph.node(id).is("Slice") || m_graph.node(id).is("Split")) ? m_graph.node(id).input(0) : piece;
     }
 
     /// Whether what divides is the length of a vector (an L2 norm), not its mean square.

@@ -90,6 +90,10 @@ ValueId withoutAxis(const Graph& graph, const Shapes& shapes, ValueId value);
 bool sameHeads(const Graph& graph, const Shapes& shapes, ValueId a, ValueId b);
 /// How often each head is copied: by as much as the axes between the batch and the elements of a head grow.
 std::int64_t copiesMade(const Dims& from, const Dims& to);
+/// x - mean(x), perhaps cast between.
+bool lessItsMean(const Graph& graph, const Shapes& shapes, const Node& node);
+/// What a Slice or Split cuts a piece from; else the value itself.
+ValueId wholeOf(const Graph& graph, ValueId piece);
 /// Whether a value comes from a projection through views, cuts and biases alone.
 bool closeBehindLinear(const Graph& graph, const Shapes& shapes, ValueId value);
 /// Heads of which each is multiplied by a constant matrix of its own, as where keys' projection from a latent is absorbed by queries; 0: none.

@@ -7,6 +7,7 @@
 #include "support/name_table.h"
 #include "support/result.h"
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <optional>
@@ -55,6 +56,11 @@ struct Node {
     ValueId input(std::size_t index) const { return index < inputs.size() ? inputs[index] : ValueId(); }
     ValueId output(std::size_t index = 0) const { return index < outputs.size() ? outputs[index] : ValueId(); }
 };
+
+/// Whether a node is one of these operators of ai.onnx.
+inline bool isOneOf(const Node& node, std::span<const char* const> operators) {
+    return std::any_of(operators.begin(), operators.end(), [&](const char* each) { return node.is(each); });
+}
 
 /// Dimensions as the file declares them.
 struct DeclaredType {

@@ -55,11 +55,8 @@ Message encodeModel(const ExportRequest& request, ExternalFile& external) {
 Result<void> checkVersions(const Graph& graph, const std::map<std::string, std::int64_t>& imports) {
     for (std::size_t i = 0; i < graph.nodes().size(); ++i) {
         const Node& node = graph.nodes()[i];
-        Node plain;
-        plain.domain = node.domain;
-        const std::int64_t written = plain.version(imports, 0);
-        if (node.ownVersion > 0 && differsBetween(node, node.ownVersion, written))
-            return fail("write", "it was written for ai.onnx " + std::to_string(node.ownVersion) + ", in a function of its own, and means something else in " + std::to_string(written) + ", which the file imports",
+        if (differsUnder(imports, node))
+            return fail("write", "it was written for ai.onnx " + std::to_string(node.ownVersion) + ", in a function of its own, and means something else in " + std::to_string(imports.at("")) + ", which the file imports",
                         "export the model again with one opset", describe(graph, NodeId(i)));
         for (const Attribute& attribute : node.attributes.items())
             for (const GraphPtr& body : graphsOf(attribute))

@@ -91,9 +91,9 @@ void warnAboutFunctions(Model& model) {
     int told = 0;
     for (const Function& function : model.functions) {
         const auto& nodes = function.body->nodes();
-        const auto odd = std::find_if(nodes.begin(), nodes.end(), [&](const Node& node) { return differsBetween(node, node.version(model.opsets, 0), model.opsets[""]); });
+        const auto odd = std::find_if(nodes.begin(), nodes.end(), [&](const Node& node) { return differsUnder(model.opsets, node); });
         if (odd == nodes.end() || ++told > most) continue;
-        model.warnings.push_back("the function " + function.name + " imports ai.onnx " + std::to_string(odd->ownVersion) + ", the model " + std::to_string(model.opsets[""]) + ": "
+        model.warnings.push_back("the function " + function.name + " imports ai.onnx " + std::to_string(odd->ownVersion) + ", the model " + std::to_string(model.opsets.at("")) + ": "
                                  + describe(*function.body, NodeId(static_cast<std::size_t>(odd - nodes.begin()))) + " means something else in each; taken as the function says");
     }
 }

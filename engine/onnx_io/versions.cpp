@@ -4,7 +4,7 @@
 
 namespace triptych {
 
-bool differsBetween(const Node& node, std::int64_t one, std::int64_t other) {
+bool differsUnder(const std::map<std::string, std::int64_t>& imports, const Node& node) {
     /// The version from which on an operator is another.
     static const std::map<std::string_view, std::int64_t> changes{
         {"BatchNormalization", 14}, {"Clip", 11}, {"Dropout", 12}, {"GroupNormalization", 21}, {"Hardmax", 13},
@@ -12,9 +12,12 @@ bool differsBetween(const Node& node, std::int64_t one, std::int64_t other) {
         {"ReduceLogSumExp", 18}, {"ReduceMax", 18}, {"ReduceMean", 18}, {"ReduceMin", 18}, {"ReduceProd", 18},
         {"ReduceSum", 13}, {"ReduceSumSquare", 18}, {"Resize", 11}, {"Scan", 9}, {"Slice", 10},
         {"Softmax", 13}, {"Split", 13}, {"Squeeze", 13}, {"TopK", 10}, {"Unsqueeze", 13}, {"Upsample", 9}};
-    if (!node.domain.empty()) return false;
+    if (!node.domain.empty() || node.ownVersion == 0) return false;
     const auto change = changes.find(node.op);
-    return change != changes.end() && std::min(one, other) < change->second && change->second <= std::max(one, other);
+    const auto imported = imports.find("");
+    if (change == changes.end() || imported == imports.end()) return false;
+    const auto [earlier, later] = std::minmax(node.ownVersion, imported->second);
+    return earlier < change->second && change->second <= later;
 }
 
 } // namespace triptych

@@ -5,8 +5,8 @@
 
 namespace triptych {
 
-/// Whether a node written for one version of ai.onnx computes something else, or can't be read, under the other: forms that
-/// only grew (more types, new attributes with a default) are no difference. Source: ONNX, docs/Changelog.md, opset 7 to 25.
-bool differsBetween(const Node& node, std::int64_t one, std::int64_t other);
+/// Whether a node that has a version of its own computes something else, or can't be read, under `imports`: forms that only
+/// grew (more types, new attributes with a default) are no difference. Source: ONNX, docs/Changelog.md, opset 7 to 25.
+bool differsUnder(const std::map<std::string, std::int64_t>& imports, const Node& node);
 
 } // namespace triptych

@@ -139,6 +139,37 @@ void turn(const KernelCall& call, const std::vector<std::int64_t>& before, HostT
     }
 }
 
+/// What attention sees of keys or values, and what of them is handed on.
+struct Kept {
+    HostTensor seen, present;
+};
+
+/// @param lengths  keys of each batch with the new ones, less one
+Kept keptOf(const KernelCall& call, const QuantisedCache& codec, const HostTensor* past, const HostTensor& fresh, const std::optional<WindowCache>& window, const std::vector<std::int64_t>& before,
+            const std::vector<std::int64_t>& lengths, std::int64_t length) {
+    const HostTensor codes = codec.from(call, fresh);
+    if (past && past->type != codes.type) refuse("its cache has another type than what is put into it");
+    if (!window) {
+        HostTensor all = present(call, past, codes, before, length);
+        HostTensor seen = codec.back(call, all, fresh.type);
+        return {std::move(seen), std::move(all)};
+    }
+    std::vector<std::int64_t> counts;
+    for (const std::int64_t last : lengths) counts.push_back(last + 1);
+    const HostTensor all = appended(past, codes);
+    return {codec.back(call, all, fresh.type), window->present(call, all, before, counts)};
+}
+
+/// A logit for each head that takes attention away; empty where there is none.
+std::vector<double> sinksOf(const KernelCall& call, std::int64_t heads) {
+    const HostTensor* sink = call.input(11);
+    if (!sink) return std::vector<double>(call.node.attributes.integer("smooth_softmax", 0) > 0 ? static_cast<std::size_t>(heads) : 0, 0);
+    if (sink->count() != heads) refuse("its sink isn't one for each head");
+    std::vector<double> sinks;
+    for (std::size_t i = 0; i < static_cast<std::size_t>(heads); ++i) sinks.push_back(sink->at(i));
+    return sinks;
+}
+
 Outputs groupQuery(const KernelCall& call) {
     needAxes(call, {0, 1, 2}, 3);
     needAxes(call, {3, 4}, 4);
@@ -150,7 +181,6 @@ Outputs groupQuery(const KernelCall& call) {
     const QuantisedCache ofK{call.input(12), a.integer("kv_cache_bit_width", 8)}, ofV{call.input(13), ofK.bits};
     const std::int64_t heads = a.integer("num_heads", 0), kvHeads = a.integer("kv_num_heads", 0), window = a.integer("local_window_size", -1);
     const bool causal = a.integer("causal", 1) != 0;
-    const HostTensor& query = need(call, 0);
     auto [q, k, v] = headsOf(call, heads, kvHeads);
     const std::int64_t now = q.dims[2], total = static_cast<std::int64_t>(need(call, 6).at(0));
     const bool prompt = now == total;
@@ -163,35 +193,15 @@ Outputs groupQuery(const KernelCall& call) {
     const std::int64_t room = call.input(3) ? call.input(3)->dims.at(2) : 0, length = std::max(total, room);
     const bool windowed = a.integer("sliding_window_cache", 0) != 0;
     if (windowed && (window < 1 || room < window || !call.input(4) || !causal)) refuse("its window doesn't fit its cache");
-    const WindowCache cache{room, window};
-    HostTensor presentK = ofK.from(call, k), presentV = ofV.from(call, v);
-    if ((call.input(3) && call.input(3)->type != presentK.type) || (call.input(4) && call.input(4)->type != presentV.type)) refuse("its cache has another type than what is put into it");
-    if (windowed) {
-        std::vector<std::int64_t> seen;
-        for (const std::int64_t last : lengths) seen.push_back(last + 1);
-        const HostTensor allK = appended(call.input(3), presentK), allV = appended(call.input(4), presentV);
-        presentK = cache.present(call, allK, before, seen);
-        presentV = cache.present(call, allV, before, seen);
-        k = ofK.back(call, allK, query.type);
-        v = ofV.back(call, allV, query.type);
-    } else {
-        presentK = present(call, call.input(3), presentK, before, length);
-        presentV = present(call, call.input(4), presentV, before, length);
-        k = ofK.back(call, presentK, query.type);
-        v = ofV.back(call, presentV, query.type);
-    }
+    const auto cache = windowed ? std::optional(WindowCache{room, window}) : std::nullopt;
+    Kept keys = keptOf(call, ofK, call.input(3), k, cache, before, lengths, length), values = keptOf(call, ofV, call.input(4), v, cache, before, lengths, length);
     const HostTensor* bias = call.input(10);
-    CoreCall core{q, k, v};
+    CoreCall core{q, keys.seen, values.seen};
     core.scale = scaleOf(call, q);
     core.softcap = a.real("softcap", 0);
-    if (const HostTensor* sink = call.input(11)) {
-        if (sink->count() != heads) refuse("its sink isn't one for each head");
-        for (std::size_t i = 0; i < static_cast<std::size_t>(heads); ++i) core.sinks.push_back(sink->at(i));
-    } else if (a.integer("smooth_softmax", 0) > 0) {
-        core.sinks.assign(static_cast<std::size_t>(heads), 0);
-    }
+    core.sinks = sinksOf(call, heads);
     core.bias = [&, window, causal](std::int64_t b, std::int64_t n, std::int64_t i, std::int64_t place) {
-        const std::int64_t position = before[static_cast<std::size_t>(b)] + i, j = windowed ? cache.position(before[static_cast<std::size_t>(b)], place) : place;
+        const std::int64_t position = before[static_cast<std::size_t>(b)] + i, j = cache ? cache->position(before[static_cast<std::size_t>(b)], place) : place;
         if (j < 0) return lowest;
         if (causal ? j > position : j > lengths[static_cast<std::size_t>(b)]) return lowest;
         if (window > 0 && j <= position - window) return lowest;
@@ -202,8 +212,8 @@ Outputs groupQuery(const KernelCall& call) {
     CoreOutput made = attentionCore(call, core);
     Outputs outputs{mergeHeads(made.context)};
     if (call.node.outputs.size() > 1) {
-        outputs.push_back(std::move(presentK));
-        outputs.push_back(std::move(presentV));
+        outputs.push_back(std::move(keys.present));
+        outputs.push_back(std::move(values.present));
         if (call.node.outputs.size() > 3 && (asked == 1 || asked == 2)) outputs.push_back(shown(columns(made.kept, 0, total)));
         outputs.resize(std::min(call.node.outputs.size(), outputs.size()));
     }

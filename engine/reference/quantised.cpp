@@ -9,13 +9,6 @@
 
 namespace triptych {
 
-HostTensor fromIntegers(const KernelCall& call, const HostTensor& codes, const HostTensor& scale, const HostTensor* zero) {
-    if (!codes.isInteger() || !scale.isFloat() || scale.count() != 1 || (zero && zero->count() != 1)) refuse("its scale and zero point are not one each");
-    HostTensor out = make(call, scale.type, codes.dims);
-    for (std::size_t i = 0; i < out.floats().size(); ++i) out.floats()[i] = static_cast<float>((codes.at(i) - (zero ? zero->at(0) : 0)) * scale.at(0));
-    return out;
-}
-
 namespace {
 
 /// Which element of scale and zero point belongs to an element of the data.
@@ -46,14 +39,24 @@ std::pair<double, double> rangeOf(DataType type) {
     }
 }
 
+/// How many steps of a scale a number is, as QuantizeLinear rounds: in floats, half to even.
+double stepsOf(double number, double scale) { return std::nearbyint(static_cast<double>(static_cast<float>(number) / static_cast<float>(scale))); }
+
 } // namespace
+
+HostTensor fromIntegers(const KernelCall& call, const HostTensor& codes, const HostTensor& scale, const HostTensor* zero) {
+    if (!codes.isInteger() || !scale.isFloat() || scale.count() != 1 || (zero && zero->count() != 1)) refuse("its scale and zero point are not one each");
+    HostTensor out = make(call, scale.type, codes.dims);
+    for (std::size_t i = 0; i < out.floats().size(); ++i) out.floats()[i] = static_cast<float>((codes.at(i) - (zero ? zero->at(0) : 0)) * scale.at(0));
+    return out;
+}
 
 HostTensor toIntegers(const KernelCall& call, const HostTensor& numbers, const HostTensor& scale, const HostTensor* zero) {
     if (scale.count() != 1 || (zero && (zero->count() != 1 || !zero->isInteger()))) refuse("its scale and zero point are not one each");
     HostTensor out = make(call, zero ? zero->type : DataType::uint8, numbers.dims);
     const auto [low, high] = rangeOf(out.type);
     for (std::size_t i = 0; i < out.integers().size(); ++i)
-        out.integers()[i] = static_cast<std::int64_t>(std::clamp(std::nearbyint(static_cast<double>(static_cast<float>(numbers.at(i)) / static_cast<float>(scale.at(0)))) + (zero ? zero->at(0) : 0), low, high));
+        out.integers()[i] = static_cast<std::int64_t>(std::clamp(stepsOf(numbers.at(i), scale.at(0)) + (zero ? zero->at(0) : 0), low, high));
     return out;
 }
 
@@ -65,13 +68,12 @@ Outputs quantise(const KernelCall& call) {
     const auto wanted = static_cast<DataType>(call.node.attributes.integer("output_dtype", 0));
     const DataType type = zero ? zero->type : wanted == DataType::undefined ? DataType::uint8 : wanted;
     if (isFloating(type)) refuse("quantising to floats isn't known");
-    const auto divided = [](double value, double by) { return std::nearbyint(static_cast<double>(static_cast<float>(value) / static_cast<float>(by))); };
     const auto index = scaleIndex(call, x.dims, scale.dims);
     const auto [low, high] = rangeOf(type);
     HostTensor out = make(call, type, x.dims);
     for (std::size_t i = 0; i < index.size(); ++i) {
         const double point = zero ? zero->at(index[i]) : 0;
-        out.integers()[i] = static_cast<std::int64_t>(std::clamp(divided(x.at(i), scale.at(index[i])) + point, low, high));
+        out.integers()[i] = static_cast<std::int64_t>(std::clamp(stepsOf(x.at(i), scale.at(index[i])) + point, low, high));
     }
     return {std::move(out)};
 }
@@ -105,7 +107,7 @@ Outputs dynamicQuantise(const KernelCall& call) {
     const double point = scale > 0 ? std::clamp(std::nearbyint(-low / static_cast<double>(scale)), 0.0, 255.0) : 0;
     HostTensor out = make(call, DataType::uint8, x.dims);
     for (std::size_t i = 0; i < out.integers().size(); ++i)
-        out.integers()[i] = static_cast<std::int64_t>(std::clamp((scale > 0 ? std::nearbyint(static_cast<double>(static_cast<float>(x.at(i)) / scale)) : 0) + point, 0.0, 255.0));
+        out.integers()[i] = static_cast<std::int64_t>(std::clamp((scale > 0 ? stepsOf(x.at(i), static_cast<double>(scale)) : 0) + point, 0.0, 255.0));
     return {std::move(out), HostTensor::ofFloats({}, {scale}), HostTensor::ofIntegers({}, {static_cast<std::int64_t>(point)}, DataType::uint8)};
 }
 

@@ -249,18 +249,19 @@ std::optional<std::pair<const SymbolicDim*, const SymbolicDim*>> partsOfTotal(co
     return std::pair(&*past, &*fresh);
 }
 
-/// "s - 2" is a size only where s, of which nothing else is known, is not 1.
-void raiseParts(const SymbolicDim& derived, std::vector<SymbolicDim>& dims) {
+/// "s - 2" is a size only where s, of which nothing else is known, is not 1. `places`: of dimensions, by their names.
+void raiseParts(const SymbolicDim& derived, const std::unordered_map<std::string, std::size_t>& places, std::vector<SymbolicDim>& dims) {
     for (std::int64_t size = 1; size <= tokens; size *= 2) {
-        std::set<std::string, std::less<>> parts;
+        std::set<std::size_t> parts;
         const auto sizeOf = [&](std::string_view name) -> std::optional<std::int64_t> {
-            parts.emplace(name);
-            const auto dim = std::find_if(dims.begin(), dims.end(), [&](const SymbolicDim& each) { return each.name == name; });
-            return dim == dims.end() ? std::nullopt : std::optional(dim->defaultSize);
+            const auto place = places.find(std::string(name));
+            if (place == places.end()) return std::nullopt;
+            parts.insert(place->second);
+            return dims[place->second].defaultSize;
         };
         if (const auto made = evaluateDim(derived.name, sizeOf); made && *made > 0) return;
-        for (SymbolicDim& dim : dims)
-            if (dim.use == "other" && parts.contains(dim.name)) dim.defaultSize = std::max(dim.defaultSize, size);
+        for (const std::size_t part : parts)
+            if (dims[part].use == "other") dims[part].defaultSize = std::max(dims[part].defaultSize, size);
     }
 }
 
@@ -300,7 +301,7 @@ std::vector<SymbolicDim> symbolicDims(const Graph& graph) {
             if (dim.use != "derived" && isDimExpression(dim.name) && evaluateDim(dim.name, plain)) dim.use = "derived";
     }
     for (SymbolicDim& dim : found)
-        if (dim.use == "derived") raiseParts(dim, found);
+        if (dim.use == "derived") raiseParts(dim, places, found);
     return found;
 }
 

@@ -45,12 +45,10 @@ bool writeAll(int descriptor, std::string_view piece) {
 } // namespace
 
 FileStamp stampOf(const std::filesystem::path& path) {
-    std::error_code error;
-    if (!std::filesystem::is_regular_file(path, error)) return {};
-    const auto size = std::filesystem::file_size(path, error);
-    if (error) return {};
-    const auto written = std::filesystem::last_write_time(path, error);
-    return error ? FileStamp() : FileStamp{static_cast<std::int64_t>(size), written};
+    struct stat status {};
+    if (::stat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return {};
+    constexpr std::int64_t second = 1'000'000'000;
+    return {status.st_size, std::int64_t(status.st_mtim.tv_sec) * second + status.st_mtim.tv_nsec};
 }
 
 Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::filesystem::path& path) {

@@ -19,7 +19,7 @@ class MappingGuard;
 /// What tells one version of a file from the next; size -1 where there is no such file.
 struct FileStamp {
     std::int64_t size = -1; ///< bytes
-    std::filesystem::file_time_type written;
+    std::int64_t written = 0; ///< nanoseconds since 1970
     bool operator==(const FileStamp&) const = default;
 };
 FileStamp stampOf(const std::filesystem::path& path);

@@ -81,21 +81,15 @@ void AttentionTest::forms_data() {
     row("causalMaskFromARange", separate + "r = Range({0}, {8}, {1})\n keep = LessOrEqual(Reshape(r, {1,8}), Reshape(r, {8,1}))\n s = Where(keep, Mul(MatMul(q, k), c: f32[] = {0.25}), low: f32[] = {-1e30})\n context = MatMul(Softmax(s, axis=-1), v)\n" + tail,
         "self, 4 heads of 16 (kv 4), separate, causal yes, scale 0.25 at scores");
     row("strippedMaskIsUnknown", separate + "s = Add(Mul(MatMul(q, k), c: f32[] = {0.25}), mask: f32[1,1,8,8])\n context = MatMul(Softmax(s, axis=-1), v)\n" + tail, "self, 4 heads of 16 (kv 4), separate, causal unknown, scale 0.25 at scores");
-    row("unknownProjectionsOfOneValue", R"(
-        x: f32[1,8,64]
-        q = Transpose(Reshape(my::Linear(x, wq: f32[64,64]), {1,8,4,16}), perm=[0,2,1,3])
-        k = Transpose(Reshape(my::Linear(x, wk: f32[64,64]), {1,8,4,16}), perm=[0,2,3,1])
-        v = Transpose(Reshape(my::Linear(x, wv: f32[64,64]), {1,8,4,16}), perm=[0,2,1,3])
-        context = MatMul(Softmax(Mul(MatMul(q, k), c: f32[] = {0.25}), axis=-1), v)
-    )" + tail, "self, 4 heads of 16 (kv 4), none, causal no, scale 0.25 at scores");
-    row("unknownProjectionsOfTwoValues", R"(
-        x: f32[1,8,64]
-        m: f32[1,8,64]
-        q = Transpose(Reshape(my::Linear(x, wq: f32[64,64]), {1,8,4,16}), perm=[0,2,1,3])
-        k = Transpose(Reshape(my::Linear(m, wk: f32[64,64]), {1,8,4,16}), perm=[0,2,3,1])
-        v = Transpose(Reshape(my::Linear(m, wv: f32[64,64]), {1,8,4,16}), perm=[0,2,1,3])
-        context = MatMul(Softmax(Mul(MatMul(q, k), c: f32[] = {0.25}), axis=-1), v)
-    )" + tail, "cross, 4 heads of 16 (kv 4), none, causal no, scale 0.25 at scores");
+    const auto unknownProjections = [&](const std::string& keys) {
+        return "x: f32[1,8,64]\n m: f32[1,8,64]\n"
+               " q = Transpose(Reshape(my::Linear(x, wq: f32[64,64]), {1,8,4,16}), perm=[0,2,1,3])\n"
+               " k = Transpose(Reshape(my::Linear(" + keys + ", wk: f32[64,64]), {1,8,4,16}), perm=[0,2,3,1])\n"
+               " v = Transpose(Reshape(my::Linear(" + keys + ", wv: f32[64,64]), {1,8,4,16}), perm=[0,2,1,3])\n"
+               " context = MatMul(Softmax(Mul(MatMul(q, k), c: f32[] = {0.25}), axis=-1), v)\n" + tail;
+    };
+    row("unknownProjectionsOfOneValue", unknownProjections("x"), "self, 4 heads of 16 (kv 4), none, causal no, scale 0.25 at scores");
+    row("unknownProjectionsOfTwoValues", unknownProjections("m"), "cross, 4 heads of 16 (kv 4), none, causal no, scale 0.25 at scores");
     row("packedBySplit", R"(
         x: f32[1,8,64]
         a, b, d = Split(Add(MatMul(x, w: f32[64,192]), bias: f32[192]), axis=-1, num_outputs=3)

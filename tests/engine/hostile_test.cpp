@@ -56,8 +56,6 @@ private slots:
     void deepNesting();
     void externalPaths_data();
     void externalPaths();
-    void linkPutThereLater_data();
-    void linkPutThereLater();
     void manyAttributes();
     void stops();
     void hugeWeightsCostNothing();
@@ -292,39 +290,6 @@ void HostileTest::externalPaths() {
     QVERIFY(!readPayload(*(*result)->model, *tensor));
     const auto& warnings = (*result)->model->warnings;
     QVERIFY(std::any_of(warnings.begin(), warnings.end(), [](const std::string& each) { return each.find("refused") != std::string::npos; }));
-}
-
-// What was checked at import is checked again when the bytes are read.
-void HostileTest::linkPutThereLater_data() {
-    QTest::addColumn<int>("elements");
-    QTest::newRow("read") << 4;
-    QTest::newRow("mapped") << 64 * 1024;
-}
-
-void HostileTest::linkPutThereLater() {
-    QFETCH(int, elements);
-    const auto root = std::filesystem::path(m_dir.path().toStdString()) / ("swapped" + std::to_string(elements)), folder = root / "model";
-    std::filesystem::create_directories(folder);
-    const std::string secret(static_cast<std::size_t>(elements) * 4, 's');
-    QVERIFY(writeFile(root / "secret.bin", secret) && writeFile(folder / "weights.bin", std::string(secret.size(), 'w')));
-    Wire weight;
-    weight.integer(1, elements).integer(2, 1).text(8, "w").message(13, Wire().text(1, "location").text(2, "weights.bin")).integer(14, 1);
-    const auto file = folder / "model.onnx";
-    QVERIFY(writeFile(file, model(Wire().message(1, node("n", "Neg", {"w"}, {"y"})).message(5, weight).text(2, "g").message(12, Wire().text(1, "y")))));
-    const auto imported = importModel(file);
-    QVERIFY(imported);
-    const TensorPtr tensor = (*imported)->graph->value((*imported)->graph->findValue("w")).initializer;
-    QVERIFY(readPayload(**imported, *tensor));
-    std::filesystem::rename(folder / "weights.bin", root / "moved.bin");
-    std::filesystem::create_symlink(root / "secret.bin", folder / "weights.bin");
-    QVERIFY(!readPayload(**imported, *tensor));
-    std::filesystem::remove(folder / "weights.bin");
-    std::filesystem::rename(root / "moved.bin", folder / "weights.bin");
-    QVERIFY(readPayload(**imported, *tensor));
-    std::filesystem::rename(folder, root / "elsewhere");
-    std::filesystem::create_symlink(root, folder);
-    QVERIFY(writeFile(root / "weights.bin", secret));
-    QVERIFY(!readPayload(**imported, *tensor));
 }
 
 void HostileTest::manyAttributes() {

@@ -26,6 +26,8 @@ private slots:
     void otherFormatsAreNamed();
     void functionsDeclareTheirValues();
     void elementsOfSequencesAreDeclared();
+    void linkPutThereLater_data();
+    void linkPutThereLater();
     void sparseConstantsAreWrittenOut();
 
 private:
@@ -241,6 +243,40 @@ void ImportTest::sparseConstantsAreWrittenOut() {
     QVERIFY(content);
     QCOMPARE(content->dims, (Dims{2, 3}));
     for (std::int64_t i = 0; i < 6; ++i) QCOMPARE(content->at(static_cast<std::size_t>(i)), i == 1 ? 1.0 : i == 3 ? 2.0 : 0.0);
+}
+
+// What was checked at import is checked again when the bytes are read.
+void ImportTest::linkPutThereLater_data() {
+    QTest::addColumn<int>("elements");
+    QTest::newRow("read") << 4;
+    QTest::newRow("mapped") << 64 * 1024;
+}
+
+void ImportTest::linkPutThereLater() {
+    QFETCH(int, elements);
+    const QTemporaryDir dir;
+    const auto root = std::filesystem::path(dir.path().toStdString()), folder = root / "model";
+    std::filesystem::create_directories(folder);
+    const std::string secret(static_cast<std::size_t>(elements) * 4, 's');
+    QVERIFY(writeFile(root / "secret.bin", secret) && writeFile(folder / "weights.bin", std::string(secret.size(), 'w')));
+    Wire weight;
+    weight.integer(1, elements).integer(2, 1).text(8, "w").message(13, Wire().text(1, "location").text(2, "weights.bin")).integer(14, 1);
+    const auto file = folder / "model.onnx";
+    QVERIFY(writeFile(file, model(Wire().message(1, node("n", "Neg", {"w"}, {"y"})).message(5, weight).text(2, "g").message(12, Wire().text(1, "y")))));
+    const auto imported = importModel(file);
+    QVERIFY(imported);
+    const TensorPtr tensor = (*imported)->graph->value((*imported)->graph->findValue("w")).initializer;
+    QVERIFY(readPayload(**imported, *tensor));
+    std::filesystem::rename(folder / "weights.bin", root / "moved.bin");
+    std::filesystem::create_symlink(root / "secret.bin", folder / "weights.bin");
+    QVERIFY(!readPayload(**imported, *tensor));
+    std::filesystem::remove(folder / "weights.bin");
+    std::filesystem::rename(root / "moved.bin", folder / "weights.bin");
+    QVERIFY(readPayload(**imported, *tensor));
+    std::filesystem::rename(folder, root / "elsewhere");
+    std::filesystem::create_symlink(root, folder);
+    QVERIFY(writeFile(root / "weights.bin", secret));
+    QVERIFY(!readPayload(**imported, *tensor));
 }
 
 QTEST_APPLESS_MAIN(ImportTest)
