@@ -4,6 +4,8 @@
 #include "support/numbers.h"
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 #include <unordered_map>
 
 namespace triptych {
@@ -16,13 +18,13 @@ std::string_view toString(Role role) {
 namespace {
 
 /// Text that fits a width, with an ellipsis in front: the end of a name tells more than its beginning.
-std::string fitted(const std::string& text, float width, float size, Font font) {
+std::string fitted(const std::string& text, float width, float size, Font font, bool bold = false) {
     constexpr std::size_t most = 400; // more never fits, and a name may be a million characters long
-    if (text.size() <= most && textWidth(text, size, font) <= width) return text;
+    if (text.size() <= most && textWidth(text, size, font, bold) <= width) return text;
     std::size_t begin = text.size() > most ? text.size() - most : 0;
     while (begin < text.size() && (static_cast<unsigned char>(text[begin]) & 0xc0) == 0x80) ++begin;
     const auto rest = [&] { return std::string_view(text).substr(begin); };
-    while (begin < text.size() && textWidth(rest(), size, font) > width - size * 0.7F) {
+    while (begin < text.size() && textWidth(rest(), size, font, bold) > width - size * 0.7F) {
         do ++begin;
         while (begin < text.size() && (static_cast<unsigned char>(text[begin]) & 0xc0) == 0x80);
     }
@@ -52,6 +54,7 @@ public:
             for (const PlacedStandIn& stand : placed.standIns) standIn(stand);
             for (const PlacedNode& node : placed.nodes) box(node);
         }
+        keepTagsApart();
         for (Shape& tag : m_tags) m_list.shapes.push_back(std::move(tag));
         return std::move(m_list);
     }
@@ -174,6 +177,28 @@ private:
         shape.subject = static_cast<std::int32_t>(id.position());
         shape.labels.push_back(label({shape.box.x + 8, shape.box.y + 11.5F}, text, 10, Font::words, Align::left, true));
         m_tags.push_back(std::move(shape));
+    }
+
+    /// Tags are wider than small regions: one that would lie over the next to its right is cut short. n log n: they are sorted.
+    void keepTagsApart() {
+        constexpr float between = 3, padding = 16, least = 30, band = 16; // as high as a tag: what meets it begins in its band or beside it
+        std::vector<std::size_t> order(m_tags.size());
+        std::iota(order.begin(), order.end(), std::size_t(0));
+        std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return m_tags[a].box.x < m_tags[b].box.x; });
+        std::unordered_map<std::int64_t, std::size_t> latest;
+        for (const std::size_t at : order) {
+            const Box& box = m_tags[at].box;
+            const auto row = static_cast<std::int64_t>(std::floor(box.y / band));
+            for (const std::int64_t near : {row - 1, row, row + 1}) {
+                const auto left = latest.find(near);
+                Shape* tag = left == latest.end() ? nullptr : &m_tags[left->second];
+                if (!tag || !tag->box.meets(box) || box.x - between - tag->box.x < least) continue;
+                Label& text = tag->labels[0];
+                text.text = fitted(text.text, box.x - between - tag->box.x - padding, 10, Font::words, true);
+                tag->box.width = textWidth(text.text, 10, Font::words, true) + padding;
+            }
+            latest[row] = at;
+        }
     }
 
     void line(const PlacedEdge& edge) {

@@ -17,6 +17,7 @@ private slots:
     void missingHelperGivesThePlainLayout();
     void copiesOfABlockLookAlike();
     void idsAreUniqueAndSvgParses();
+    void tagsAreCutWhereTheyWouldMeet();
     void decomposedGraphMatchesItsGolden();
 
 private:
@@ -110,6 +111,29 @@ void LayoutTest::idsAreUniqueAndSvgParses() {
             if (xml.readNext() == QXmlStreamReader::StartElement && xml.name() == QLatin1String("g")) ++groups;
         QVERIFY2(!xml.hasError(), qPrintable(xml.errorString()));
         QCOMPARE(groups, sheet.shapes.size());
+    }
+}
+
+// Two merged projections side by side: an image's and its text's.
+void LayoutTest::tagsAreCutWhereTheyWouldMeet() {
+    QFile in(TEST_DATA "/forms/joint_text_first.txt");
+    QVERIFY(in.open(QIODevice::ReadOnly));
+    const auto graph = parseText(in.readAll().toStdString());
+    QVERIFY(graph.has_value());
+    auto model = std::make_shared<Model>();
+    model->graph = *graph;
+    model->opsets[""] = 17;
+    const auto analysis = analyze(model, {});
+    QVERIFY(analysis.has_value());
+    const auto layout = layOut((*analysis)->enhanced, (*analysis)->attentions, (*analysis)->decomposition.get(), {});
+    QVERIFY(layout.has_value());
+    std::vector<Shape> tags;
+    for (const Shape& shape : draw((*analysis)->enhanced, **layout, **analysis).shapes)
+        if (shape.id.find("-tag-") != std::string::npos) tags.push_back(shape);
+    QVERIFY(std::count_if(tags.begin(), tags.end(), [](const Shape& tag) { return tag.labels[0].text.find("launches") != std::string::npos; }) >= 2);
+    for (std::size_t i = 0; i < tags.size(); ++i) {
+        QVERIFY(textWidth(tags[i].labels[0].text, 10, Font::words, true) <= tags[i].box.width);
+        for (std::size_t j = i + 1; j < tags.size(); ++j) QVERIFY2(!tags[i].box.meets(tags[j].box), (tags[i].labels[0].text + " | " + tags[j].labels[0].text).c_str());
     }
 }
 
