@@ -18,22 +18,19 @@ void GraphBuilder::reserve(std::size_t nodes, std::size_t values) {
 
 ValueId GraphBuilder::value(std::string_view name) {
     if (name.empty()) return {};
-    if (const ValueId found = findValue(name)) return found;
-    const ValueId made = m_values.push_back(Value{std::string(name), {}, nullptr});
-    m_valueByName.insert(name, made);
-    return made;
+    const ValueId next(m_values.size());
+    if (const ValueId found = m_valueByName.findOrInsert(name, next, [&](ValueId id) -> std::string_view { return m_values[id].name; })) return found;
+    return m_values.push_back(Value{std::string(name), {}, nullptr});
 }
 
 ValueId GraphBuilder::newValue(std::string_view wish) {
-    std::string name = wish.empty() ? std::string("value") : std::string(wish);
-    if (findValue(name)) {
-        // The next number for this wish is remembered: a thousand constants of one name cost a thousand steps.
-        std::size_t& copy = m_copies[name];
-        const std::string base = name;
-        do name = base + "_" + std::to_string(++copy);
-        while (findValue(name));
-    }
-    return value(name);
+    const std::string_view base = wish.empty() ? "value" : wish;
+    const ValueId next(m_values.size());
+    if (const ValueId made = value(base); made == next) return made;
+    // The next number for this wish is remembered: a thousand constants of one name cost a thousand steps.
+    std::size_t& copy = m_copies[std::string(base)];
+    while (true)
+        if (const ValueId made = value(std::string(base) + "_" + std::to_string(++copy)); made == next) return made;
 }
 
 ValueId GraphBuilder::findValue(std::string_view name) const {
@@ -55,10 +52,9 @@ void GraphBuilder::rename(std::span<const std::pair<ValueId, std::string>> names
     for (const auto& [id, name] : names) m_values[id].name = name;
     m_valueByName.clear();
     m_valueByName.reserve(m_values.size());
-    for (std::size_t i = 0; i < m_values.size(); ++i) {
-        const std::string& name = m_values[ValueId(i)].name;
-        if (!findValue(name)) m_valueByName.insert(name, ValueId(i));
-    }
+    // The first of two with one name has it.
+    for (std::size_t i = 0; i < m_values.size(); ++i)
+        m_valueByName.findOrInsert(m_values[ValueId(i)].name, ValueId(i), [&](ValueId id) -> std::string_view { return m_values[id].name; });
 }
 
 NodeId GraphBuilder::addNode(Node node, std::span<const SourceId> sources) {
@@ -84,9 +80,7 @@ void GraphBuilder::uniqueNames() {
     m_nodeByName.clear();
     m_nodeByName.reserve(m_nodes.size());
     const auto take = [&](const std::string& name, NodeId id) {
-        if (m_nodeByName.find(name, [&](NodeId other) -> std::string_view { return m_nodes[other].name; })) return false;
-        m_nodeByName.insert(name, id);
-        return true;
+        return !m_nodeByName.findOrInsert(name, id, [&](NodeId other) -> std::string_view { return m_nodes[other].name; });
     };
     std::vector<NodeId> nameless;
     for (std::size_t i = 0; i < m_nodes.size(); ++i)

@@ -24,16 +24,18 @@ public:
     /// None where no index has this name. `nameOf` takes an Id and gives a std::string_view.
     template <class NameOf>
     Id find(std::string_view name, const NameOf& nameOf) const {
-        if (m_slots.empty()) return {};
-        const std::uint32_t hash = hashOf(name);
-        for (std::size_t at = hash & mask(); m_slots[at].id; at = (at + 1) & mask())
-            if (m_slots[at].hash == hash && nameOf(m_slots[at].id) == name) return m_slots[at].id;
-        return {};
+        return m_slots.empty() ? Id() : m_slots[slotOf(name, hashOf(name), nameOf)].id;
     }
-    /// The name must be new.
-    void insert(std::string_view name, Id id) {
-        reserve(++m_count);
-        place({hashOf(name), id});
+    /// The index that has this name, else none: then `next`, which must not be in the table, has it from now on.
+    template <class NameOf>
+    Id findOrInsert(std::string_view name, Id next, const NameOf& nameOf) {
+        reserve(m_count + 1);
+        const std::uint32_t hash = hashOf(name);
+        Slot& slot = m_slots[slotOf(name, hash, nameOf)];
+        if (slot.id) return slot.id;
+        slot = {hash, next};
+        ++m_count;
+        return {};
     }
     /// After the indices have been put into another order.
     template <class NewId>
@@ -49,6 +51,13 @@ private:
     };
     static std::uint32_t hashOf(std::string_view name) { return static_cast<std::uint32_t>(std::hash<std::string_view>()(name)); }
     std::size_t mask() const { return m_slots.size() - 1; }
+    /// Where this name lies, else the free place that it would take.
+    template <class NameOf>
+    std::size_t slotOf(std::string_view name, std::uint32_t hash, const NameOf& nameOf) const {
+        std::size_t at = hash & mask();
+        while (m_slots[at].id && !(m_slots[at].hash == hash && nameOf(m_slots[at].id) == name)) at = (at + 1) & mask();
+        return at;
+    }
     void place(Slot slot) {
         std::size_t at = slot.hash & mask();
         while (m_slots[at].id) at = (at + 1) & mask();
