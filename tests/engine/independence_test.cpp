@@ -46,7 +46,7 @@ void IndependenceTest::installedPackageBuildsAProgramWithoutQt() {
     const QString prefix = folder.filePath("prefix"), build = folder.filePath("build");
     QByteArray output;
     QVERIFY2(run("cmake", {"--install", PROGRAM_DIR "/engine", "--prefix", prefix}, &output), output);
-    QVERIFY2(run("cmake", {"-S", TEST_DATA "/consumer", "-B", build, "-DCMAKE_PREFIX_PATH=" + prefix, "-DCMAKE_BUILD_TYPE=Release"}, &output), output);
+    QVERIFY2(run("cmake", {"-G", GENERATOR, "-S", TEST_DATA "/consumer", "-B", build, "-DCMAKE_PREFIX_PATH=" + prefix, "-DCMAKE_BUILD_TYPE=Release"}, &output), output);
     QVERIFY2(run("cmake", {"--build", build}, &output), output);
     QVERIFY2(run(build + "/consumer", {PROJECT_ROOT "/resources/samples/attention_block.onnx"}, &output), output);
     QVERIFY2(output.contains(" nodes"), output);
