@@ -21,7 +21,8 @@ struct OpaqueCall {
 
     bool microsoft() const { return node.domain == "com.microsoft"; }
     bool standard() const { return node.is("Attention"); }
-    bool grouped() const { return node.op == "GroupQueryAttention"; }
+    /// Keys and values have heads of their own, and each sequence a number of keys.
+    bool grouped() const { return microsoft() && (node.op == "GroupQueryAttention" || node.op == "SparseAttention"); }
     std::size_t rankOf(ValueId value) const { return value ? shapes.of(value).dims.size() : 0; }
     /// An output that something reads or that the graph gives out.
     ValueId wanted(std::size_t output) const {
@@ -88,6 +89,8 @@ private:
     ValueId ranged(ValueId scores, ValueId list, Dim length);
     ValueId atKeys(ValueId bias, ValueId scores);
     ValueId groupedQuery(ValueId scores, ValueId before);
+    ValueId blocks(ValueId scores, ValueId before);
+    ValueId tableOfBlocks();
     ValueId rows(ValueId scores, ValueId offset);
     ValueId columns(ValueId scores);
 

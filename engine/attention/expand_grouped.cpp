@@ -1,4 +1,4 @@
-// GroupQueryAttention: norms and rotary embedding of its heads, and its cache, whole, quantised, or of a window.
+// GroupQueryAttention and SparseAttention: norms and rotary embedding of its heads, and its cache, whole, quantised, or of a window.
 
 #include "attention/opaque_expansion.h"
 
@@ -15,13 +15,14 @@ ValueId OpaqueExpansion::keysBefore(ValueId now, ValueId total) {
 
 /// How many keys there are with the new ones, for each batch: [B,1,1,1].
 ValueId OpaqueExpansion::seenKeys() {
-    const ValueId last = m_emit.base().reshape("before", m_emit.cast("before", m_node.input(5), DataType::int64), {-1, 1, 1, 1});
-    return m_emit.op("before", "Add", {last, m_emit.list("before/one", {1})});
+    const ValueId last = m_emit.base().reshape("before", m_emit.cast("before", m_node.input(m_inputs.lengths), DataType::int64), {-1, 1, 1, 1});
+    // GroupQueryAttention is told the last key's position.
+    return m_node.op == "GroupQueryAttention" ? m_emit.op("before", "Add", {last, m_emit.list("before/one", {1})}) : last;
 }
 
 /// Grouped queries: each batch has its own number of past keys, the rest of its past is padding.
 void OpaqueExpansion::groupedPast() {
-    const ValueId now = m_emit.sizeOf("length", m_q, 2), total = m_emit.base().reshape("total", m_emit.cast("total", m_node.input(6), DataType::int64), {1});
+    const ValueId now = m_emit.sizeOf("length", m_q, 2), total = m_emit.base().reshape("total", m_emit.cast("total", m_node.input(m_inputs.total), DataType::int64), {1});
     // A first call has no past, whatever the lengths say: where there is none at all, keys begin with the queries.
     const bool cache = m_node.input(3).valid();
     if (cache) m_before = keysBefore(now, total);
@@ -31,7 +32,7 @@ void OpaqueExpansion::groupedPast() {
     }
     if (m_node.attributes.integer("do_rotary", 0) != 0) {
         const ValueId counted = m_emit.upTo("positions", now);
-        const ValueId places = m_node.input(9) ? m_node.input(9) : cache ? m_emit.op("positions", "Add", {m_emit.base().reshape("positions", m_before, {-1, 1}), counted}) : m_emit.base().reshape("positions", counted, {1, -1});
+        const ValueId places = m_node.input(m_inputs.positions) ? m_node.input(m_inputs.positions) : cache ? m_emit.op("positions", "Add", {m_emit.base().reshape("positions", m_before, {-1, 1}), counted}) : m_emit.base().reshape("positions", counted, {1, -1});
         m_q = rotated("q_rotary", m_q, places, m_spec.heads);
         m_k = rotated("k_rotary", m_k, places, m_kvHeads);
     }
@@ -131,14 +132,16 @@ ValueId OpaqueExpansion::windowed(const std::string& role, ValueId past, ValueId
     return picked(role, past, value, m_emit.op(role, "Where", {m_emit.op(role, "Less", {row, kept}), from, m_emit.op(role, "Add", {places, now})}), present);
 }
 
-/// Element j of a cache: the past where j < before, then what is new, then zeros.
+/// Element j of a cache: the past where j < before, then what is new, then zeros; in SparseAttention, whose past is always the buffer
+/// that its present shares, what lies there.
 ValueId OpaqueExpansion::cached(const std::string& role, ValueId past, ValueId value, ValueId now, ValueId total, ValueId present) {
     // The larger of both without Max, which takes no integers before opset 12.
     const ValueId size = m_emit.sizeOf(role, past, 2), longest = m_emit.op(role, "Where", {m_emit.op(role, "Less", {size, total}), total, size});
     const ValueId key = m_emit.base().reshape(role, m_emit.upTo(role, longest), {1, 1, -1, 1});
     const ValueId moved = m_emit.op(role, "Add", {m_emit.op(role, "Sub", {key, m_before}), size});
     const ValueId end = m_emit.op(role, "Add", {m_before, now});
-    const ValueId behind = m_emit.op(role, "Where", {m_emit.op(role, "Less", {key, end}), moved, m_emit.op(role, "Add", {size, now})});
+    const ValueId rest = m_node.op == "GroupQueryAttention" ? m_emit.op(role, "Add", {size, now}) : key;
+    const ValueId behind = m_emit.op(role, "Where", {m_emit.op(role, "Less", {key, end}), moved, rest});
     return picked(role, past, value, m_emit.op(role, "Where", {m_emit.op(role, "Less", {key, m_before}), key, behind}), present);
 }
 
@@ -152,11 +155,11 @@ ValueId OpaqueExpansion::picked(const std::string& role, ValueId past, ValueId v
 
 /// x [B,N,S,D] turned by its positions [B,S]; what lies beyond the caches' width stays.
 ValueId OpaqueExpansion::rotated(const std::string& role, ValueId x, ValueId positions, std::int64_t heads) {
-    const Dims& caches = m_call.shapes.of(m_node.input(7)).dims;
+    const Dims& caches = m_call.shapes.of(m_node.input(m_inputs.cosines)).dims;
     const std::int64_t half = caches.empty() ? m_spec.headDim / 2 : caches.back();
     const bool interleaved = m_node.attributes.integer("rotary_interleaved", 0) != 0;
     const auto angles = [&](std::size_t input) { return m_emit.unsqueeze(role, m_emit.op(role, "Gather", {m_node.input(input), positions}, {{"axis", std::int64_t(0), {}}}), 1); };
-    const ValueId cosine = angles(7), sine = angles(8);
+    const ValueId cosine = angles(m_inputs.cosines), sine = angles(m_inputs.cosines + 1);
     const ValueId first = interleaved ? m_emit.slice(role, x, 3, 0, 2 * half, 2) : m_emit.slice(role, x, 3, 0, half);
     const ValueId second = interleaved ? m_emit.slice(role, x, 3, 1, 2 * half, 2) : m_emit.slice(role, x, 3, half, 2 * half);
     const auto product = [&](ValueId a, ValueId b) { return m_emit.op(role, "Mul", {a, b}); };

@@ -80,8 +80,10 @@ std::string OpaqueExpansion::unknownOfGrouped() const {
     if (quantises && bitsOfCache() == 4 && m_spec.headDim % 2 != 0) return "quantised cache of an odd head size";
     if (m_node.input(m_inputs.norms).valid() != m_node.input(m_inputs.norms + 1).valid()) return "norm of queries or keys alone";
     if (window && (!m_node.input(3) || a.integer("local_window_size", -1) <= 0 || m_call.wanted(3))) return "cache of a sliding window, without a past or with its scores,";
-    if (a.integer("do_rotary", 0) != 0 && (!m_node.input(7) || !m_node.input(8))) return "rotary embedding without caches";
-    if (!m_node.input(5) || !m_node.input(6)) return "missing sequence lengths";
+    if (a.integer("do_rotary", 0) != 0 && (!m_node.input(m_inputs.cosines) || !m_node.input(m_inputs.cosines + 1))) return "rotary embedding without caches";
+    if (!m_node.input(m_inputs.lengths) || !m_node.input(m_inputs.total)) return "missing sequence lengths";
+    const Dims lists = m_call.shapes.of(m_node.input(m_inputs.blocks)).dims;
+    if (m_node.input(m_inputs.blocks) && (lists.size() != 2 || lists[0] < 1 || m_spec.heads % lists[0] != 0 || m_call.sizes.follows(lists[0]) || a.integer("sparse_block_size", 0) < 1)) return "list of blocks, which doesn't fit its heads,";
     // Hidden scores are told from the others by comparing floats.
     if (const std::int64_t asked = a.integer("qk_output", 0); m_call.wanted(3) && ((asked != 1 && asked != 2) || m_opset < 11)) return "output of its scores";
     return {};
@@ -144,7 +146,7 @@ void OpaqueExpansion::show(std::int64_t step, ValueId value) {
         return;
     }
     // A buffer of past keys may have more room than there are keys.
-    const ValueId total = m_emit.base().reshape("qk_output", m_emit.cast("qk_output", m_node.input(6), DataType::int64), {1});
+    const ValueId total = m_emit.base().reshape("qk_output", m_emit.cast("qk_output", m_node.input(m_inputs.total), DataType::int64), {1});
     m_emit.op("qk_output", "Slice", {value, m_emit.list("qk_output/begin", {0}), total, m_emit.list("qk_output/axis", {3})}, {}, output);
 }
 

@@ -146,7 +146,8 @@ void MaskReader::visit(ValueId value, int depth, Area area, std::set<ValueId>& s
     const Node& node = m_graph.node(id);
     if (node.is("Trilu") && node.attributes.integer("upper", 1) == 0) facts.causal = true;
     compared(node, facts);
-    if (node.is("Gather") && m_shapes.isConstant(node.input(0)) && !m_shapes.constant(node.input(0))) {
+    if (picksBlocks(node)) facts.blockSparse = true;
+    else if (node.is("Gather") && m_shapes.isConstant(node.input(0)) && !m_shapes.constant(node.input(0))) {
         facts.learned = true;
         return;
     }

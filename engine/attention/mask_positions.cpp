@@ -4,6 +4,7 @@
 //   keys > queries - w,  |queries - keys| <= w    a window, where w is in the file
 //   keys - queries <= w                      a window too: later keys are seen, unless w is 0
 //   keys / c == queries / c                  blocks
+//   table[queries / c]                       blocks that a table lists
 
 #include "attention/mask.h"
 #include "attention/trace.h"
@@ -115,6 +116,13 @@ void MaskReader::compared(const Node& node, MaskFacts& facts) const {
     const NodeId first = maker(positionOf(node.input(0)).value, "Div"), second = maker(positionOf(node.input(1)).value, "Div");
     double block = 0;
     if (first && second && givenNumber(m_graph.node(first).input(1), block) && block > 1) facts.blockSparse = true;
+}
+
+bool MaskReader::picksBlocks(const Node& node) const {
+    if (!node.is("Gather") || m_shapes.of(node.outputs[0]).type != DataType::boolean) return false;
+    const NodeId division = maker(positionOf(node.input(1)).value, "Div");
+    double block = 0;
+    return division && givenNumber(m_graph.node(division).input(1), block) && block > 1;
 }
 
 bool MaskReader::isOneComparison(ValueId value, MaskFacts& facts) const {

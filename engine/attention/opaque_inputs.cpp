@@ -7,8 +7,9 @@ namespace triptych {
 OpaqueInputs inputsOf(const Node& node) {
     const std::string& op = node.op;
     if (node.domain != "com.microsoft") return {};
-    if (op == "GroupQueryAttention") return {.attentionBias = 10, .past = 3, .scales = 12, .norms = 14, .sink = 11};
-    if (op == "SparseAttention" || op == "PagedAttention") return {.past = 3};
+    if (op == "GroupQueryAttention") return {.attentionBias = 10, .past = 3, .scales = 12, .norms = 14, .sink = 11, .lengths = 5, .total = 6, .cosines = 7, .positions = 9};
+    if (op == "SparseAttention") return {.past = 3, .lengths = 8, .total = 7, .cosines = 9, .blocks = 5};
+    if (op == "PagedAttention") return {.past = 3};
     if (op == "LongformerAttention") return {.bias = 2, .mask = 3};
     if (op == "MultiHeadAttention") return {.bias = 3, .mask = 4, .attentionBias = 5, .past = 6, .pastLength = 8, .beams = 9};
     if (op == "DecoderMaskedMultiHeadAttention") return {.bias = 10, .mask = 3, .attentionBias = 4, .past = 5, .pastLength = 7, .beams = 9};
@@ -25,11 +26,10 @@ bool hasPackedWeight(const Node& node) {
 }
 
 bool hasProjectedInputs(const Node& node) {
-    return node.domain == "com.microsoft" && (node.op == "MultiHeadAttention" || node.op == "GroupQueryAttention" || node.op == "DecoderMaskedMultiHeadAttention" || node.op == "PackedMultiHeadAttention");
+    return node.domain == "com.microsoft" && (node.op == "MultiHeadAttention" || node.op == "GroupQueryAttention" || node.op == "SparseAttention" || node.op == "DecoderMaskedMultiHeadAttention" || node.op == "PackedMultiHeadAttention");
 }
 
 std::string staysOne(const Node& node) {
-    if (node.is("com.microsoft", "SparseAttention")) return "list of the blocks that each row of them sees";
     if (node.is("com.microsoft", "PagedAttention")) return "cache, whose pages a table lists,";
     return node.is("com.microsoft", "LongformerAttention") ? "choice of global tokens, which have projections of their own," : "";
 }

@@ -19,6 +19,11 @@ struct OpaqueInputs {
     std::size_t scales = absent;        ///< of quantised past keys; that of values follows
     std::size_t norms = absent;         ///< weight of the queries' norm; that of the keys follows
     std::size_t sink = absent;          ///< a logit for each head that takes attention away
+    std::size_t lengths = absent;       ///< of each sequence's keys, as the operator counts them
+    std::size_t total = absent;         ///< the longest sequence of keys
+    std::size_t cosines = absent;       ///< of rotary embedding; the sines follow
+    std::size_t positions = absent;     ///< of queries, where rotary embedding is told them
+    std::size_t blocks = absent;        ///< where the list of blocks that a row of them sees begins; the blocks follow
 };
 
 /// All absent where the operator is none of com.microsoft.

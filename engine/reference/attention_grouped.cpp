@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <tuple>
 
 namespace triptych {
 
@@ -110,8 +109,9 @@ struct WindowCache {
 /// Scores as they are handed out: what is hidden is 0.
 HostTensor shown(const HostTensor& scores) { return eachElement(scores, [](double x) { return x == lowest ? 0 : x; }); }
 
-/// Q, K and V [B, N, S, D], from an input each or side by side in one.
-std::tuple<HostTensor, HostTensor, HostTensor> headsOf(const KernelCall& call, std::int64_t heads, std::int64_t kvHeads) {
+} // namespace
+
+std::tuple<HostTensor, HostTensor, HostTensor> groupedHeads(const KernelCall& call, std::int64_t heads, std::int64_t kvHeads) {
     const HostTensor& query = need(call, 0);
     if (call.input(1)) return {splitHeads(query, heads), splitHeads(need(call, 1), kvHeads), splitHeads(need(call, 2), kvHeads)};
     if (heads < 1 || kvHeads < 1) refuse("it has no number of heads");
@@ -120,6 +120,8 @@ std::tuple<HostTensor, HostTensor, HostTensor> headsOf(const KernelCall& call, s
     const auto part = [&](std::int64_t first, std::int64_t count) { return splitHeads(columns(query, first * size, count * size), count); };
     return {part(0, heads), part(heads, kvHeads), part(heads + kvHeads, kvHeads)};
 }
+
+namespace {
 
 /// Norms of queries and keys, then their rotary embedding.
 void turn(const KernelCall& call, const std::vector<std::int64_t>& before, HostTensor& q, HostTensor& k) {
@@ -181,7 +183,7 @@ Outputs groupQuery(const KernelCall& call) {
     const QuantisedCache ofK{call.input(12), a.integer("kv_cache_bit_width", 8)}, ofV{call.input(13), ofK.bits};
     const std::int64_t heads = a.integer("num_heads", 0), kvHeads = a.integer("kv_num_heads", 0), window = a.integer("local_window_size", -1);
     const bool causal = a.integer("causal", 1) != 0;
-    auto [q, k, v] = headsOf(call, heads, kvHeads);
+    auto [q, k, v] = groupedHeads(call, heads, kvHeads);
     const std::int64_t now = q.dims[2], total = static_cast<std::int64_t>(need(call, 6).at(0));
     const bool prompt = now == total;
     if (k.dims[2] != now || v.dims[2] != now || (!call.input(3) && !prompt) || (call.input(3) && call.input(4) && call.input(3)->dims != call.input(4)->dims)) refuse("its lengths don't fit its keys");

@@ -3,6 +3,8 @@
 
 #include "reference/attention.h"
 
+#include <tuple>
+
 namespace triptych {
 
 /// Columns [begin, begin + width) of a tensor's last axis.
@@ -19,7 +21,11 @@ void needAxes(const KernelCall& call, std::initializer_list<std::size_t> inputs,
 /// All that are given, of the type of the first.
 void needOneType(const KernelCall& call, std::initializer_list<std::size_t> inputs);
 
+/// Q, K and V [B, N, S, D] of the first three inputs: an input each, or side by side in one.
+std::tuple<HostTensor, HostTensor, HostTensor> groupedHeads(const KernelCall& call, std::int64_t heads, std::int64_t kvHeads);
+
 void addGroupedAttention(KernelTable& table);
 void addPackedAttention(KernelTable& table);
+void addSparseAttention(KernelTable& table);
 
 } // namespace triptych

@@ -17,7 +17,7 @@ public:
 
     NamedTensors run() {
         for (const Node& node : m_graph.nodes()) {
-            if (node.is("com.microsoft", "GroupQueryAttention")) grouped(node);
+            if (node.input(inputsOf(node).lengths)) grouped(node);
             else if (node.input(inputsOf(node).tokens)) packed(node);
             else if (node.input(inputsOf(node).mask)) ends(node);
             beams(node);
@@ -57,12 +57,38 @@ private:
     /// As many keys as there are past and new ones; where lengths are to differ, every other sequence has one less.
     void grouped(const Node& node) {
         const std::int64_t batch = size(node.input(0), 0), now = size(node.input(0), 1);
-        // What is added to scores has a place for each key, where the buffer of past keys has room for more.
-        const std::int64_t biased = size(node.input(10), 3), past = biased > 1 ? std::clamp<std::int64_t>(biased - now, 0, size(node.input(3), 2)) : size(node.input(3), 2), total = past + now;
-        std::vector<std::int64_t> last(static_cast<std::size_t>(batch), total - 1);
-        for (std::size_t b = 1; m_differ && past > 0 && b < last.size(); b += 2) --last[b];
-        give(node.input(5), std::move(last));
-        give(node.input(6), {total});
+        const OpaqueInputs inputs = inputsOf(node);
+        const std::int64_t room = size(node.input(inputs.past), 2), biased = size(node.input(inputs.attentionBias), 3);
+        std::int64_t past = room;
+        // What is added to scores has a place for each key, where the buffer of past keys has room for more; blocks cover all keys.
+        if (biased > 1) past = std::clamp<std::int64_t>(biased - now, 0, room);
+        if (node.input(inputs.blocks)) past = std::clamp<std::int64_t>(blocks(node, inputs.blocks) - now, 0, std::max<std::int64_t>(room - now, 0));
+        const std::int64_t total = past + now;
+        // GroupQueryAttention is told the last key's position.
+        std::vector<std::int64_t> counts(static_cast<std::size_t>(batch), node.op == "GroupQueryAttention" ? total - 1 : total);
+        for (std::size_t b = 1; m_differ && past > 0 && b < counts.size(); b += 2) --counts[b];
+        give(node.input(inputs.lengths), std::move(counts));
+        give(node.input(inputs.total), {total});
+    }
+
+    /// Each row of blocks sees its own, and the first one where the list has room for it.
+    /// @returns how many places the blocks cover
+    std::int64_t blocks(const Node& node, std::size_t index) {
+        const std::int64_t layouts = size(node.input(index), 0), rows = size(node.input(index), 1) - 1, room = size(node.input(index + 1), 1);
+        std::vector<std::int64_t> begins, list;
+        for (std::int64_t layout = 0; layout < layouts && rows > 0; ++layout) {
+            std::int64_t listed = 0;
+            begins.push_back(0);
+            for (std::int64_t row = 0; row < rows; ++row) {
+                if (row > 0 && room - listed > rows - row) list.push_back(0), ++listed;
+                list.push_back(row);
+                begins.push_back(++listed);
+            }
+            list.resize(static_cast<std::size_t>((layout + 1) * room), -1);
+        }
+        give(node.input(index), std::move(begins));
+        give(node.input(index + 1), std::move(list));
+        return rows * node.attributes.integer("sparse_block_size", 0);
     }
 
     /// Where the keys of each sequence end, then perhaps where they begin, or how many queries and keys there are before each sequence.

@@ -106,12 +106,18 @@ void EquivalenceTest::opaque_data() {
     microsoft("grouped, scores after the softmax, sink", "q: f32[2,3,64]\nn: i32[2] = {2, 2}\nt: i32[] = {3}\ny, _, _, z = com.microsoft::GroupQueryAttention(q, _, _, _, _, n, t, _, _, _, _, i: f32[4], qk_output=2" + grouped + ")\nreturn y, z");
     microsoft("grouped, scores, shared buffer", g + "n: i32[2] = {2, 2}\nt: i32[] = {3}\ny, _, _, z = com.microsoft::GroupQueryAttention(q, k, v, pk, pv, n, t, qk_output=1" + grouped + ")\nreturn y, z");
 
+    const QString sparse = ", num_heads=4, kv_num_heads=2, sparse_block_size=2", past = "pk: f32[2,2,9,8]\npv: f32[2,2,9,8]\n";
+    const QString lists = "r: i32[2,5] = {0, 1, 3, 5, 8, 0, 1, 3, 6, 9}\nb: i32[2,9] = {0, 0, 1, 1, 2, 1, 2, 3, -1, 0, 0, 1, 0, 1, 2, 0, 2, 3}\n";
+    microsoft("blocks, lengths differ", "q: f32[2,3,32]\nk: f32[2,3,16]\nv: f32[2,3,16]\n" + past + lists + "n: i32[2] = {7, 5}\nt: i32[] = {7}\ny, k2, v2 = com.microsoft::SparseAttention(q, k, v, pk, pv, r, b, t, n" + sparse + ")\nreturn y, k2, v2");
+    microsoft("blocks, first call, packed, rotary", "q: f32[2,7,64]\n" + past + lists + "n: i32[2] = {7, 5}\nt: i32[] = {7}\ny, k2, v2 = com.microsoft::SparseAttention(q, _, _, pk, pv, r, b, t, n, c: f32[12,4], s: f32[12,4], do_rotary=1, scale=0.3" + sparse + ")\nreturn y, k2, v2");
+    microsoft("blocks that are fed, one layout, half", "q: f16[2,1,64]\npk: f16[2,2,9,8]\nr: i32[1,5]\nb: i32[1,6]\nn: i32[2]\nt: i32[1]\ny, k2, v2 = com.microsoft::SparseAttention(q, _, _, pk, pk, r, b, t, n" + sparse + ")\nreturn y, k2, v2");
+
     // Sequences of 3 and 2 tokens among as many places as 4 each have.
-    const QString lists = "o: i32[2,4] = {0, 1, 2, 4, 5, 3, 6, 7}\nc: i32[3] = {0, 3, 5}\n";
-    microsoft("packed tokens", "x: f32[5,32]\nw: f32[32,80]\nb: f32[80]\n" + lists + "y = com.microsoft::PackedAttention(x, w, b, o, c, qkv_hidden_sizes=[32,32,16]" + heads + ")\nreturn y");
-    microsoft("packed tokens, attention bias", "x: f32[5,32]\na: f32[2,1,4,4]\n" + lists + "y = com.microsoft::PackedAttention(x, w: f32[32,96], b: f32[96], o, c, a, scale=0.2" + heads + ")\nreturn y");
-    microsoft("packed tokens of heads", "q: f32[5,32]\nk: f32[5,32]\nv: f32[5,16]\nb: f32[80]\n" + lists + "y = com.microsoft::PackedMultiHeadAttention(q, k, v, b, o, c" + heads + ")\nreturn y");
-    microsoft("packed tokens in four axes", "q: f32[5,4,3,8]\na: f32[1,4,4,4]\n" + lists + "y = com.microsoft::PackedMultiHeadAttention(q, _, _, _, o, c, a" + heads + ")\nreturn y");
+    const QString tokens = "o: i32[2,4] = {0, 1, 2, 4, 5, 3, 6, 7}\nc: i32[3] = {0, 3, 5}\n";
+    microsoft("packed tokens", "x: f32[5,32]\nw: f32[32,80]\nb: f32[80]\n" + tokens + "y = com.microsoft::PackedAttention(x, w, b, o, c, qkv_hidden_sizes=[32,32,16]" + heads + ")\nreturn y");
+    microsoft("packed tokens, attention bias", "x: f32[5,32]\na: f32[2,1,4,4]\n" + tokens + "y = com.microsoft::PackedAttention(x, w: f32[32,96], b: f32[96], o, c, a, scale=0.2" + heads + ")\nreturn y");
+    microsoft("packed tokens of heads", "q: f32[5,32]\nk: f32[5,32]\nv: f32[5,16]\nb: f32[80]\n" + tokens + "y = com.microsoft::PackedMultiHeadAttention(q, k, v, b, o, c" + heads + ")\nreturn y");
+    microsoft("packed tokens in four axes", "q: f32[5,4,3,8]\na: f32[1,4,4,4]\n" + tokens + "y = com.microsoft::PackedMultiHeadAttention(q, _, _, _, o, c, a" + heads + ")\nreturn y");
 
     microsoft("packed tokens of a padded batch", "x: f32[2,4,32]\nn: i32[2] = {3, 1}\nt, o, c, m = com.microsoft::RemovePadding(x, n)\nz = com.microsoft::PackedAttention(t, w: f32[32,96], b: f32[96], o, c" + heads + ")\ny = com.microsoft::RestorePadding(z, o)\nreturn y");
     const QString buffer = "q: f32[2,1,32]\nk: f32[2,1,32]\nv: f32[2,1,32]\npk: f32[2,4,9,8]\npv: f32[2,4,9,8]\nl: i32[1] = {3}\n";
@@ -141,7 +147,7 @@ void EquivalenceTest::opaque_data() {
     microsoft("integers, a scale for each column, past", bytes + "p: f32[2,2,4,3,8]\ny, z = com.microsoft::QAttention(u, w: i8[32,96], b: f32[96], xs, s: f32[96], _, xz, wz: i8[96], p, unidirectional=1" + heads + ")\nreturn y, z");
     microsoft("integers, half", bytes + "s: f32[] = {0.001}\nhs = Cast(s, to=10)\ny = com.microsoft::QAttention(u, w: i8[32,96], b: f16[96], hs, hs, _, xz" + heads + ")\nreturn y");
     microsoft("one token, keys in blocks, half", "x: f16[2,1,32]\nw: f16[32,96]\nb: f16[96]\np: f16[2,2,4,9,8]\nl: i32[1] = {3}\ny, z = com.microsoft::DecoderMaskedSelfAttention(x, w, b, _, p, _, l, past_present_share_buffer=1" + heads + ")\nreturn y, z");
-    microsoft("packed tokens, half", "x: f16[5,32]\n" + lists + "y = com.microsoft::PackedAttention(x, w: f16[32,96], b: f16[96], o, c" + heads + ")\nreturn y");
+    microsoft("packed tokens, half", "x: f16[5,32]\n" + tokens + "y = com.microsoft::PackedAttention(x, w: f16[32,96], b: f16[96], o, c" + heads + ")\nreturn y");
     microsoft("grouped, smooth softmax, half", "q: f16[2,3,64]\nn: i32[2] = {2, 1}\nt: i32[] = {3}\ny, _, _, z = com.microsoft::GroupQueryAttention(q, _, _, _, _, n, t, smooth_softmax=1, qk_output=1" + grouped + ")\nreturn y, z");
 }
 
@@ -197,6 +203,7 @@ void EquivalenceTest::lengthsFitWhatTheyCount_data() {
     QTest::newRow("ends of keys") << "x: f32[B,S,32]\nn: i32[B]\nq: f32[2,B,4,P,8]\ny = com.microsoft::Attention(x, w: f32[32,96], b: f32[96], n, q, num_heads=4, mask_filter_value=-30000.0)\nreturn y";
     QTest::newRow("ends and begins") << "x: f32[2,S,32]\nn: i32[4]\ny = com.microsoft::Attention(x, w: f32[32,96], b: f32[96], n, num_heads=4, mask_filter_value=-30000.0)\nreturn y";
     QTest::newRow("ends and sums") << "q: f32[2,S,32]\nk: f32[2,T,32]\nn: i32[8]\ny = com.microsoft::MultiHeadAttention(q, k, k, _, n, num_heads=4)\nreturn y";
+    QTest::newRow("blocks") << "q: f32[B,S,64]\np: f32[B,2,P,8]\nr: i32[2,4]\nb: i32[2,5]\nn: i32[B]\nt: i32[]\ny, k, v = com.microsoft::SparseAttention(q, _, _, p, p, r, b, t, n, num_heads=4, kv_num_heads=2, sparse_block_size=2)\nreturn y, k, v";
     QTest::newRow("packed tokens") << "x: f32[N,32]\no: i32[B,S]\nc: i32[C]\ny = com.microsoft::PackedAttention(x, w: f32[32,96], b: f32[96], o, c, num_heads=4)\nreturn y";
 }
 
@@ -221,7 +228,7 @@ void EquivalenceTest::whatIsNotWrittenOutStays_data() {
     QTest::newRow("beams") << "q: f32[2,1,32]\nc: i32[2,1,9]\ny = com.microsoft::DecoderMaskedMultiHeadAttention(q, q, q, _, _, _, _, _, _, c, num_heads=4)\nreturn y" << "choice of beams";
     QTest::newRow("buffer without length") << "x: f32[2,6,32]\np: f32[2,2,4,9,8]\ny = com.microsoft::Attention(x, w: f32[32,96], b: f32[96], _, p, num_heads=4, past_present_share_buffer=1)\nreturn y" << "without its length";
     QTest::newRow("pages") << "q: f32[9,64]\np: f32[4,16,2,16]\nc: i32[3]\ny = com.microsoft::PagedAttention(q, _, _, p, p, c, n: i32[2], t: i32[2,2], num_heads=2, kv_num_heads=1)\nreturn y" << "pages";
-    QTest::newRow("blocks") << "q: f32[2,16,64]\np: f32[2,1,32,16]\nt: i32[]\nn: i32[2]\ny = com.microsoft::SparseAttention(q, _, _, p, p, r: i32[1,3], c: i32[1,3], t, n, num_heads=2, kv_num_heads=1)\nreturn y" << "blocks";
+    QTest::newRow("blocks of no size") << "q: f32[2,16,64]\np: f32[2,1,32,16]\nt: i32[]\nn: i32[2]\ny = com.microsoft::SparseAttention(q, _, _, p, p, r: i32[1,3], c: i32[1,3], t, n, num_heads=2, kv_num_heads=1)\nreturn y" << "list of blocks";
     QTest::newRow("global tokens") << "x: f32[2,32,64]\nm: f32[2,32]\ny = com.microsoft::LongformerAttention(x, w: f32[64,192], b: f32[192], m, gw: f32[64,192], gb: f32[192], g: i32[2,32], num_heads=4, window=8)\nreturn y" << "global tokens";
     QTest::newRow("newer attribute") << "q: f32[2,4,3,8]\ny = Attention(q, q, q, attention_sinks=1)\nreturn y" << "attribute 'attention_sinks'";
     QTest::newRow("window cache") << g + "y = com.microsoft::GroupQueryAttention(q, _, _, _, _, n, t, sliding_window_cache=1, local_window_size=2" + grouped << "sliding window";
