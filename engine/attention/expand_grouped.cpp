@@ -26,16 +26,12 @@ void OpaqueExpansion::groupedPast() {
     // A first call has no past, whatever the lengths say: where there is none at all, keys begin with the queries.
     const bool cache = m_node.input(3).valid();
     if (cache) m_before = keysBefore(now, total);
-    if (m_node.input(m_inputs.norms)) {
-        m_q = normalised("q_norm", m_q, m_node.input(m_inputs.norms));
-        m_k = normalised("k_norm", m_k, m_node.input(m_inputs.norms + 1));
-    }
-    if (m_node.attributes.integer("do_rotary", 0) != 0) {
+    ValueId places = m_node.input(m_inputs.positions);
+    if (!places && m_node.attributes.integer("do_rotary", 0) != 0) {
         const ValueId counted = m_emit.upTo("positions", now);
-        const ValueId places = m_node.input(m_inputs.positions) ? m_node.input(m_inputs.positions) : cache ? m_emit.op("positions", "Add", {m_emit.base().reshape("positions", m_before, {-1, 1}), counted}) : m_emit.base().reshape("positions", counted, {1, -1});
-        m_q = rotated("q_rotary", m_q, places, m_spec.heads);
-        m_k = rotated("k_rotary", m_k, places, m_kvHeads);
+        places = cache ? m_emit.op("positions", "Add", {m_emit.base().reshape("positions", m_before, {-1, 1}), counted}) : m_emit.base().reshape("positions", counted, {1, -1});
     }
+    turnHeads(places);
     m_past = m_node.input(3);
     if (m_node.attributes.integer("sliding_window_cache", 0) != 0) placeWindow(now);
     for (const auto& [role, input, value, output] : {std::tuple("k_cache", 3, &m_k, 1), std::tuple("v_cache", 4, &m_v, 2)}) {
@@ -44,6 +40,17 @@ void OpaqueExpansion::groupedPast() {
         *value = joined(role, past, fresh, now, total, m_call.wanted(static_cast<std::size_t>(output)));
         if (scale) *value = dequantised(role, *value, scale);
     }
+}
+
+/// Norms of queries and keys, then their rotary embedding by positions [B,S].
+void OpaqueExpansion::turnHeads(ValueId positions) {
+    if (m_node.input(m_inputs.norms)) {
+        m_q = normalised("q_norm", m_q, m_node.input(m_inputs.norms));
+        m_k = normalised("k_norm", m_k, m_node.input(m_inputs.norms + 1));
+    }
+    if (m_node.attributes.integer("do_rotary", 0) == 0) return;
+    m_q = rotated("q_rotary", m_q, positions, m_spec.heads);
+    m_k = rotated("k_rotary", m_k, positions, m_kvHeads);
 }
 
 /// Past keys or values and new ones; `present`: what is handed on of them.

@@ -274,9 +274,10 @@ ValueId MaskExpansion::groupedQuery(ValueId scores, ValueId before) {
         scores = m_emit.op("bias", "Add", {scores, bias});
     }
     if (m_call.node.input(inputsOf(m_call.node).blocks)) scores = blocks(scores, before);
-    if (m_call.node.attributes.integer("causal", 1) != 0) {
+    if (m_filled) scores = hide(scores, m_filled, "lengths");
+    if (hidesLaterKeys(m_call.node)) {
         scores = causal(scores, before);
-    } else { // each sequence as far as it goes
+    } else if (!m_filled) { // each sequence as far as it goes
         const ValueId last = m_emit.base().reshape("lengths", m_emit.cast("lengths", m_call.node.input(5), DataType::int64), {-1, 1, 1, 1});
         scores = hide(scores, m_emit.op("lengths", "Not", {m_emit.op("lengths", "Less", {last, columns(scores)})}), "lengths");
     }

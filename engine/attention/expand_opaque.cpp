@@ -20,10 +20,14 @@ Result<NamedAttention> OpaqueExpansion::run() {
     m_named.inputQ = m_spec.q;
     m_named.inputK = m_spec.k;
     m_named.inputV = m_spec.v;
-    if (hasPackedWeight(m_node)) packedWeight();
-    else inputs();
-    if (m_call.grouped()) groupedPast();
-    else past();
+    if (m_node.input(m_inputs.pages)) {
+        paged();
+    } else {
+        if (hasPackedWeight(m_node)) packedWeight();
+        else inputs();
+        if (m_call.grouped()) groupedPast();
+        else past();
+    }
     core();
     return std::move(m_named);
 }
@@ -49,10 +53,11 @@ std::string OpaqueExpansion::unknownOption() const {
     if (m_opset < 11 && (m_node.input(m_inputs.tokens) || (m_call.grouped() && m_node.input(m_inputs.past)))) return "opset, older than 11,";
     if (const std::string mask = MaskExpansion::unknown(m_call); !mask.empty()) return mask;
     if (m_call.standard()) return m_node.inputs.size() > 7 ? "eighth input" : "";
-    const std::size_t axes = m_call.rankOf(m_node.input(0)), plain = m_node.input(m_inputs.tokens) ? 2 : 3;
+    const std::size_t axes = m_call.rankOf(m_node.input(0)), plain = m_node.input(m_inputs.tokens) || m_node.input(m_inputs.pages) ? 2 : 3;
     const bool inAxes = axes == plain + 2 && (m_node.op == "MultiHeadAttention" || m_node.op == "PackedMultiHeadAttention");
     if (axes != plain && !inAxes) return "rank of its input";
     if (hasProjectedInputs(m_node) && !m_node.input(1) && m_node.input(2)) return "value without a key";
+    if (m_node.input(m_inputs.pages)) return unknownOfPaged();
     if (m_call.grouped()) return unknownOfGrouped();
     if (a.integer("do_rotary", 0) != 0) return "rotary embedding, whose angles its documentation doesn't give,";
     if (m_node.input(m_inputs.beams) && (!sharesPast(m_node) || m_opset < 11)) return "choice of beams, without a shared buffer,";
@@ -113,7 +118,7 @@ void OpaqueExpansion::core() {
         scores = m_emit.op("softcap", "Mul", {scores, constant("softcap_limit", cap)});
     }
     show(1, scores);
-    MaskExpansion mask(m_emit, m_call, m_type, m_keys);
+    MaskExpansion mask(m_emit, m_call, m_type, m_keys, m_filled);
     scores = mask.apply(scores, m_past, m_before);
     show(2, scores);
     const ValueId weights = softmax(scores, m_call.standard() && mask.mayHideAll());
@@ -127,7 +132,7 @@ void OpaqueExpansion::core() {
 void OpaqueExpansion::merge(ValueId context) {
     const ValueId turned = m_emit.base().transpose("merge", context, {0, 2, 1, 3});
     const std::int64_t width = m_spec.heads * m_spec.vHeadDim;
-    if (!m_node.input(m_inputs.tokens)) m_emit.base().reshape("merge", turned, {0, -1, width}, m_node.output());
+    if (!m_places) m_emit.base().reshape("merge", turned, {0, -1, width}, m_node.output());
     else m_emit.op("merge", "Gather", {m_emit.base().reshape("merge", turned, {-1, width}), places()}, {{"axis", std::int64_t(0), {}}}, m_node.output());
 }
 

@@ -38,12 +38,13 @@ bool MaskReader::alongKeys(ValueId value) const {
 /// Whether a value runs along queries; that of a single query is counted, where lengths are not.
 bool MaskReader::alongQueries(ValueId value, int depth) const {
     const ValueShape& shape = m_shapes.of(value);
+    // As many as data say, where the longest sequence is data.
+    if (depth > 0 && maker(value, "Range")) return true;
     if (!shape.ranked || fromEnd(shape, 0) != 1 || (depth == 0 && alongKeys(value))) return false;
     if (fromEnd(shape, 1) > 1) return true;
     const NodeId id = m_graph.producer(value);
     if (!id || depth > longest / 2) return false;
     const Node& node = m_graph.node(id);
-    if (node.is("Range")) return true;
     if (isView(node)) return alongQueries(node.input(0), depth + 1);
     return (node.is("Add") || node.is("Sub")) && (alongQueries(node.input(0), depth + 1) || alongQueries(node.input(1), depth + 1));
 }
@@ -112,6 +113,7 @@ void MaskReader::compared(const Node& node, MaskFacts& facts) const {
         (window ? facts.window : facts.causal) = true;
         return;
     }
+    if (picksBlocks(node)) facts.blockSparse = true;
     if (!node.is("Equal") || !node.input(0) || !node.input(1) || orderOf(node.input(0), node.input(1)) == 0) return;
     const NodeId first = maker(positionOf(node.input(0)).value, "Div"), second = maker(positionOf(node.input(1)).value, "Div");
     double block = 0;

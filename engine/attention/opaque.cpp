@@ -1,7 +1,7 @@
 // Attention as one operator:
 //   ai.onnx Attention (opset 23 to 25), com.microsoft Attention, MultiHeadAttention, GroupQueryAttention,
-//   SparseAttention, DecoderMaskedMultiHeadAttention, DecoderMaskedSelfAttention, QAttention, PackedAttention, PackedMultiHeadAttention,
-//   PagedAttention and LongformerAttention, which are described and stay one operator.
+//   SparseAttention, PagedAttention, DecoderMaskedMultiHeadAttention, DecoderMaskedSelfAttention, QAttention, PackedAttention,
+//   PackedMultiHeadAttention, and LongformerAttention, which is described and stays one operator.
 // Others of com.microsoft are named, not described.
 // Sources: the ONNX operator specification; ONNX Runtime's ContribOperators.md.
 
@@ -105,7 +105,7 @@ void packedAttention(const Shapes& shapes, NodeId id, const Node& node, MaskRead
 /// com.microsoft MultiHeadAttention and its relatives: Q, K, V (or packed), heads as an attribute.
 void multiHeadAttention(const Graph& graph, const Shapes& shapes, const Node& node, MaskReader& masks, AttentionSpec& spec) {
     const OpaqueInputs inputs = inputsOf(node);
-    const bool paged = node.op == "PagedAttention", grouped = node.input(inputs.lengths) || paged;
+    const bool grouped = node.input(inputs.lengths).valid();
     spec.heads = node.attributes.integer("num_heads", 0);
     spec.kvHeads = grouped ? node.attributes.integer("kv_num_heads", spec.heads) : spec.heads;
     const ValueId q = node.input(0), k = node.input(1) ? node.input(1) : q, v = node.input(2) ? node.input(2) : k;
@@ -120,11 +120,11 @@ void multiHeadAttention(const Graph& graph, const Shapes& shapes, const Node& no
     // [B,S,N,3,H]: the roles of each head stand beside each other.
     if (spec.projections == ProjectionForm::packed && !node.input(2) && rank(shapes, k) >= 4) spec.projections = ProjectionForm::packedInterleaved;
     describeMasks(givenOf(node, {inputs.mask, inputs.attentionBias}), masks, spec);
-    const bool causal = node.attributes.integer("unidirectional", 0) != 0 || (grouped && node.attributes.integer("causal", 1) != 0);
+    const bool causal = node.attributes.integer("unidirectional", 0) != 0 || (grouped && hidesLaterKeys(node));
     if (causal) setCausal(spec);
     hideByLengths(shapes, node.input(inputs.tokens + 1), spec);
     // Each batch has as many keys as a length says; without a past all have the same.
-    if (grouped && (node.input(inputs.past) || !causal)) hideByLengths(shapes, node.input(paged ? 5 : inputs.lengths), spec);
+    if (grouped && (node.input(inputs.past) || !causal)) hideByLengths(shapes, node.input(inputs.lengths), spec);
     if (node.input(inputs.blocks)) spec.masks.insert("block_sparse");
     if (node.attributes.integer("do_rotary", 0) != 0) spec.extras.insert("rope");
     if (grouped && node.attributes.integer("local_window_size", -1) > 0) spec.masks.insert("window");

@@ -16,6 +16,7 @@ private:
     std::string newerAttribute() const;
     bool cutsByData() const;
     std::string unknownOfGrouped() const;
+    std::string unknownOfPaged() const;
     ValueId constant(const char* name, double value) { return m_emit.number(name, m_type, value); }
     /// A weight or bias whose parts can be cut out: given, and its content at hand where a file is written.
     bool cuttable(ValueId value) const;
@@ -49,6 +50,7 @@ private:
 
     // expand_grouped.cpp
     void groupedPast();
+    void turnHeads(ValueId positions);
     ValueId keysBefore(ValueId now, ValueId total);
     ValueId seenKeys();
     ValueId joined(const std::string& role, ValueId past, ValueId value, ValueId now, ValueId total, ValueId present);
@@ -65,6 +67,19 @@ private:
     ValueId windowed(const std::string& role, ValueId past, ValueId value, ValueId now, ValueId present);
     ValueId rotated(const std::string& role, ValueId x, ValueId positions, std::int64_t heads);
 
+    // expand_paged.cpp
+    struct Tokens {
+        ValueId sequence, place, position; ///< of each token: which it is of, how far it is in it, its position with the past [tokens]
+    };
+    void paged();
+    Tokens tokensOf(ValueId past);
+    ValueId placesOfPage(const std::string& role);
+    ValueId rowsOfPages(const std::string& role);
+    ValueId slotsOf(const Tokens& tokens);
+    ValueId rowsOfKeys(ValueId total);
+    ValueId intoPages(const std::string& role, ValueId cache, ValueId tokens, ValueId slots, ValueId present);
+    void padQueries(const Tokens& tokens, ValueId lengths);
+
     OpaqueEmitter m_emit;
     const OpaqueCall& m_call;
     const Node& m_node;
@@ -75,6 +90,7 @@ private:
     ValueId m_q, m_k, m_v;
     ValueId m_past, m_before; ///< past keys; how many of them, where that is not all
     ValueId m_keys;           ///< positions of keys [B,1,1,T], where those of a window's cache aren't counted from 0
+    ValueId m_filled;         ///< which places of keys hold one [B,1,1,T], where that doesn't follow from how many there are
     ValueId m_firstKept;      ///< position of the first key in it [B,1,1,1]
     ValueId m_places;         ///< of packed tokens among padding [tokens]
     DataType m_type = DataType::float32;

@@ -19,10 +19,13 @@ struct OpaqueInputs {
     std::size_t scales = absent;        ///< of quantised past keys; that of values follows
     std::size_t norms = absent;         ///< weight of the queries' norm; that of the keys follows
     std::size_t sink = absent;          ///< a logit for each head that takes attention away
-    std::size_t lengths = absent;       ///< of each sequence's keys, as the operator counts them
+    std::size_t lengths = absent;       ///< of each sequence's keys, as the operator counts them: with the new ones or without
     std::size_t total = absent;         ///< the longest sequence of keys
     std::size_t cosines = absent;       ///< of rotary embedding; the sines follow
     std::size_t positions = absent;     ///< of queries, where rotary embedding is told them
+    std::size_t pages = absent;         ///< table of the pages in which each sequence's keys lie
+    std::size_t slots = absent;         ///< where new keys go in the pages
+    std::size_t sums = absent;          ///< of the lengths of sequences whose tokens follow each other
     std::size_t blocks = absent;        ///< where the list of blocks that a row of them sees begins; the blocks follow
 };
 
@@ -41,6 +44,8 @@ bool sharesPast(const Node& node);
 /// How many past keys a shared buffer holds where only sizes are known: as many as the mask has places for beside the new ones, else
 /// all but the new ones.
 std::int64_t boundPast(const Node& node, const Shapes& shapes);
+/// Whether a query of an operator with a number of keys for each sequence sees none behind its own position.
+bool hidesLaterKeys(const Node& node);
 /// Whether a logit beside those of the keys takes attention away: given for each head, or 0 for all.
 bool hasSink(const Node& node);
 

@@ -26,21 +26,6 @@ HostTensor present(const KernelCall& call, const HostTensor* past, const HostTen
     return out;
 }
 
-/// x over the root of its mean square along the last axis, times a weight.
-HostTensor normalised(const HostTensor& x, const HostTensor& weight, double epsilon) {
-    const std::int64_t size = x.dims.back();
-    if (weight.count() != size) refuse("its norm's weight doesn't fit its heads");
-    HostTensor out = x;
-    for (std::int64_t line = 0; line < x.count(); line += std::max<std::int64_t>(size, 1)) {
-        double squares = 0;
-        for (std::int64_t i = 0; i < size; ++i) squares += x.at(static_cast<std::size_t>(line + i)) * x.at(static_cast<std::size_t>(line + i));
-        const double root = std::sqrt(squares / static_cast<double>(size) + epsilon);
-        for (std::int64_t i = 0; i < size; ++i) setElement(out, static_cast<std::size_t>(line + i), x.at(static_cast<std::size_t>(line + i)) / root * weight.at(static_cast<std::size_t>(i)));
-    }
-    out.normalise();
-    return out;
-}
-
 /// The integers of a cache: of 8 bits, or of 4, and two of them in a byte, the first one low and each 8 more than it is. In floats, as the operator rounds.
 struct QuantisedCache {
     const HostTensor* scale = nullptr;
@@ -111,6 +96,26 @@ HostTensor shown(const HostTensor& scores) { return eachElement(scores, [](doubl
 
 } // namespace
 
+HostTensor rootNormalised(const HostTensor& x, const HostTensor& weight, double epsilon) {
+    const std::int64_t size = x.dims.back();
+    if (weight.count() != size) refuse("its norm's weight doesn't fit its heads");
+    HostTensor out = x;
+    for (std::int64_t line = 0; line < x.count(); line += std::max<std::int64_t>(size, 1)) {
+        double squares = 0;
+        for (std::int64_t i = 0; i < size; ++i) squares += x.at(static_cast<std::size_t>(line + i)) * x.at(static_cast<std::size_t>(line + i));
+        const double root = std::sqrt(squares / static_cast<double>(size) + epsilon);
+        for (std::int64_t i = 0; i < size; ++i) setElement(out, static_cast<std::size_t>(line + i), x.at(static_cast<std::size_t>(line + i)) / root * weight.at(static_cast<std::size_t>(i)));
+    }
+    out.normalise();
+    return out;
+}
+
+HostTensor countedFrom(const std::vector<std::int64_t>& first, std::int64_t count) {
+    HostTensor places = HostTensor::zeros(DataType::int64, {static_cast<std::int64_t>(first.size()), count});
+    for (std::int64_t i = 0; i < places.count(); ++i) places.integers()[static_cast<std::size_t>(i)] = first[static_cast<std::size_t>(i / count)] + i % count;
+    return places;
+}
+
 std::tuple<HostTensor, HostTensor, HostTensor> groupedHeads(const KernelCall& call, std::int64_t heads, std::int64_t kvHeads) {
     const HostTensor& query = need(call, 0);
     if (call.input(1)) return {splitHeads(query, heads), splitHeads(need(call, 1), kvHeads), splitHeads(need(call, 2), kvHeads)};
@@ -128,13 +133,15 @@ void turn(const KernelCall& call, const std::vector<std::int64_t>& before, HostT
     const Attributes& a = call.node.attributes;
     const std::int64_t now = q.dims[2];
     if (call.input(14)) {
-        q = normalised(q, *call.input(14), a.real("qk_norm_epsilon", 1e-6F));
-        k = normalised(k, *call.input(15), a.real("qk_norm_epsilon", 1e-6F));
+        q = rootNormalised(q, *call.input(14), a.real("qk_norm_epsilon", 1e-6F));
+        k = rootNormalised(k, *call.input(15), a.real("qk_norm_epsilon", 1e-6F));
     }
     if (a.integer("do_rotary", 0) != 0) {
-        HostTensor positions = HostTensor::zeros(DataType::int64, {q.dims[0], now});
-        for (std::int64_t i = 0; i < positions.count(); ++i)
-            positions.integers()[static_cast<std::size_t>(i)] = call.input(9) ? call.input(9)->integers().at(static_cast<std::size_t>(i)) : before[static_cast<std::size_t>(i / now)] + i % now;
+        HostTensor positions = countedFrom(before, now);
+        if (const HostTensor* told = call.input(9)) {
+            if (told->count() != positions.count()) refuse("its positions don't fit its queries");
+            positions = reshaped(*told, positions.dims);
+        }
         const bool interleaved = a.integer("rotary_interleaved", 0) != 0;
         q = rotated(call, q, positions, need(call, 7), need(call, 8), interleaved, 0);
         k = rotated(call, k, positions, need(call, 7), need(call, 8), interleaved, 0);

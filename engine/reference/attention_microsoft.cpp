@@ -315,6 +315,7 @@ void addMicrosoftAttention(KernelTable& table) {
     };
     addGroupedAttention(table);
     addPackedAttention(table);
+    addPagedAttention(table);
     addSparseAttention(table);
 }
 

@@ -58,8 +58,7 @@ Outputs sparse(const KernelCall& call) {
     std::vector<std::int64_t> before;
     for (const std::int64_t length : lengths.integers()) before.push_back(now == total ? 0 : length - now);
     if (a.integer("do_rotary", 0) != 0) {
-        HostTensor positions = HostTensor::zeros(DataType::int64, {q.dims[0], now});
-        for (std::int64_t i = 0; i < positions.count(); ++i) positions.integers()[static_cast<std::size_t>(i)] = before[static_cast<std::size_t>(i / now)] + i % now;
+        const HostTensor positions = countedFrom(before, now);
         for (HostTensor* each : {&q, &k}) *each = rotated(call, *each, positions, need(call, 9), need(call, 10), a.integer("rotary_interleaved", 0) != 0, 0);
     }
     HostTensor keys = written(need(call, 3), k, before), values = written(need(call, 4), v, before);

@@ -17,7 +17,8 @@ public:
 
     NamedTensors run() {
         for (const Node& node : m_graph.nodes()) {
-            if (node.input(inputsOf(node).lengths)) grouped(node);
+            if (node.input(inputsOf(node).pages)) paged(node);
+            else if (node.input(inputsOf(node).lengths)) grouped(node);
             else if (node.input(inputsOf(node).tokens)) packed(node);
             else if (node.input(inputsOf(node).mask)) ends(node);
             beams(node);
@@ -135,6 +136,27 @@ private:
         std::vector<std::int64_t> numbers;
         for (std::int64_t i = 0; i < choice.count(); ++i) numbers.push_back((i + i / choice.dims[2]) % choice.dims[1]);
         give(node.input(inputsOf(node).beams), std::move(numbers));
+    }
+
+    /// Tokens are shared out among sequences, whose pages are the last ones first and filled; the last token goes nowhere where slots are told.
+    void paged(const Node& node) {
+        const OpaqueInputs inputs = inputsOf(node);
+        const std::int64_t tokens = size(node.input(0), 0), batch = size(node.input(inputs.lengths), 0), columns = size(node.input(inputs.pages), 1);
+        const std::int64_t pages = size(node.input(inputs.past), 0), places = size(node.input(inputs.past), 1), each = batch > 0 ? std::min(columns, pages / batch) : 0;
+        std::vector<std::int64_t> sums{0}, before, table, slots;
+        for (std::int64_t b = 0; b < batch; ++b) {
+            const std::int64_t own = tokens / batch + (b < tokens % batch ? 1 : 0), past = each * places - own - (m_differ && b % 2 == 1 ? 1 : 0);
+            if (past < 0) return;
+            sums.push_back(sums.back() + own);
+            before.push_back(past);
+            for (std::int64_t i = 0; i < columns; ++i) table.push_back(i < each ? pages - 1 - b * each - i : -1);
+            for (std::int64_t i = past; i < past + own; ++i) slots.push_back((pages - 1 - b * each - i / places) * places + i % places);
+        }
+        if (!slots.empty()) slots.back() = -1;
+        give(node.input(inputs.sums), std::move(sums));
+        give(node.input(inputs.lengths), std::move(before));
+        give(node.input(inputs.pages), std::move(table));
+        give(node.input(inputs.slots), std::move(slots));
     }
 
     /// Tokens fill one sequence after another; behind their places come those of padding.

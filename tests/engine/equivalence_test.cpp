@@ -112,6 +112,12 @@ void EquivalenceTest::opaque_data() {
     microsoft("blocks, first call, packed, rotary", "q: f32[2,7,64]\n" + past + lists + "n: i32[2] = {7, 5}\nt: i32[] = {7}\ny, k2, v2 = com.microsoft::SparseAttention(q, _, _, pk, pv, r, b, t, n, c: f32[12,4], s: f32[12,4], do_rotary=1, scale=0.3" + sparse + ")\nreturn y, k2, v2");
     microsoft("blocks that are fed, one layout, half", "q: f16[2,1,64]\npk: f16[2,2,9,8]\nr: i32[1,5]\nb: i32[1,6]\nn: i32[2]\nt: i32[1]\ny, k2, v2 = com.microsoft::SparseAttention(q, _, _, pk, pk, r, b, t, n" + sparse + ")\nreturn y, k2, v2");
 
+    const QString pages = "kc: f32[5,4,2,8]\nvc: f32[5,4,2,8]\n", fed = "u: i32[3]\nn: i32[2]\nt: i32[2,3]\n", pagedHeads = ", num_heads=4, kv_num_heads=2";
+    microsoft("pages", "q: f32[5,32]\nk: f32[5,16]\nv: f32[5,16]\n" + pages + fed + "y, k2, v2 = com.microsoft::PagedAttention(q, k, v, kc, vc, u, n, t, scale=0.3, softcap=2.0" + pagedHeads + ")\nreturn y, k2, v2");
+    microsoft("pages, packed, rotary, norms, window", "q: f32[5,64]\n" + pages + fed + "y, k2, v2 = com.microsoft::PagedAttention(q, _, _, kc, vc, u, n, t, c: f32[12,4], s: f32[12,4], _, i: f32[4], a: f32[8], d: f32[8], do_rotary=1, local_window_size=3" + pagedHeads + ")\nreturn y, k2, v2");
+    microsoft("pages, slots that are told, later keys seen", "q: f32[5,64]\n" + pages + fed + "w: i32[5]\ny, k2, v2 = com.microsoft::PagedAttention(q, _, _, kc, vc, u, n, t, c: f32[12,2], s: f32[12,2], w, do_rotary=1, rotary_interleaved=1, is_causal=0" + pagedHeads + ")\nreturn y, k2, v2");
+    microsoft("pages, sequences without tokens, half", "q: f16[3,64]\nkc: f16[5,4,2,8]\nvc: f16[5,4,2,8]\nu: i32[4] = {0, 2, 2, 3}\nn: i32[3] = {3, 4, 0}\nt: i32[3,2] = {4, 1, 3, -1, 0, -1}\ny = com.microsoft::PagedAttention(q, _, _, kc, vc, u, n, t" + pagedHeads + ")\nreturn y");
+
     // Sequences of 3 and 2 tokens among as many places as 4 each have.
     const QString tokens = "o: i32[2,4] = {0, 1, 2, 4, 5, 3, 6, 7}\nc: i32[3] = {0, 3, 5}\n";
     microsoft("packed tokens", "x: f32[5,32]\nw: f32[32,80]\nb: f32[80]\n" + tokens + "y = com.microsoft::PackedAttention(x, w, b, o, c, qkv_hidden_sizes=[32,32,16]" + heads + ")\nreturn y");
@@ -203,7 +209,8 @@ void EquivalenceTest::lengthsFitWhatTheyCount_data() {
     QTest::newRow("ends of keys") << "x: f32[B,S,32]\nn: i32[B]\nq: f32[2,B,4,P,8]\ny = com.microsoft::Attention(x, w: f32[32,96], b: f32[96], n, q, num_heads=4, mask_filter_value=-30000.0)\nreturn y";
     QTest::newRow("ends and begins") << "x: f32[2,S,32]\nn: i32[4]\ny = com.microsoft::Attention(x, w: f32[32,96], b: f32[96], n, num_heads=4, mask_filter_value=-30000.0)\nreturn y";
     QTest::newRow("ends and sums") << "q: f32[2,S,32]\nk: f32[2,T,32]\nn: i32[8]\ny = com.microsoft::MultiHeadAttention(q, k, k, _, n, num_heads=4)\nreturn y";
-    QTest::newRow("blocks") << "q: f32[B,S,64]\np: f32[B,2,P,8]\nr: i32[2,4]\nb: i32[2,5]\nn: i32[B]\nt: i32[]\ny, k, v = com.microsoft::SparseAttention(q, _, _, p, p, r, b, t, n, num_heads=4, kv_num_heads=2, sparse_block_size=2)\nreturn y, k, v";
+    QTest::newRow("blocks") << "q: f32[B,S,64]\np: f32[B,2,300,8]\nr: i32[2,4]\nb: i32[2,5]\nn: i32[B]\nt: i32[]\ny, k, v = com.microsoft::SparseAttention(q, _, _, p, p, r, b, t, n, num_heads=4, kv_num_heads=2, sparse_block_size=128)\nreturn y, k, v";
+    QTest::newRow("pages") << "q: f32[N,64]\np: f32[64,4,2,8]\nu: i32[3]\nn: i32[2]\nt: i32[2,20]\ny, k, v = com.microsoft::PagedAttention(q, _, _, p, p, u, n, t, num_heads=4, kv_num_heads=2)\nreturn y, k, v";
     QTest::newRow("packed tokens") << "x: f32[N,32]\no: i32[B,S]\nc: i32[C]\ny = com.microsoft::PackedAttention(x, w: f32[32,96], b: f32[96], o, c, num_heads=4)\nreturn y";
 }
 
@@ -227,7 +234,8 @@ void EquivalenceTest::whatIsNotWrittenOutStays_data() {
     QTest::newRow("angles") << "x: f32[2,6,32]\ny = com.microsoft::Attention(x, w: f32[32,96], b: f32[96], num_heads=4, do_rotary=1)\nreturn y" << "rotary embedding";
     QTest::newRow("beams") << "q: f32[2,1,32]\nc: i32[2,1,9]\ny = com.microsoft::DecoderMaskedMultiHeadAttention(q, q, q, _, _, _, _, _, _, c, num_heads=4)\nreturn y" << "choice of beams";
     QTest::newRow("buffer without length") << "x: f32[2,6,32]\np: f32[2,2,4,9,8]\ny = com.microsoft::Attention(x, w: f32[32,96], b: f32[96], _, p, num_heads=4, past_present_share_buffer=1)\nreturn y" << "without its length";
-    QTest::newRow("pages") << "q: f32[9,64]\np: f32[4,16,2,16]\nc: i32[3]\ny = com.microsoft::PagedAttention(q, _, _, p, p, c, n: i32[2], t: i32[2,2], num_heads=2, kv_num_heads=1)\nreturn y" << "pages";
+    QTest::newRow("pages of latent rows") << "q: f32[9,32]\nk: f32[9,16]\np: f32[4,16,1,16]\nc: i32[3]\ny = com.microsoft::PagedAttention(q, k, _, p, _, c, n: i32[2], t: i32[2,2], num_heads=2, kv_num_heads=1, kv_cache_layout=\"LATENT\")\nreturn y" << "latent rows";
+    QTest::newRow("pages of bytes") << "q: f32[9,64]\np: i8[4,16,1,16]\nc: i32[3]\ny = com.microsoft::PagedAttention(q, _, _, p, p, c, n: i32[2], t: i32[2,2], num_heads=2, kv_num_heads=1)\nreturn y" << "quantised cache";
     QTest::newRow("blocks of no size") << "q: f32[2,16,64]\np: f32[2,1,32,16]\nt: i32[]\nn: i32[2]\ny = com.microsoft::SparseAttention(q, _, _, p, p, r: i32[1,3], c: i32[1,3], t, n, num_heads=2, kv_num_heads=1)\nreturn y" << "list of blocks";
     QTest::newRow("global tokens") << "x: f32[2,32,64]\nm: f32[2,32]\ny = com.microsoft::LongformerAttention(x, w: f32[64,192], b: f32[192], m, gw: f32[64,192], gb: f32[192], g: i32[2,32], num_heads=4, window=8)\nreturn y" << "global tokens";
     QTest::newRow("newer attribute") << "q: f32[2,4,3,8]\ny = Attention(q, q, q, attention_sinks=1)\nreturn y" << "attribute 'attention_sinks'";
