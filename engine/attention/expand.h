@@ -92,6 +92,7 @@ private:
     ValueId groupedQuery(ValueId scores, ValueId before);
     ValueId blocks(ValueId scores, ValueId before);
     ValueId tableOfBlocks();
+    ValueId banded(ValueId scores);
     ValueId rows(ValueId scores, ValueId offset);
     ValueId columns(ValueId scores);
 

@@ -69,6 +69,7 @@ std::string MaskExpansion::unknown(const OpaqueCall& call) {
 
 ValueId MaskExpansion::apply(ValueId scores, ValueId past, ValueId before) {
     if (m_call.standard()) return standard(scores, past);
+    if (m_call.node.input(inputsOf(m_call.node).global)) return banded(scores);
     return m_call.grouped() ? groupedQuery(scores, before) : classic(scores, past, before);
 }
 

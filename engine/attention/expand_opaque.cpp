@@ -43,7 +43,6 @@ std::string OpaqueExpansion::newerAttribute() const {
 
 std::string OpaqueExpansion::unknownOption() const {
     const Attributes& a = m_node.attributes;
-    if (const std::string why = staysOne(m_node); !why.empty()) return why;
     if (const std::string attribute = newerAttribute(); !attribute.empty()) return "attribute '" + attribute + "', of a later version,";
     if (m_spec.heads <= 0 || m_kvHeads <= 0 || m_spec.headDim <= 0 || m_spec.vHeadDim <= 0 || !m_spec.scale) return "number of heads";
     if (!isFloating(m_type)) return "type";
@@ -62,6 +61,7 @@ std::string OpaqueExpansion::unknownOption() const {
     if (a.integer("do_rotary", 0) != 0) return "rotary embedding, whose angles its documentation doesn't give,";
     if (m_node.input(m_inputs.beams) && (!sharesPast(m_node) || m_opset < 11)) return "choice of beams, without a shared buffer,";
     if (a.integer("past_present_share_buffer", 0) != 0 && m_node.input(m_inputs.past) && !sharesPast(m_node)) return "shared buffer of past keys, without its length,";
+    if (m_node.op == "LongformerAttention" && (!m_node.input(m_inputs.mask) || !m_node.input(m_inputs.global) || !m_node.input(m_inputs.global - 2))) return "missing choice of global tokens";
     if (m_node.input(m_inputs.tokens) && !m_node.input(m_inputs.tokens + 1)) return "missing sequence lengths";
     if (hasProjectedInputs(m_node) && !m_node.input(1) && m_call.rankOf(m_node.input(0)) >= 4 && m_node.input(m_inputs.bias)) return "bias on packed input";
     if (keysInBlocks() && sharesPast(m_node) && m_spec.headDim % (128 / bitsOf(m_type)) != 0) return "head size, which doesn't fill blocks of 16 bytes,";
@@ -125,7 +125,7 @@ void OpaqueExpansion::core() {
     show(3, weights);
     const ValueId context = m_emit.op("context", "MatMul", {weights, m_v}, {}, m_fourAxes ? m_node.output() : ValueId());
     m_named.context = m_emit.base().names().back();
-    if (!m_fourAxes) merge(context);
+    if (!m_fourAxes) merge(m_node.input(m_inputs.global) ? withGlobal(context) : context);
 }
 
 /// Heads side by side again, and packed tokens without their padding.

@@ -30,6 +30,7 @@ private:
     // expand_inputs.cpp
     void inputs();
     void packedWeight();
+    std::vector<ValueId> rolesOf(ValueId weight, ValueId bias, const std::vector<ValueId>& quantisation, const std::string& prefix, const std::array<std::vector<std::string>*, 3>& names);
     ValueId projected(const std::string& role, ValueId weight, ValueId bias, const std::vector<ValueId>& quantisation);
     void heads(const std::vector<ValueId>& parts, const std::array<std::size_t, 3>& ranks);
     void partsOf(ValueId packed, std::int64_t axis, const std::vector<std::pair<const char*, ValueId*>>& roles);
@@ -66,6 +67,9 @@ private:
     void placeWindow(ValueId now);
     ValueId windowed(const std::string& role, ValueId past, ValueId value, ValueId now, ValueId present);
     ValueId rotated(const std::string& role, ValueId x, ValueId positions, std::int64_t heads);
+
+    // expand_banded.cpp
+    ValueId withGlobal(ValueId context);
 
     // expand_paged.cpp
     struct Tokens {

@@ -10,7 +10,7 @@ OpaqueInputs inputsOf(const Node& node) {
     if (op == "GroupQueryAttention") return {.attentionBias = 10, .past = 3, .scales = 12, .norms = 14, .sink = 11, .lengths = 5, .total = 6, .cosines = 7, .positions = 9};
     if (op == "SparseAttention") return {.past = 3, .lengths = 8, .total = 7, .cosines = 9, .blocks = 5};
     if (op == "PagedAttention") return {.past = 3, .scales = 14, .norms = 12, .sink = 11, .lengths = 6, .cosines = 8, .pages = 7, .slots = 10, .sums = 5};
-    if (op == "LongformerAttention") return {.bias = 2, .mask = 3};
+    if (op == "LongformerAttention") return {.bias = 2, .mask = 3, .global = 6};
     if (op == "MultiHeadAttention") return {.bias = 3, .mask = 4, .attentionBias = 5, .past = 6, .pastLength = 8, .beams = 9};
     if (op == "DecoderMaskedMultiHeadAttention") return {.bias = 10, .mask = 3, .attentionBias = 4, .past = 5, .pastLength = 7, .beams = 9};
     // What is packed has no mask: lengths tell its sequences apart.
@@ -22,15 +22,11 @@ OpaqueInputs inputsOf(const Node& node) {
 }
 
 bool hasPackedWeight(const Node& node) {
-    return node.domain == "com.microsoft" && (node.op == "Attention" || node.op == "QAttention" || node.op == "DecoderMaskedSelfAttention" || node.op == "PackedAttention");
+    return node.domain == "com.microsoft" && (node.op == "Attention" || node.op == "QAttention" || node.op == "DecoderMaskedSelfAttention" || node.op == "PackedAttention" || node.op == "LongformerAttention");
 }
 
 bool hasProjectedInputs(const Node& node) {
     return node.domain == "com.microsoft" && (node.op == "MultiHeadAttention" || node.op == "GroupQueryAttention" || node.op == "SparseAttention" || node.op == "PagedAttention" || node.op == "DecoderMaskedMultiHeadAttention" || node.op == "PackedMultiHeadAttention");
-}
-
-std::string staysOne(const Node& node) {
-    return node.is("com.microsoft", "LongformerAttention") ? "choice of global tokens, which have projections of their own," : "";
 }
 
 bool sharesPast(const Node& node) {

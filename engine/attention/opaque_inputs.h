@@ -26,6 +26,7 @@ struct OpaqueInputs {
     std::size_t pages = absent;         ///< table of the pages in which each sequence's keys lie
     std::size_t slots = absent;         ///< where new keys go in the pages
     std::size_t sums = absent;          ///< of the lengths of sequences whose tokens follow each other
+    std::size_t global = absent;        ///< which tokens see all others and are seen by all; their packed weight and its bias stand before
     std::size_t blocks = absent;        ///< where the list of blocks that a row of them sees begins; the blocks follow
 };
 
@@ -36,8 +37,6 @@ OpaqueInputs inputsOf(const Node& node);
 bool hasPackedWeight(const Node& node);
 /// Q, K, V from the outside, as com.microsoft MultiHeadAttention has them.
 bool hasProjectedInputs(const Node& node);
-/// Why an operator that is described stays one; empty where it can be written out.
-std::string staysOne(const Node& node);
 /// Whether past keys and values lie in a buffer that present ones share: a length says how much of it is filled.
 bool sharesPast(const Node& node);
 

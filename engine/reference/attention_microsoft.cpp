@@ -313,6 +313,7 @@ void addMicrosoftAttention(KernelTable& table) {
     table["com.microsoft::DecoderMaskedMultiHeadAttention"] = [](const KernelCall& call) {
         return multiHead(call, {10, 3, 4, 5, 7, 9}, call.node.attributes.integer("past_present_share_buffer", 0) != 0);
     };
+    addBandedAttention(table);
     addGroupedAttention(table);
     addPackedAttention(table);
     addPagedAttention(table);

@@ -29,6 +29,7 @@ HostTensor rootNormalised(const HostTensor& x, const HostTensor& weight, double 
 /// Places that rise by one from each of `first` on: [sequences, count].
 HostTensor countedFrom(const std::vector<std::int64_t>& first, std::int64_t count);
 
+void addBandedAttention(KernelTable& table);
 void addGroupedAttention(KernelTable& table);
 void addPackedAttention(KernelTable& table);
 void addPagedAttention(KernelTable& table);

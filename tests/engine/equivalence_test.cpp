@@ -23,6 +23,7 @@ class EquivalenceTest : public QObject {
 private slots:
     void opaque_data();
     void opaque();
+    void globalTokens();
     void shortMaskAtAnySize();
     void windowsAtAnySize();
     void whatHoldsForTheBoundSizesOnlyIsNamed();
@@ -167,6 +168,22 @@ void EquivalenceTest::opaque() {
     QCOMPARE(reopened(proof), QStringList{described(proof.attentions.found[0])});
 }
 
+/// A window round each token; global tokens have projections of their own, which makes them an attention of their own.
+void EquivalenceTest::globalTokens() {
+    for (const std::string type : {"f32", "f16"}) {
+        const auto weight = [&](const std::string& name) { return name + ": " + type + "[32,96]"; };
+        const Proof proof = decomposed("x: " + type + "[B,S,32]\nm: " + type + "[B,S]\ng: i32[B,S]\ny = com.microsoft::LongformerAttention(x, " + weight("w") + ", b: " + type + "[96], m, " + weight("gw") + ", gb: " + type +
+                                           "[96], g, num_heads=4, window=2)\nreturn y",
+                                       17, {{"B", 2}, {"S", 12}});
+        QCOMPARE(described(proof.attentions.found.at(0)), QStringLiteral("self, 4 heads, 4 of keys, sizes 8 8, not causal, padding, window, banded"));
+        QVERIFY2(!hasOpaque(*proof.decomposition.graph), proof.decomposition.warnings.empty() ? "" : proof.decomposition.warnings[0].c_str());
+        QCOMPARE(difference(proof, {{"B", 2}, {"S", 12}}), QString());
+        QCOMPARE(difference(proof, {{"B", 3}, {"S", 8}}), QString());
+        const QString all = QStringLiteral("self, 4 heads, 4 of keys, sizes 8 8, not causal, padding");
+        QCOMPARE(reopened(proof, {{"B", 2}, {"S", 12}}), (QStringList{all + QStringLiteral(", window"), all}));
+    }
+}
+
 void EquivalenceTest::shortMaskAtAnySize() {
     // Before opset 24 one column stands for all keys.
     const Proof older = decomposed("q: f32[2,4,S,8]\nk: f32[2,2,T,8]\nm: f32[S,M]\ny = Attention(q, k, k, m)\nreturn y", 23, {{"S", 3}, {"T", 5}, {"M", 1}});
@@ -237,7 +254,7 @@ void EquivalenceTest::whatIsNotWrittenOutStays_data() {
     QTest::newRow("pages of latent rows") << "q: f32[9,32]\nk: f32[9,16]\np: f32[4,16,1,16]\nc: i32[3]\ny = com.microsoft::PagedAttention(q, k, _, p, _, c, n: i32[2], t: i32[2,2], num_heads=2, kv_num_heads=1, kv_cache_layout=\"LATENT\")\nreturn y" << "latent rows";
     QTest::newRow("pages of bytes") << "q: f32[9,64]\np: i8[4,16,1,16]\nc: i32[3]\ny = com.microsoft::PagedAttention(q, _, _, p, p, c, n: i32[2], t: i32[2,2], num_heads=2, kv_num_heads=1)\nreturn y" << "quantised cache";
     QTest::newRow("blocks of no size") << "q: f32[2,16,64]\np: f32[2,1,32,16]\nt: i32[]\nn: i32[2]\ny = com.microsoft::SparseAttention(q, _, _, p, p, r: i32[1,3], c: i32[1,3], t, n, num_heads=2, kv_num_heads=1)\nreturn y" << "list of blocks";
-    QTest::newRow("global tokens") << "x: f32[2,32,64]\nm: f32[2,32]\ny = com.microsoft::LongformerAttention(x, w: f32[64,192], b: f32[192], m, gw: f32[64,192], gb: f32[192], g: i32[2,32], num_heads=4, window=8)\nreturn y" << "global tokens";
+    QTest::newRow("global tokens that nobody chooses") << "x: f32[2,32,64]\nm: f32[2,32]\ny = com.microsoft::LongformerAttention(x, w: f32[64,192], b: f32[192], m, num_heads=4, window=8)\nreturn y" << "global tokens";
     QTest::newRow("newer attribute") << "q: f32[2,4,3,8]\ny = Attention(q, q, q, attention_sinks=1)\nreturn y" << "attribute 'attention_sinks'";
     QTest::newRow("window cache") << g + "y = com.microsoft::GroupQueryAttention(q, _, _, _, _, n, t, sliding_window_cache=1, local_window_size=2" + grouped << "sliding window";
     QTest::newRow("rank") << "q: f32[2,4,1,8]\ny = com.microsoft::DecoderMaskedMultiHeadAttention(q, num_heads=4)\nreturn y" << "rank of its input";
