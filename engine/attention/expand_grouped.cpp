@@ -1,4 +1,4 @@
-// GroupQueryAttention and SparseAttention: norms and rotary embedding of its heads, and its cache, whole, quantised, or of a window.
+// GroupQueryAttention and SparseAttention: their cache, whole, quantised, or of a window.
 
 #include "attention/opaque_expansion.h"
 
@@ -42,17 +42,6 @@ void OpaqueExpansion::groupedPast() {
     }
 }
 
-/// Norms of queries and keys, then their rotary embedding by positions [B,S].
-void OpaqueExpansion::turnHeads(ValueId positions) {
-    if (m_node.input(m_inputs.norms)) {
-        m_q = normalised("q_norm", m_q, m_node.input(m_inputs.norms));
-        m_k = normalised("k_norm", m_k, m_node.input(m_inputs.norms + 1));
-    }
-    if (m_node.attributes.integer("do_rotary", 0) == 0) return;
-    m_q = rotated("q_rotary", m_q, positions, m_spec.heads);
-    m_k = rotated("k_rotary", m_k, positions, m_kvHeads);
-}
-
 /// Past keys or values and new ones; `present`: what is handed on of them.
 ValueId OpaqueExpansion::joined(const std::string& role, ValueId past, ValueId value, ValueId now, ValueId total, ValueId present) {
     if (!past) {
@@ -67,18 +56,6 @@ ValueId OpaqueExpansion::joined(const std::string& role, ValueId past, ValueId v
     if (!m_call.sizes.forFile()) return m_emit.op(role, "Concat", {past, value}, {{"axis", std::int64_t(2), {}}}, present);
     return cached(role, past, value, now, total, present);
 }
-
-/// x over the root of its mean square along each head, times a weight; in float32, as the operator computes it.
-ValueId OpaqueExpansion::normalised(const std::string& role, ValueId x, ValueId weight) {
-    const ValueId exact = widened(role, x);
-    const ValueId mean = m_emit.reduced(role, "ReduceMean", m_emit.op(role, "Mul", {exact, exact}));
-    const double epsilon = m_node.attributes.real("qk_norm_epsilon", 1e-6F);
-    const ValueId root = m_emit.op(role, "Sqrt", {m_emit.op(role, "Add", {mean, m_emit.number(role + "/epsilon", DataType::float32, epsilon)})});
-    return narrowed(role, m_emit.op(role, "Mul", {m_emit.op(role, "Div", {exact, root}), widened(role, weight)}));
-}
-
-ValueId OpaqueExpansion::widened(const std::string& role, ValueId value) { return m_type == DataType::float32 ? value : m_emit.cast(role, value, DataType::float32); }
-ValueId OpaqueExpansion::narrowed(const std::string& role, ValueId value) { return m_type == DataType::float32 ? value : m_emit.cast(role, value, m_type); }
 
 /// Keys or values [B,K,S,D] as the integers of a cache: 8 bits, or 4 and 8 more than it is, two in a byte, the first one low.
 /// Source: ContribOperators.md and ONNX Runtime's CPU implementation, which rounds x times the inverse of the scale (1 for a scale of 0).
@@ -158,26 +135,6 @@ ValueId OpaqueExpansion::picked(const std::string& role, ValueId past, ValueId v
     const ValueId nothing = m_emit.op(role, "Expand", {m_emit.number(role + "/nothing", m_node.input(m_inputs.scales) ? bitsOfCache() == 4 ? DataType::uint8 : DataType::int8 : m_type, 0), lengths});
     const ValueId all = m_emit.op(role, "Concat", {past, value, nothing}, {{"axis", std::int64_t(2), {}}});
     return m_emit.op(role, "GatherElements", {all, m_emit.op(role, "Expand", {index, lengths})}, {{"axis", std::int64_t(2), {}}}, present);
-}
-
-/// x [B,N,S,D] turned by its positions [B,S]; what lies beyond the caches' width stays.
-ValueId OpaqueExpansion::rotated(const std::string& role, ValueId x, ValueId positions, std::int64_t heads) {
-    const Dims& caches = m_call.shapes.of(m_node.input(m_inputs.cosines)).dims;
-    const std::int64_t half = caches.empty() ? m_spec.headDim / 2 : caches.back();
-    const bool interleaved = m_node.attributes.integer("rotary_interleaved", 0) != 0;
-    const auto angles = [&](std::size_t input) { return m_emit.unsqueeze(role, m_emit.op(role, "Gather", {m_node.input(input), positions}, {{"axis", std::int64_t(0), {}}}), 1); };
-    const ValueId cosine = angles(m_inputs.cosines), sine = angles(m_inputs.cosines + 1);
-    const ValueId first = interleaved ? m_emit.slice(role, x, 3, 0, 2 * half, 2) : m_emit.slice(role, x, 3, 0, half);
-    const ValueId second = interleaved ? m_emit.slice(role, x, 3, 1, 2 * half, 2) : m_emit.slice(role, x, 3, half, 2 * half);
-    const auto product = [&](ValueId a, ValueId b) { return m_emit.op(role, "Mul", {a, b}); };
-    ValueId a = m_emit.op(role, "Sub", {product(first, cosine), product(second, sine)}), b = m_emit.op(role, "Add", {product(first, sine), product(second, cosine)});
-    std::vector<ValueId> pieces{a, b};
-    if (interleaved) {
-        const ValueId pairs = m_emit.op(role, "Concat", {m_emit.unsqueeze(role, a, 4), m_emit.unsqueeze(role, b, 4)}, {{"axis", std::int64_t(4), {}}});
-        pieces = {m_emit.base().reshape(role, pairs, {0, heads, -1, 2 * half})};
-    }
-    if (2 * half < m_spec.headDim) pieces.push_back(m_emit.slice(role, x, 3, 2 * half, m_spec.headDim));
-    return pieces.size() == 1 ? pieces[0] : m_emit.op(role, "Concat", pieces, {{"axis", std::int64_t(3), {}}});
 }
 
 } // namespace triptych

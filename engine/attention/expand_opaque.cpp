@@ -25,8 +25,12 @@ Result<NamedAttention> OpaqueExpansion::run() {
     } else {
         if (hasPackedWeight(m_node)) packedWeight();
         else inputs();
-        if (m_call.grouped()) groupedPast();
-        else past();
+        if (m_call.grouped()) {
+            groupedPast();
+        } else {
+            if (m_node.attributes.integer("do_rotary", 0) != 0) turnByAngles();
+            past();
+        }
     }
     core();
     return std::move(m_named);
@@ -58,7 +62,10 @@ std::string OpaqueExpansion::unknownOption() const {
     if (hasProjectedInputs(m_node) && !m_node.input(1) && m_node.input(2)) return "value without a key";
     if (m_node.input(m_inputs.pages)) return unknownOfPaged();
     if (m_call.grouped()) return unknownOfGrouped();
-    if (a.integer("do_rotary", 0) != 0) return "rotary embedding, whose angles its documentation doesn't give,";
+    const std::int64_t turned = a.integer("rotary_embedding_dim", 0);
+    // ONNX Runtime knows them in Attention and in what decodes one token like it.
+    if (a.integer("do_rotary", 0) != 0 && m_node.op != "Attention" && m_node.op != "DecoderMaskedSelfAttention") return "rotary embedding, whose angles nothing gives,";
+    if (a.integer("do_rotary", 0) != 0 && (turned < 0 || turned > m_spec.headDim || (turned > 0 ? turned : m_spec.headDim) % 2 != 0)) return "rotary embedding, wider than its heads,";
     if (m_node.input(m_inputs.beams) && (!sharesPast(m_node) || m_opset < 11)) return "choice of beams, without a shared buffer,";
     if (a.integer("past_present_share_buffer", 0) != 0 && m_node.input(m_inputs.past) && !sharesPast(m_node)) return "shared buffer of past keys, without its length,";
     if (m_node.op == "LongformerAttention" && (!m_node.input(m_inputs.mask) || !m_node.input(m_inputs.global) || !m_node.input(m_inputs.global - 2))) return "missing choice of global tokens";

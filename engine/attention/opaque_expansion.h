@@ -42,6 +42,7 @@ private:
 
     // expand_cache.cpp
     void past();
+    ValueId pastLength();
     void sharedPast();
     ValueId ofBeams(const std::string& role, ValueId kept);
     std::pair<ValueId, ValueId> pastParts();
@@ -51,22 +52,26 @@ private:
 
     // expand_grouped.cpp
     void groupedPast();
-    void turnHeads(ValueId positions);
     ValueId keysBefore(ValueId now, ValueId total);
     ValueId seenKeys();
     ValueId joined(const std::string& role, ValueId past, ValueId value, ValueId now, ValueId total, ValueId present);
     ValueId cached(const std::string& role, ValueId past, ValueId value, ValueId now, ValueId total, ValueId present);
     ValueId picked(const std::string& role, ValueId past, ValueId value, ValueId index, ValueId present);
-    ValueId normalised(const std::string& role, ValueId x, ValueId weight);
-    ValueId widened(const std::string& role, ValueId value);
-    ValueId narrowed(const std::string& role, ValueId value);
     ValueId quantised(const std::string& role, ValueId x, ValueId scale);
     ValueId dequantised(const std::string& role, ValueId cache, ValueId scale);
     std::int64_t bitsOfCache() const;
     ValueId residents(ValueId seen, ValueId places);
     void placeWindow(ValueId now);
     ValueId windowed(const std::string& role, ValueId past, ValueId value, ValueId now, ValueId present);
+
+    // expand_heads.cpp
+    void turnHeads(ValueId positions);
+    void turnByAngles();
+    ValueId normalised(const std::string& role, ValueId x, ValueId weight);
+    ValueId widened(const std::string& role, ValueId value);
+    ValueId narrowed(const std::string& role, ValueId value);
     ValueId rotated(const std::string& role, ValueId x, ValueId positions, std::int64_t heads);
+    ValueId turnedBy(const std::string& role, ValueId x, ValueId cosine, ValueId sine, std::int64_t half, std::int64_t heads);
 
     // expand_banded.cpp
     ValueId withGlobal(ValueId context);

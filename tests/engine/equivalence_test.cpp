@@ -80,6 +80,10 @@ void EquivalenceTest::opaque_data() {
     microsoft("packed, mask of one column", x + "n: i32[2,1]\ny = com.microsoft::Attention(x, w, b, n" + heads + ")\nreturn y");
     microsoft("packed, mask of two axes", x + "n: i32[2,6]\ny = com.microsoft::Attention(x, w, b, n, mask_filter_value=-100.0" + heads + ")\nreturn y");
     microsoft("packed, mask of three axes, causal", x + "n: i32[2,6,6]\ny = com.microsoft::Attention(x, w, b, n, unidirectional=1" + heads + ")\nreturn y");
+    microsoft("packed, rotary", x + "y = com.microsoft::Attention(x, w, b, unidirectional=1, do_rotary=1" + heads + ")\nreturn y");
+    microsoft("packed, rotary of a part, past", x + "p: f32[2,2,4,3,8]\ny, z = com.microsoft::Attention(x, w, b, _, p, unidirectional=1, do_rotary=1, rotary_embedding_dim=4" + heads + ")\nreturn y, z");
+    microsoft("packed, rotary, half", "x: f16[2,6,32]\ny = com.microsoft::Attention(x, w: f16[32,96], b: f16[96], do_rotary=1" + heads + ")\nreturn y");
+    microsoft("packed, rotary, shared buffer", x + "p: f32[2,2,4,9,8]\nl: i32[1] = {2}\ny, z = com.microsoft::Attention(x, w, b, _, p, _, l, past_present_share_buffer=1, unidirectional=1, do_rotary=1" + heads + ")\nreturn y, z");
     microsoft("packed, large mask, past", x + "n: i32[2,1,12,12]\np: f32[2,2,4,3,8]\ny, z = com.microsoft::Attention(x, w, b, n, p" + heads + ")\nreturn y, z");
     microsoft("packed, unequal widths, bias", "x: f32[2,6,32]\nw: f32[32,80]\nb: f32[80]\na: f32[1,4,6,6]\ny = com.microsoft::Attention(x, w, b, _, _, a, qkv_hidden_sizes=[32,32,16]" + heads + ")\nreturn y");
     const QString qkv = "q: f32[2,6,32]\nk: f32[2,7,32]\nv: f32[2,7,16]\nb: f32[80]\n";
@@ -248,7 +252,8 @@ void EquivalenceTest::whatIsNotWrittenOutStays_data() {
     QTest::addColumn<QString>("text");
     QTest::addColumn<QString>("why");
     const QString g = "q: f32[2,3,64]\nn: i32[2]\nt: i32[]\n", grouped = ", num_heads=4, kv_num_heads=2)\nreturn y";
-    QTest::newRow("angles") << "x: f32[2,6,32]\ny = com.microsoft::Attention(x, w: f32[32,96], b: f32[96], num_heads=4, do_rotary=1)\nreturn y" << "rotary embedding";
+    QTest::newRow("angles") << "x: f32[5,32]\no: i32[2,4]\nc: i32[3]\ny = com.microsoft::PackedAttention(x, w: f32[32,96], b: f32[96], o, c, num_heads=4, do_rotary=1)\nreturn y" << "rotary embedding";
+    QTest::newRow("angles of too many") << "x: f32[2,6,32]\ny = com.microsoft::Attention(x, w: f32[32,96], b: f32[96], num_heads=4, do_rotary=1, rotary_embedding_dim=10)\nreturn y" << "wider than its heads";
     QTest::newRow("beams") << "q: f32[2,1,32]\nc: i32[2,1,9]\ny = com.microsoft::DecoderMaskedMultiHeadAttention(q, q, q, _, _, _, _, _, _, c, num_heads=4)\nreturn y" << "choice of beams";
     QTest::newRow("buffer without length") << "x: f32[2,6,32]\np: f32[2,2,4,9,8]\ny = com.microsoft::Attention(x, w: f32[32,96], b: f32[96], _, p, num_heads=4, past_present_share_buffer=1)\nreturn y" << "without its length";
     QTest::newRow("pages of latent rows") << "q: f32[9,32]\nk: f32[9,16]\np: f32[4,16,1,16]\nc: i32[3]\ny = com.microsoft::PagedAttention(q, k, _, p, _, c, n: i32[2], t: i32[2,2], num_heads=2, kv_num_heads=1, kv_cache_layout=\"LATENT\")\nreturn y" << "latent rows";
