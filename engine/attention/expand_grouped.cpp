@@ -36,8 +36,14 @@ void OpaqueExpansion::groupedPast() {
     if (m_node.attributes.integer("sliding_window_cache", 0) != 0) placeWindow(now);
     for (const auto& [role, input, value, output] : {std::tuple("k_cache", 3, &m_k, 1), std::tuple("v_cache", 4, &m_v, 2)}) {
         const ValueId scale = m_node.input(input == 3 ? m_inputs.scales : m_inputs.scales + 1), past = m_node.input(static_cast<std::size_t>(input));
-        const ValueId fresh = scale ? quantised(role, *value, scale) : *value;
-        *value = joined(role, past, fresh, now, total, m_call.wanted(static_cast<std::size_t>(output)));
+        const ValueId fresh = scale ? quantised(role, *value, scale) : *value, present = m_call.wanted(static_cast<std::size_t>(output));
+        if (scale && isFloat8()) { // operators that join and pick have no float8: its numbers are floats on the way
+            const ValueId kept = present ? m_emit.base().builder().newValue(m_emit.base().prefix() + "/" + role + "/codes") : ValueId();
+            *value = joined(role, m_emit.cast(role, past, DataType::float32), fresh, now, total, kept);
+            if (present) m_emit.op(role, "Cast", {kept}, {{"to", static_cast<std::int64_t>(DataType::float8e4m3fn), {}}}, present);
+        } else {
+            *value = joined(role, past, fresh, now, total, present);
+        }
         if (scale) *value = dequantised(role, *value, scale);
     }
 }
@@ -57,13 +63,18 @@ ValueId OpaqueExpansion::joined(const std::string& role, ValueId past, ValueId v
     return cached(role, past, value, now, total, present);
 }
 
-/// Keys or values [B,K,S,D] as the integers of a cache: 8 bits, or 4 and 8 more than it is, two in a byte, the first one low.
+/// Keys or values [B,K,S,D] as the numbers of a cache: float8 within its range, 8 bits, or 4 and 8 more than it is, two in a byte, the first one low.
 /// Source: ContribOperators.md and ONNX Runtime's CPU implementation, which rounds x times the inverse of the scale (1 for a scale of 0).
 ValueId OpaqueExpansion::quantised(const std::string& role, ValueId x, ValueId scale) {
     const auto number = [&](const std::string& name, double value) { return m_emit.number(role + "/" + name, DataType::float32, value); };
     const bool four = bitsOfCache() == 4;
     const ValueId divisor = m_emit.op(role, "Where", {m_emit.op(role, "Equal", {scale, number("none", 0)}), number("one", 1), scale});
-    const ValueId whole = m_emit.op(role, "Round", {m_emit.op(role, "Mul", {widened(role, x), m_emit.op(role, "Div", {number("one", 1), divisor})})});
+    const ValueId scaled = m_emit.op(role, "Mul", {widened(role, x), m_emit.op(role, "Div", {number("one", 1), divisor})});
+    if (isFloat8()) {
+        const ValueId within = m_emit.op(role, "Clip", {scaled, number("least", -448), number("most", 448)});
+        return m_emit.cast(role, m_emit.cast(role, within, DataType::float8e4m3fn), DataType::float32);
+    }
+    const ValueId whole = m_emit.op(role, "Round", {scaled});
     const ValueId within = m_emit.op(role, "Clip", {whole, number("least", four ? -8 : -128), number("most", four ? 7 : 127)});
     if (!four) return m_emit.cast(role, within, DataType::int8);
     const ValueId codes = m_emit.cast(role, m_emit.op(role, "Add", {within, number("bias", 8)}), DataType::int32);
@@ -81,6 +92,13 @@ ValueId OpaqueExpansion::dequantised(const std::string& role, ValueId cache, Val
         codes = m_emit.op(role, "Sub", {codes, m_emit.number(role + "/bias", DataType::float32, 8)});
     }
     return narrowed(role, m_emit.op(role, "Mul", {codes, scale}));
+}
+
+/// Of a cache's numbers while they are joined and picked.
+DataType OpaqueExpansion::typeOfCodes() const {
+    if (!m_node.input(m_inputs.scales)) return m_type;
+    if (isFloat8()) return DataType::float32;
+    return bitsOfCache() == 4 ? DataType::uint8 : DataType::int8;
 }
 
 std::int64_t OpaqueExpansion::bitsOfCache() const { return m_node.attributes.integer("kv_cache_bit_width", 8); }
@@ -132,7 +150,7 @@ ValueId OpaqueExpansion::cached(const std::string& role, ValueId past, ValueId v
 /// Places [B,1,n,1] of past keys or values, of the new ones behind them, or of the zeros behind both.
 ValueId OpaqueExpansion::picked(const std::string& role, ValueId past, ValueId value, ValueId index, ValueId present) {
     const ValueId lengths = m_emit.op(role, "Concat", {m_emit.slice(role, m_emit.op(role, "Shape", {value}), 0, 0, 2), m_emit.list(role + "/any", {1}), m_emit.sizeOf(role, value, 3)}, {{"axis", std::int64_t(0), {}}});
-    const ValueId nothing = m_emit.op(role, "Expand", {m_emit.number(role + "/nothing", m_node.input(m_inputs.scales) ? bitsOfCache() == 4 ? DataType::uint8 : DataType::int8 : m_type, 0), lengths});
+    const ValueId nothing = m_emit.op(role, "Expand", {m_emit.number(role + "/nothing", typeOfCodes(), 0), lengths});
     const ValueId all = m_emit.op(role, "Concat", {past, value, nothing}, {{"axis", std::int64_t(2), {}}});
     return m_emit.op(role, "GatherElements", {all, m_emit.op(role, "Expand", {index, lengths})}, {{"axis", std::int64_t(2), {}}}, present);
 }

@@ -88,7 +88,8 @@ std::string OpaqueExpansion::unknownOfGrouped() const {
     const bool quantises = m_node.input(m_inputs.scales).valid(), window = a.integer("sliding_window_cache", 0) != 0;
     const DataType cache = m_call.shapes.of(m_node.input(3)).type;
     if (quantises != m_node.input(m_inputs.scales + 1).valid()) return "cache, quantised in part,";
-    if (quantises && (m_opset < 11 || (m_node.input(3) && cache != (bitsOfCache() == 4 ? DataType::uint8 : DataType::int8)))) return "quantised cache";
+    const bool fits = isFloat8() ? m_opset >= 19 && bitsOfCache() == 8 : !m_node.input(3) || cache == (bitsOfCache() == 4 ? DataType::uint8 : DataType::int8);
+    if (quantises && (m_opset < 11 || !fits)) return isFloat8() ? "cache of float8, in an opset older than 19," : "quantised cache";
     if (quantises && bitsOfCache() == 4 && m_spec.headDim % 2 != 0) return "quantised cache of an odd head size";
     if (m_node.input(m_inputs.norms).valid() != m_node.input(m_inputs.norms + 1).valid()) return "norm of queries or keys alone";
     if (window && (!m_node.input(3) || a.integer("local_window_size", -1) <= 0 || m_call.wanted(3))) return "cache of a sliding window, without a past or with its scores,";

@@ -60,6 +60,8 @@ private:
     ValueId quantised(const std::string& role, ValueId x, ValueId scale);
     ValueId dequantised(const std::string& role, ValueId cache, ValueId scale);
     std::int64_t bitsOfCache() const;
+    bool isFloat8() const { return m_call.shapes.of(m_node.input(3)).type == DataType::float8e4m3fn; }
+    DataType typeOfCodes() const;
     ValueId residents(ValueId seen, ValueId places);
     void placeWindow(ValueId now);
     ValueId windowed(const std::string& role, ValueId past, ValueId value, ValueId now, ValueId present);

@@ -26,10 +26,11 @@ HostTensor present(const KernelCall& call, const HostTensor* past, const HostTen
     return out;
 }
 
-/// The integers of a cache: of 8 bits, or of 4, and two of them in a byte, the first one low and each 8 more than it is. In floats, as the operator rounds.
+/// The numbers of a cache: float8, or integers of 8 bits, or of 4, and two of them in a byte, the first one low and each 8 more than it is. In floats, as the operator rounds.
 struct QuantisedCache {
     const HostTensor* scale = nullptr;
     std::int64_t bits = 8;
+    bool isFloat8 = false;
 
     float scaleAt(std::int64_t line, std::int64_t heads, std::int64_t rows, std::int64_t i) const {
         return static_cast<float>(broadcastAt(*scale, line / rows / heads, line / rows % heads, line % rows, i));
@@ -37,6 +38,15 @@ struct QuantisedCache {
     HostTensor from(const KernelCall& call, const HostTensor& x) const {
         if (!scale) return x;
         const std::int64_t size = x.dims[3], each = bits == 4 ? 2 : 1;
+        if (isFloat8) {
+            HostTensor codes = make(call, DataType::float8e4m3fn, x.dims);
+            for (std::int64_t i = 0; i < x.count(); ++i) {
+                const float given = scaleAt(i / size, x.dims[1], x.dims[2], i % size), inverse = given == 0 ? 1.0F : 1.0F / given;
+                codes.floats()[static_cast<std::size_t>(i)] = std::clamp(static_cast<float>(x.at(static_cast<std::size_t>(i))) * inverse, -448.0F, 448.0F);
+            }
+            codes.normalise();
+            return codes;
+        }
         if ((bits != 8 && bits != 4) || size % each != 0) refuse("its cache has another width than 8 or 4 bits");
         HostTensor out = make(call, bits == 4 ? DataType::uint8 : DataType::int8, {x.dims[0], x.dims[1], x.dims[2], size / each});
         for (std::int64_t i = 0; i < x.count(); ++i) {
@@ -53,6 +63,10 @@ struct QuantisedCache {
         const std::int64_t each = bits == 4 ? 2 : 1, size = codes.dims[3] * each;
         HostTensor out = make(call, type, {codes.dims[0], codes.dims[1], codes.dims[2], size});
         for (std::int64_t i = 0; i < out.count(); ++i) {
+            if (isFloat8) {
+                setElement(out, static_cast<std::size_t>(i), codes.floats()[static_cast<std::size_t>(i)] * scaleAt(i / size, out.dims[1], out.dims[2], i % size));
+                continue;
+            }
             const std::int64_t held = codes.integers()[static_cast<std::size_t>(i / each)], code = each == 1 ? held : ((held >> (i % 2 * 4)) & 15) - 8;
             setElement(out, static_cast<std::size_t>(i), static_cast<float>(code) * scaleAt(i / size, out.dims[1], out.dims[2], i % size));
         }
@@ -187,7 +201,7 @@ Outputs groupQuery(const KernelCall& call) {
     const Attributes& a = call.node.attributes;
     for (const std::size_t i : {12U, 14U})
         if ((call.input(i) == nullptr) != (call.input(i + 1) == nullptr)) refuse("of its scales and norms one is missing");
-    const QuantisedCache ofK{call.input(12), a.integer("kv_cache_bit_width", 8)}, ofV{call.input(13), ofK.bits};
+    const QuantisedCache ofK{call.input(12), a.integer("kv_cache_bit_width", 8), call.input(3) && call.input(3)->type == DataType::float8e4m3fn}, ofV{call.input(13), ofK.bits, ofK.isFloat8};
     const std::int64_t heads = a.integer("num_heads", 0), kvHeads = a.integer("kv_num_heads", 0), window = a.integer("local_window_size", -1);
     const bool causal = a.integer("causal", 1) != 0;
     auto [q, k, v] = groupedHeads(call, heads, kvHeads);
