@@ -21,7 +21,8 @@ struct OpaqueCall {
 
     bool microsoft() const { return node.domain == "com.microsoft"; }
     bool standard() const { return node.is("Attention"); }
-    bool grouped() const { return node.op == "GroupQueryAttention"; }
+    /// Keys and values have heads of their own, and each sequence a number of keys.
+    bool grouped() const { return microsoft() && node.input(inputsOf(node).lengths); }
     std::size_t rankOf(ValueId value) const { return value ? shapes.of(value).dims.size() : 0; }
     /// An output that something reads or that the graph gives out.
     ValueId wanted(std::size_t output) const {
@@ -62,8 +63,9 @@ private:
 /// What hides keys and what is added to scores.
 class MaskExpansion {
 public:
-    /// @param keys  positions of keys [B,1,1,T]; none where they count from 0
-    MaskExpansion(OpaqueEmitter& emit, const OpaqueCall& call, DataType type, ValueId keys) : m_emit(emit), m_call(call), m_type(type), m_keys(keys) {}
+    /// @param keys    positions of keys [B,1,1,T]; none where they count from 0
+    /// @param filled  which places of keys hold one [B,1,1,T]; none where that follows from their number
+    MaskExpansion(OpaqueEmitter& emit, const OpaqueCall& call, DataType type, ValueId keys, ValueId filled) : m_emit(emit), m_call(call), m_type(type), m_keys(keys), m_filled(filled) {}
     /// @param past    value that holds past keys [B,N,P,D]; none where there is none
     /// @param before  how many keys came before, where that isn't the length of `past`: [1], for grouped queries [B,1,1,1]
     /// @returns masked scores
@@ -88,13 +90,16 @@ private:
     ValueId ranged(ValueId scores, ValueId list, Dim length);
     ValueId atKeys(ValueId bias, ValueId scores);
     ValueId groupedQuery(ValueId scores, ValueId before);
+    ValueId blocks(ValueId scores, ValueId before);
+    ValueId tableOfBlocks();
+    ValueId banded(ValueId scores);
     ValueId rows(ValueId scores, ValueId offset);
     ValueId columns(ValueId scores);
 
     OpaqueEmitter& m_emit;
     const OpaqueCall& m_call;
     DataType m_type;
-    ValueId m_keys;
+    ValueId m_keys, m_filled;
     bool m_mayHideAll = false;
 };
 

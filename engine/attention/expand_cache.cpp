@@ -69,12 +69,17 @@ ValueId OpaqueExpansion::ofBeams(const std::string& role, ValueId kept) {
     return m_emit.op(role, "Reshape", {m_emit.op(role, "GatherElements", {apart, from}, {{"axis", std::int64_t(1), {}}}), shape});
 }
 
+/// How much of a shared buffer is filled: [1].
+ValueId OpaqueExpansion::pastLength() {
+    if (!m_call.sizes.forFile()) return m_emit.list("past_length", {boundPast(m_node, m_call.shapes)});
+    return m_emit.base().reshape("past_length", m_emit.cast("past_length", m_node.input(m_inputs.pastLength), DataType::int64), {1});
+}
+
 /// Past keys and values in buffers with room for more: a length says how much of them is filled.
 void OpaqueExpansion::sharedPast() {
     auto [bufferK, bufferV] = pastParts();
     if (keysInBlocks()) bufferK = reordered("past_k", bufferK, false);
-    const ValueId length = m_node.input(m_inputs.pastLength);
-    m_before = m_call.sizes.forFile() ? m_emit.base().reshape("past_length", m_emit.cast("past_length", length, DataType::int64), {1}) : m_emit.list("past_length", {boundPast(m_node, m_call.shapes)});
+    m_before = pastLength();
     const ValueId axis = m_emit.list("past_length/axis", {2}), end = m_emit.op("past_length", "Add", {m_before, m_emit.sizeOf("past_length", m_k, 2)});
     const auto joined = [&](const std::string& role, ValueId buffer, ValueId& now) {
         const ValueId kept = m_emit.op(role, "Slice", {buffer, m_emit.list(role + "/begin", {0}), m_before, axis}), fresh = now;

@@ -1,4 +1,4 @@
-// GroupQueryAttention: norms and rotary embedding of its heads, and its cache, whole, quantised, or of a window.
+// GroupQueryAttention and SparseAttention: their cache, whole, quantised, or of a window.
 
 #include "attention/opaque_expansion.h"
 
@@ -15,32 +15,35 @@ ValueId OpaqueExpansion::keysBefore(ValueId now, ValueId total) {
 
 /// How many keys there are with the new ones, for each batch: [B,1,1,1].
 ValueId OpaqueExpansion::seenKeys() {
-    const ValueId last = m_emit.base().reshape("before", m_emit.cast("before", m_node.input(5), DataType::int64), {-1, 1, 1, 1});
-    return m_emit.op("before", "Add", {last, m_emit.list("before/one", {1})});
+    const ValueId last = m_emit.base().reshape("before", m_emit.cast("before", m_node.input(m_inputs.lengths), DataType::int64), {-1, 1, 1, 1});
+    // GroupQueryAttention is told the last key's position.
+    return m_node.op == "GroupQueryAttention" ? m_emit.op("before", "Add", {last, m_emit.list("before/one", {1})}) : last;
 }
 
 /// Grouped queries: each batch has its own number of past keys, the rest of its past is padding.
 void OpaqueExpansion::groupedPast() {
-    const ValueId now = m_emit.sizeOf("length", m_q, 2), total = m_emit.base().reshape("total", m_emit.cast("total", m_node.input(6), DataType::int64), {1});
+    const ValueId now = m_emit.sizeOf("length", m_q, 2), total = m_emit.base().reshape("total", m_emit.cast("total", m_node.input(m_inputs.total), DataType::int64), {1});
     // A first call has no past, whatever the lengths say: where there is none at all, keys begin with the queries.
     const bool cache = m_node.input(3).valid();
     if (cache) m_before = keysBefore(now, total);
-    if (m_node.input(m_inputs.norms)) {
-        m_q = normalised("q_norm", m_q, m_node.input(m_inputs.norms));
-        m_k = normalised("k_norm", m_k, m_node.input(m_inputs.norms + 1));
-    }
-    if (m_node.attributes.integer("do_rotary", 0) != 0) {
+    ValueId places = m_node.input(m_inputs.positions);
+    if (!places && m_node.attributes.integer("do_rotary", 0) != 0) {
         const ValueId counted = m_emit.upTo("positions", now);
-        const ValueId places = m_node.input(9) ? m_node.input(9) : cache ? m_emit.op("positions", "Add", {m_emit.base().reshape("positions", m_before, {-1, 1}), counted}) : m_emit.base().reshape("positions", counted, {1, -1});
-        m_q = rotated("q_rotary", m_q, places, m_spec.heads);
-        m_k = rotated("k_rotary", m_k, places, m_kvHeads);
+        places = cache ? m_emit.op("positions", "Add", {m_emit.base().reshape("positions", m_before, {-1, 1}), counted}) : m_emit.base().reshape("positions", counted, {1, -1});
     }
+    turnHeads(places);
     m_past = m_node.input(3);
     if (m_node.attributes.integer("sliding_window_cache", 0) != 0) placeWindow(now);
     for (const auto& [role, input, value, output] : {std::tuple("k_cache", 3, &m_k, 1), std::tuple("v_cache", 4, &m_v, 2)}) {
         const ValueId scale = m_node.input(input == 3 ? m_inputs.scales : m_inputs.scales + 1), past = m_node.input(static_cast<std::size_t>(input));
-        const ValueId fresh = scale ? quantised(role, *value, scale) : *value;
-        *value = joined(role, past, fresh, now, total, m_call.wanted(static_cast<std::size_t>(output)));
+        const ValueId fresh = scale ? quantised(role, *value, scale) : *value, present = m_call.wanted(static_cast<std::size_t>(output));
+        if (scale && isFloat8()) { // operators that join and pick have no float8: its numbers are floats on the way
+            const ValueId kept = present ? m_emit.base().builder().newValue(m_emit.base().prefix() + "/" + role + "/codes") : ValueId();
+            *value = joined(role, m_emit.cast(role, past, DataType::float32), fresh, now, total, kept);
+            if (present) m_emit.op(role, "Cast", {kept}, {{"to", static_cast<std::int64_t>(DataType::float8e4m3fn), {}}}, present);
+        } else {
+            *value = joined(role, past, fresh, now, total, present);
+        }
         if (scale) *value = dequantised(role, *value, scale);
     }
 }
@@ -60,25 +63,18 @@ ValueId OpaqueExpansion::joined(const std::string& role, ValueId past, ValueId v
     return cached(role, past, value, now, total, present);
 }
 
-/// x over the root of its mean square along each head, times a weight; in float32, as the operator computes it.
-ValueId OpaqueExpansion::normalised(const std::string& role, ValueId x, ValueId weight) {
-    const ValueId exact = widened(role, x);
-    const ValueId mean = m_emit.reduced(role, "ReduceMean", m_emit.op(role, "Mul", {exact, exact}));
-    const double epsilon = m_node.attributes.real("qk_norm_epsilon", 1e-6F);
-    const ValueId root = m_emit.op(role, "Sqrt", {m_emit.op(role, "Add", {mean, m_emit.number(role + "/epsilon", DataType::float32, epsilon)})});
-    return narrowed(role, m_emit.op(role, "Mul", {m_emit.op(role, "Div", {exact, root}), widened(role, weight)}));
-}
-
-ValueId OpaqueExpansion::widened(const std::string& role, ValueId value) { return m_type == DataType::float32 ? value : m_emit.cast(role, value, DataType::float32); }
-ValueId OpaqueExpansion::narrowed(const std::string& role, ValueId value) { return m_type == DataType::float32 ? value : m_emit.cast(role, value, m_type); }
-
-/// Keys or values [B,K,S,D] as the integers of a cache: 8 bits, or 4 and 8 more than it is, two in a byte, the first one low.
+/// Keys or values [B,K,S,D] as the numbers of a cache: float8 within its range, 8 bits, or 4 and 8 more than it is, two in a byte, the first one low.
 /// Source: ContribOperators.md and ONNX Runtime's CPU implementation, which rounds x times the inverse of the scale (1 for a scale of 0).
 ValueId OpaqueExpansion::quantised(const std::string& role, ValueId x, ValueId scale) {
     const auto number = [&](const std::string& name, double value) { return m_emit.number(role + "/" + name, DataType::float32, value); };
     const bool four = bitsOfCache() == 4;
     const ValueId divisor = m_emit.op(role, "Where", {m_emit.op(role, "Equal", {scale, number("none", 0)}), number("one", 1), scale});
-    const ValueId whole = m_emit.op(role, "Round", {m_emit.op(role, "Mul", {widened(role, x), m_emit.op(role, "Div", {number("one", 1), divisor})})});
+    const ValueId scaled = m_emit.op(role, "Mul", {widened(role, x), m_emit.op(role, "Div", {number("one", 1), divisor})});
+    if (isFloat8()) {
+        const ValueId within = m_emit.op(role, "Clip", {scaled, number("least", -448), number("most", 448)});
+        return m_emit.cast(role, m_emit.cast(role, within, DataType::float8e4m3fn), DataType::float32);
+    }
+    const ValueId whole = m_emit.op(role, "Round", {scaled});
     const ValueId within = m_emit.op(role, "Clip", {whole, number("least", four ? -8 : -128), number("most", four ? 7 : 127)});
     if (!four) return m_emit.cast(role, within, DataType::int8);
     const ValueId codes = m_emit.cast(role, m_emit.op(role, "Add", {within, number("bias", 8)}), DataType::int32);
@@ -96,6 +92,13 @@ ValueId OpaqueExpansion::dequantised(const std::string& role, ValueId cache, Val
         codes = m_emit.op(role, "Sub", {codes, m_emit.number(role + "/bias", DataType::float32, 8)});
     }
     return narrowed(role, m_emit.op(role, "Mul", {codes, scale}));
+}
+
+/// Of a cache's numbers while they are joined and picked.
+DataType OpaqueExpansion::typeOfCodes() const {
+    if (!m_node.input(m_inputs.scales)) return m_type;
+    if (isFloat8()) return DataType::float32;
+    return bitsOfCache() == 4 ? DataType::uint8 : DataType::int8;
 }
 
 std::int64_t OpaqueExpansion::bitsOfCache() const { return m_node.attributes.integer("kv_cache_bit_width", 8); }
@@ -131,43 +134,25 @@ ValueId OpaqueExpansion::windowed(const std::string& role, ValueId past, ValueId
     return picked(role, past, value, m_emit.op(role, "Where", {m_emit.op(role, "Less", {row, kept}), from, m_emit.op(role, "Add", {places, now})}), present);
 }
 
-/// Element j of a cache: the past where j < before, then what is new, then zeros.
+/// Element j of a cache: the past where j < before, then what is new, then zeros; in SparseAttention, whose past is always the buffer
+/// that its present shares, what lies there.
 ValueId OpaqueExpansion::cached(const std::string& role, ValueId past, ValueId value, ValueId now, ValueId total, ValueId present) {
     // The larger of both without Max, which takes no integers before opset 12.
     const ValueId size = m_emit.sizeOf(role, past, 2), longest = m_emit.op(role, "Where", {m_emit.op(role, "Less", {size, total}), total, size});
     const ValueId key = m_emit.base().reshape(role, m_emit.upTo(role, longest), {1, 1, -1, 1});
     const ValueId moved = m_emit.op(role, "Add", {m_emit.op(role, "Sub", {key, m_before}), size});
     const ValueId end = m_emit.op(role, "Add", {m_before, now});
-    const ValueId behind = m_emit.op(role, "Where", {m_emit.op(role, "Less", {key, end}), moved, m_emit.op(role, "Add", {size, now})});
+    const ValueId rest = m_node.op == "GroupQueryAttention" ? m_emit.op(role, "Add", {size, now}) : key;
+    const ValueId behind = m_emit.op(role, "Where", {m_emit.op(role, "Less", {key, end}), moved, rest});
     return picked(role, past, value, m_emit.op(role, "Where", {m_emit.op(role, "Less", {key, m_before}), key, behind}), present);
 }
 
 /// Places [B,1,n,1] of past keys or values, of the new ones behind them, or of the zeros behind both.
 ValueId OpaqueExpansion::picked(const std::string& role, ValueId past, ValueId value, ValueId index, ValueId present) {
     const ValueId lengths = m_emit.op(role, "Concat", {m_emit.slice(role, m_emit.op(role, "Shape", {value}), 0, 0, 2), m_emit.list(role + "/any", {1}), m_emit.sizeOf(role, value, 3)}, {{"axis", std::int64_t(0), {}}});
-    const ValueId nothing = m_emit.op(role, "Expand", {m_emit.number(role + "/nothing", m_node.input(m_inputs.scales) ? bitsOfCache() == 4 ? DataType::uint8 : DataType::int8 : m_type, 0), lengths});
+    const ValueId nothing = m_emit.op(role, "Expand", {m_emit.number(role + "/nothing", typeOfCodes(), 0), lengths});
     const ValueId all = m_emit.op(role, "Concat", {past, value, nothing}, {{"axis", std::int64_t(2), {}}});
     return m_emit.op(role, "GatherElements", {all, m_emit.op(role, "Expand", {index, lengths})}, {{"axis", std::int64_t(2), {}}}, present);
-}
-
-/// x [B,N,S,D] turned by its positions [B,S]; what lies beyond the caches' width stays.
-ValueId OpaqueExpansion::rotated(const std::string& role, ValueId x, ValueId positions, std::int64_t heads) {
-    const Dims& caches = m_call.shapes.of(m_node.input(7)).dims;
-    const std::int64_t half = caches.empty() ? m_spec.headDim / 2 : caches.back();
-    const bool interleaved = m_node.attributes.integer("rotary_interleaved", 0) != 0;
-    const auto angles = [&](std::size_t input) { return m_emit.unsqueeze(role, m_emit.op(role, "Gather", {m_node.input(input), positions}, {{"axis", std::int64_t(0), {}}}), 1); };
-    const ValueId cosine = angles(7), sine = angles(8);
-    const ValueId first = interleaved ? m_emit.slice(role, x, 3, 0, 2 * half, 2) : m_emit.slice(role, x, 3, 0, half);
-    const ValueId second = interleaved ? m_emit.slice(role, x, 3, 1, 2 * half, 2) : m_emit.slice(role, x, 3, half, 2 * half);
-    const auto product = [&](ValueId a, ValueId b) { return m_emit.op(role, "Mul", {a, b}); };
-    ValueId a = m_emit.op(role, "Sub", {product(first, cosine), product(second, sine)}), b = m_emit.op(role, "Add", {product(first, sine), product(second, cosine)});
-    std::vector<ValueId> pieces{a, b};
-    if (interleaved) {
-        const ValueId pairs = m_emit.op(role, "Concat", {m_emit.unsqueeze(role, a, 4), m_emit.unsqueeze(role, b, 4)}, {{"axis", std::int64_t(4), {}}});
-        pieces = {m_emit.base().reshape(role, pairs, {0, heads, -1, 2 * half})};
-    }
-    if (2 * half < m_spec.headDim) pieces.push_back(m_emit.slice(role, x, 3, 2 * half, m_spec.headDim));
-    return pieces.size() == 1 ? pieces[0] : m_emit.op(role, "Concat", pieces, {{"axis", std::int64_t(3), {}}});
 }
 
 } // namespace triptych

@@ -115,35 +115,37 @@ ValueId OpaqueExpansion::projected(const std::string& role, ValueId weight, Valu
 
 /// com.microsoft Attention and what has its form: the projections are inside.
 void OpaqueExpansion::packedWeight() {
-    const ValueId weight = m_node.input(1), bias = m_node.input(m_inputs.bias);
     m_named.inputQ = m_named.inputK = m_named.inputV = m_node.input(0);
     m_named.wasPacked = true;
-    const std::int64_t width = m_spec.heads * m_spec.headDim, vWidth = m_spec.heads * m_spec.vHeadDim;
     std::vector<ValueId> quantisation;
     if (m_node.op == "QAttention") quantisation = {m_node.input(3), m_node.input(4), m_node.input(6), m_node.input(7)};
+    heads(rolesOf(m_node.input(1), m_node.input(m_inputs.bias), quantisation, "", {&m_named.q, &m_named.k, &m_named.v}), {3, 3, 3});
+}
+
+/// Projections of the three roles by one packed weight, each with columns of its own where the file has them.
+/// @param names  of the nodes that project each role
+std::vector<ValueId> OpaqueExpansion::rolesOf(ValueId weight, ValueId bias, const std::vector<ValueId>& quantisation, const std::string& prefix, const std::array<std::vector<std::string>*, 3>& names) {
+    const std::int64_t width = m_spec.heads * m_spec.headDim;
+    const std::array widths{width, width, m_spec.heads * m_spec.vHeadDim};
     const auto single = [&](ValueId value) { return !value || m_call.shapes.of(value).count() == 1; };
     bool apart = m_call.expansion == Expansion::canonical && cuttable(weight) && (!bias || cuttable(bias));
     for (const ValueId each : quantisation) apart = apart && (single(each) || cuttable(each));
-    if (!apart) {
-        heads(m_emit.base().split("qkv", projected("qkv_proj", weight, bias, quantisation), {width, width, vWidth}, m_node.input(m_inputs.tokens) ? 2 : 3), {3, 3, 3});
-        return;
-    }
+    if (!apart) return m_emit.base().split(prefix + "qkv", projected(prefix + "qkv_proj", weight, bias, quantisation), {widths.begin(), widths.end()}, m_node.input(m_inputs.tokens) ? 2 : 3);
     std::vector<ValueId> roles;
     std::int64_t begin = 0;
-    for (auto [role, length, names] : {std::tuple("q", width, &m_named.q), std::tuple("k", width, &m_named.k), std::tuple("v", vWidth, &m_named.v)}) {
-        const std::string name = m_emit.base().prefix() + "." + role;
-        const auto part = [&, role = role, length = length](ValueId of, std::int64_t axis, const char* what) { return m_emit.part(role, of, axis, begin, length, name + what); };
+    for (std::size_t i = 0; i < widths.size(); begin += widths[i++]) {
+        const std::string role = prefix + std::string(1, "qkv"[i]), name = m_emit.base().prefix() + "." + role;
+        const auto part = [&](ValueId of, std::int64_t axis, const char* what) { return m_emit.part(role, of, axis, begin, widths[i], name + what); };
         std::vector<ValueId> own = quantisation;
         if (!own.empty() && !single(own[1])) own[1] = part(own[1], 0, "_scale");
         if (!own.empty() && !single(own[3])) own[3] = part(own[3], 0, "_zero_point");
         const ValueId ownWeight = part(weight, 1, "_weight"), ownBias = bias ? part(bias, 0, "_bias") : ValueId();
         const std::size_t first = m_emit.base().names().size();
-        roles.push_back(projected(role + std::string("_proj"), ownWeight, ownBias, own));
-        names->push_back(m_emit.base().names()[first]);
-        if (bias) names->push_back(m_emit.base().names().back());
-        begin += length;
+        roles.push_back(projected(role + "_proj", ownWeight, ownBias, own));
+        names[i]->push_back(m_emit.base().names()[first]);
+        if (bias) names[i]->push_back(m_emit.base().names().back());
     }
-    heads(roles, {3, 3, 3});
+    return roles;
 }
 
 } // namespace triptych

@@ -69,6 +69,7 @@ std::string MaskExpansion::unknown(const OpaqueCall& call) {
 
 ValueId MaskExpansion::apply(ValueId scores, ValueId past, ValueId before) {
     if (m_call.standard()) return standard(scores, past);
+    if (m_call.node.input(inputsOf(m_call.node).global)) return banded(scores);
     return m_call.grouped() ? groupedQuery(scores, before) : classic(scores, past, before);
 }
 
@@ -230,17 +231,54 @@ ValueId MaskExpansion::atKeys(ValueId bias, ValueId scores) {
     return m_emit.op("bias", "GatherElements", {m_emit.op("bias", "Expand", {bias, lengths}), m_emit.op("bias", "Expand", {within, lengths})}, {{"axis", std::int64_t(3), {}}});
 }
 
+/// SparseAttention: which blocks of keys each row of blocks sees, as [N,R,R]. A layout has a list of them, and where the list begins for
+/// each row; heads have the layouts in turns. Source: ContribOperators.md.
+ValueId MaskExpansion::tableOfBlocks() {
+    const std::size_t first = inputsOf(m_call.node).blocks;
+    const ValueId begins = m_emit.cast("blocks", m_call.node.input(first), DataType::int64), list = m_emit.cast("blocks", m_call.node.input(first + 1), DataType::int64);
+    const ValueId begin = m_emit.unsqueeze("blocks", m_emit.slice("blocks", begins, 1, 0, -1), 2);
+    const ValueId end = m_emit.unsqueeze("blocks", m_emit.slice("blocks", begins, 1, 1, std::numeric_limits<std::int64_t>::max()), 2);
+    const ValueId count = m_emit.sizeOf("blocks", begin, 1), none = m_emit.list("blocks/none", {0});
+    // A row lists as many blocks as there are at most; what is no part of it goes to a column that is cut off again.
+    const ValueId place = m_emit.op("blocks", "Add", {begin, m_emit.upTo("blocks", count)}), used = m_emit.op("blocks", "Less", {place, end});
+    const ValueId flat = m_emit.base().reshape("blocks", m_emit.op("blocks", "Where", {used, place, none}), {0, -1});
+    const ValueId listed = m_emit.op("blocks", "Reshape", {m_emit.op("blocks", "GatherElements", {list, flat}, {{"axis", std::int64_t(1), {}}}), m_emit.op("blocks", "Shape", {place})});
+    const ValueId column = m_emit.op("blocks", "Where", {used, listed, count});
+    const ValueId square = m_emit.op("blocks", "Shape", {place}), wider = m_emit.op("blocks", "Add", {square, m_emit.list("blocks/wider", {0, 0, 1})});
+    const auto filled = [&](const char* name, double value, ValueId shape) { return m_emit.op("blocks", "Expand", {m_emit.number(name, DataType::int64, value), shape}); };
+    const ValueId all = m_emit.op("blocks", "ScatterElements", {filled("blocks/hidden", 0, wider), column, filled("blocks/shown", 1, square)}, {{"axis", std::int64_t(2), {}}});
+    const ValueId table = m_emit.cast("blocks", m_emit.slice("blocks", all, 2, 0, -1), DataType::boolean);
+    const Dims& layouts = m_call.shapes.of(m_call.node.input(first)).dims;
+    std::vector<std::int64_t> own;
+    for (std::int64_t head = 0; head < m_call.spec.heads; ++head) own.push_back(head % layouts[0]);
+    return m_emit.op("blocks", "Gather", {table, m_emit.list("blocks/layouts", own)}, {{"axis", std::int64_t(0), {}}});
+}
+
+/// Keys in blocks that the query's own block sees.
+ValueId MaskExpansion::blocks(ValueId scores, ValueId before) {
+    const ValueId size = m_emit.list("blocks/size", {m_call.node.attributes.integer("sparse_block_size", 1)}), table = tableOfBlocks();
+    const ValueId row = m_emit.base().reshape("blocks", m_emit.op("blocks", "Div", {rows(scores, before), size}), {0, -1});
+    const ValueId column = m_emit.op("blocks", "Div", {columns(scores), size});
+    // A buffer may have places behind the last block; no query sees them.
+    const ValueId within = m_emit.op("blocks", "Where", {m_emit.op("blocks", "Less", {column, m_emit.sizeOf("blocks", table, 2)}), column, m_emit.list("blocks/none", {0})});
+    const ValueId lines = m_emit.op("blocks", "Gather", {table, row}, {{"axis", std::int64_t(1), {}}}); // [N,B,S,R]
+    const ValueId shown = m_emit.op("blocks", "Gather", {lines, within}, {{"axis", std::int64_t(3), {}}});
+    return hide(scores, m_emit.base().transpose("blocks", shown, {1, 0, 2, 3}), "blocks");
+}
+
 ValueId MaskExpansion::groupedQuery(ValueId scores, ValueId before) {
     const std::int64_t window = m_call.node.attributes.integer("local_window_size", -1);
-    if (ValueId bias = m_call.node.input(10)) {
+    if (ValueId bias = m_call.node.input(inputsOf(m_call.node).attentionBias)) {
         // A buffer of keys may have more places than there are keys: what lies behind them is hidden.
         if (m_keys) bias = atKeys(bias, scores);
         else if (m_call.node.input(3)) bias = padded(bias, bias, scores, m_emit.number("no_bias", m_type, 0));
         scores = m_emit.op("bias", "Add", {scores, bias});
     }
-    if (m_call.node.attributes.integer("causal", 1) != 0) {
+    if (m_call.node.input(inputsOf(m_call.node).blocks)) scores = blocks(scores, before);
+    if (m_filled) scores = hide(scores, m_filled, "lengths");
+    if (hidesLaterKeys(m_call.node)) {
         scores = causal(scores, before);
-    } else { // each sequence as far as it goes
+    } else if (!m_filled) { // each sequence as far as it goes
         const ValueId last = m_emit.base().reshape("lengths", m_emit.cast("lengths", m_call.node.input(5), DataType::int64), {-1, 1, 1, 1});
         scores = hide(scores, m_emit.op("lengths", "Not", {m_emit.op("lengths", "Less", {last, columns(scores)})}), "lengths");
     }

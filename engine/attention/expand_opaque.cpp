@@ -20,10 +20,18 @@ Result<NamedAttention> OpaqueExpansion::run() {
     m_named.inputQ = m_spec.q;
     m_named.inputK = m_spec.k;
     m_named.inputV = m_spec.v;
-    if (hasPackedWeight(m_node)) packedWeight();
-    else inputs();
-    if (m_call.grouped()) groupedPast();
-    else past();
+    if (m_node.input(m_inputs.pages)) {
+        paged();
+    } else {
+        if (hasPackedWeight(m_node)) packedWeight();
+        else inputs();
+        if (m_call.grouped()) {
+            groupedPast();
+        } else {
+            if (m_node.attributes.integer("do_rotary", 0) != 0) turnByAngles();
+            past();
+        }
+    }
     core();
     return std::move(m_named);
 }
@@ -39,7 +47,6 @@ std::string OpaqueExpansion::newerAttribute() const {
 
 std::string OpaqueExpansion::unknownOption() const {
     const Attributes& a = m_node.attributes;
-    if (const std::string why = staysOne(m_node); !why.empty()) return why;
     if (const std::string attribute = newerAttribute(); !attribute.empty()) return "attribute '" + attribute + "', of a later version,";
     if (m_spec.heads <= 0 || m_kvHeads <= 0 || m_spec.headDim <= 0 || m_spec.vHeadDim <= 0 || !m_spec.scale) return "number of heads";
     if (!isFloating(m_type)) return "type";
@@ -49,14 +56,19 @@ std::string OpaqueExpansion::unknownOption() const {
     if (m_opset < 11 && (m_node.input(m_inputs.tokens) || (m_call.grouped() && m_node.input(m_inputs.past)))) return "opset, older than 11,";
     if (const std::string mask = MaskExpansion::unknown(m_call); !mask.empty()) return mask;
     if (m_call.standard()) return m_node.inputs.size() > 7 ? "eighth input" : "";
-    const std::size_t axes = m_call.rankOf(m_node.input(0)), plain = m_node.input(m_inputs.tokens) ? 2 : 3;
+    const std::size_t axes = m_call.rankOf(m_node.input(0)), plain = m_node.input(m_inputs.tokens) || m_node.input(m_inputs.pages) ? 2 : 3;
     const bool inAxes = axes == plain + 2 && (m_node.op == "MultiHeadAttention" || m_node.op == "PackedMultiHeadAttention");
     if (axes != plain && !inAxes) return "rank of its input";
     if (hasProjectedInputs(m_node) && !m_node.input(1) && m_node.input(2)) return "value without a key";
+    if (m_node.input(m_inputs.pages)) return unknownOfPaged();
     if (m_call.grouped()) return unknownOfGrouped();
-    if (a.integer("do_rotary", 0) != 0) return "rotary embedding, whose angles its documentation doesn't give,";
+    const std::int64_t turned = a.integer("rotary_embedding_dim", 0);
+    // ONNX Runtime knows them in Attention and in what decodes one token like it.
+    if (a.integer("do_rotary", 0) != 0 && m_node.op != "Attention" && m_node.op != "DecoderMaskedSelfAttention") return "rotary embedding, whose angles nothing gives,";
+    if (a.integer("do_rotary", 0) != 0 && (turned < 0 || turned > m_spec.headDim || (turned > 0 ? turned : m_spec.headDim) % 2 != 0)) return "rotary embedding, wider than its heads,";
     if (m_node.input(m_inputs.beams) && (!sharesPast(m_node) || m_opset < 11)) return "choice of beams, without a shared buffer,";
     if (a.integer("past_present_share_buffer", 0) != 0 && m_node.input(m_inputs.past) && !sharesPast(m_node)) return "shared buffer of past keys, without its length,";
+    if (m_node.op == "LongformerAttention" && (!m_node.input(m_inputs.mask) || !m_node.input(m_inputs.global) || !m_node.input(m_inputs.global - 2))) return "missing choice of global tokens";
     if (m_node.input(m_inputs.tokens) && !m_node.input(m_inputs.tokens + 1)) return "missing sequence lengths";
     if (hasProjectedInputs(m_node) && !m_node.input(1) && m_call.rankOf(m_node.input(0)) >= 4 && m_node.input(m_inputs.bias)) return "bias on packed input";
     if (keysInBlocks() && sharesPast(m_node) && m_spec.headDim % (128 / bitsOf(m_type)) != 0) return "head size, which doesn't fill blocks of 16 bytes,";
@@ -76,12 +88,15 @@ std::string OpaqueExpansion::unknownOfGrouped() const {
     const bool quantises = m_node.input(m_inputs.scales).valid(), window = a.integer("sliding_window_cache", 0) != 0;
     const DataType cache = m_call.shapes.of(m_node.input(3)).type;
     if (quantises != m_node.input(m_inputs.scales + 1).valid()) return "cache, quantised in part,";
-    if (quantises && (m_opset < 11 || (m_node.input(3) && cache != (bitsOfCache() == 4 ? DataType::uint8 : DataType::int8)))) return "quantised cache";
+    const bool fits = isFloat8() ? m_opset >= 19 && bitsOfCache() == 8 : !m_node.input(3) || cache == (bitsOfCache() == 4 ? DataType::uint8 : DataType::int8);
+    if (quantises && (m_opset < 11 || !fits)) return isFloat8() ? "cache of float8, in an opset older than 19," : "quantised cache";
     if (quantises && bitsOfCache() == 4 && m_spec.headDim % 2 != 0) return "quantised cache of an odd head size";
     if (m_node.input(m_inputs.norms).valid() != m_node.input(m_inputs.norms + 1).valid()) return "norm of queries or keys alone";
     if (window && (!m_node.input(3) || a.integer("local_window_size", -1) <= 0 || m_call.wanted(3))) return "cache of a sliding window, without a past or with its scores,";
-    if (a.integer("do_rotary", 0) != 0 && (!m_node.input(7) || !m_node.input(8))) return "rotary embedding without caches";
-    if (!m_node.input(5) || !m_node.input(6)) return "missing sequence lengths";
+    if (a.integer("do_rotary", 0) != 0 && (!m_node.input(m_inputs.cosines) || !m_node.input(m_inputs.cosines + 1))) return "rotary embedding without caches";
+    if (!m_node.input(m_inputs.lengths) || !m_node.input(m_inputs.total)) return "missing sequence lengths";
+    const Dims lists = m_call.shapes.of(m_node.input(m_inputs.blocks)).dims;
+    if (m_node.input(m_inputs.blocks) && (lists.size() != 2 || lists[0] < 1 || m_spec.heads % lists[0] != 0 || m_call.sizes.follows(lists[0]) || a.integer("sparse_block_size", 0) < 1)) return "list of blocks, which doesn't fit its heads,";
     // Hidden scores are told from the others by comparing floats.
     if (const std::int64_t asked = a.integer("qk_output", 0); m_call.wanted(3) && ((asked != 1 && asked != 2) || m_opset < 11)) return "output of its scores";
     return {};
@@ -111,21 +126,21 @@ void OpaqueExpansion::core() {
         scores = m_emit.op("softcap", "Mul", {scores, constant("softcap_limit", cap)});
     }
     show(1, scores);
-    MaskExpansion mask(m_emit, m_call, m_type, m_keys);
+    MaskExpansion mask(m_emit, m_call, m_type, m_keys, m_filled);
     scores = mask.apply(scores, m_past, m_before);
     show(2, scores);
     const ValueId weights = softmax(scores, m_call.standard() && mask.mayHideAll());
     show(3, weights);
     const ValueId context = m_emit.op("context", "MatMul", {weights, m_v}, {}, m_fourAxes ? m_node.output() : ValueId());
     m_named.context = m_emit.base().names().back();
-    if (!m_fourAxes) merge(context);
+    if (!m_fourAxes) merge(m_node.input(m_inputs.global) ? withGlobal(context) : context);
 }
 
 /// Heads side by side again, and packed tokens without their padding.
 void OpaqueExpansion::merge(ValueId context) {
     const ValueId turned = m_emit.base().transpose("merge", context, {0, 2, 1, 3});
     const std::int64_t width = m_spec.heads * m_spec.vHeadDim;
-    if (!m_node.input(m_inputs.tokens)) m_emit.base().reshape("merge", turned, {0, -1, width}, m_node.output());
+    if (!m_places) m_emit.base().reshape("merge", turned, {0, -1, width}, m_node.output());
     else m_emit.op("merge", "Gather", {m_emit.base().reshape("merge", turned, {-1, width}), places()}, {{"axis", std::int64_t(0), {}}}, m_node.output());
 }
 
@@ -144,7 +159,7 @@ void OpaqueExpansion::show(std::int64_t step, ValueId value) {
         return;
     }
     // A buffer of past keys may have more room than there are keys.
-    const ValueId total = m_emit.base().reshape("qk_output", m_emit.cast("qk_output", m_node.input(6), DataType::int64), {1});
+    const ValueId total = m_emit.base().reshape("qk_output", m_emit.cast("qk_output", m_node.input(m_inputs.total), DataType::int64), {1});
     m_emit.op("qk_output", "Slice", {value, m_emit.list("qk_output/begin", {0}), total, m_emit.list("qk_output/axis", {3})}, {}, output);
 }
 

@@ -88,7 +88,7 @@ ValueId fedFrom(const Graph& graph, ValueId value, bool cut) {
         const NodeId id = graph.producer(value);
         if (!id) return graph.isInput(value) || !graph.value(value).initializer ? value : ValueId();
         const Node& node = graph.node(id);
-        if (!cut || !(node.is("Slice") || node.is("Gather") || node.is("GatherElements") || node.is("Transpose") || isCopy(node) || keepsOrder(node))) return {};
+        if (!cut || !(node.is("Slice") || node.is("Gather") || node.is("GatherElements") || node.is("Transpose") || node.is("Pad") || isCopy(node) || keepsOrder(node))) return {};
         value = node.input(0);
     }
     return {};
@@ -125,7 +125,10 @@ ValueId writtenToBuffer(const Graph& graph, const Shapes& shapes, const Node& no
         return {};
     }
     const bool scatters = node.is("ScatterND") || node.is("ScatterElements") || node.is("TensorScatter");
-    return scatters && buffer(node.input(0)) ? fresh(node.is("TensorScatter") ? 1 : 2) : ValueId();
+    if (!scatters || !buffer(node.input(0))) return {};
+    const ValueId now = node.input(node.is("TensorScatter") ? 1 : 2);
+    // Without a projection new keys are fed too, but not with the buffer.
+    return now && !shapes.isConstant(now) && fedFrom(graph, now, true) != fedFrom(graph, node.input(0), true) ? now : ValueId();
 }
 
 bool sumsIntegers(const Graph& graph, const Shapes& shapes, ValueId value) {

@@ -133,10 +133,11 @@ void MaskReader::visit(ValueId value, int depth, Area area, std::set<ValueId>& s
     if (m_shapes.isConstant(value)) {
         if (isOneComparison(value, facts)) return;
         visitConstant(value, area, facts);
-        // A window that is wider than the bound length still shows in how the mask is made.
+        // A window that is wider than the bound length, and blocks that are, still show in how the mask is made.
         MaskFacts made;
         comparisons(value, depth, made);
         facts.window = facts.window || made.window;
+        facts.blockSparse = facts.blockSparse || made.blockSparse;
         return;
     }
     if (!id) {
@@ -146,7 +147,7 @@ void MaskReader::visit(ValueId value, int depth, Area area, std::set<ValueId>& s
     const Node& node = m_graph.node(id);
     if (node.is("Trilu") && node.attributes.integer("upper", 1) == 0) facts.causal = true;
     compared(node, facts);
-    if (node.is("Gather") && m_shapes.isConstant(node.input(0)) && !m_shapes.constant(node.input(0))) {
+    if (node.is("Gather") && m_shapes.of(value).type != DataType::boolean && m_shapes.isConstant(node.input(0)) && !m_shapes.constant(node.input(0))) {
         facts.learned = true;
         return;
     }

@@ -64,6 +64,8 @@ private:
     /// queries, and some of them past, causality looks like a window, and a window that reaches one key further looks like causality.
     bool isOneComparison(ValueId value, MaskFacts& facts) const;
     /// A comparison of queries' positions with keys'.
+    /// Whether a node picks, by positions that are counted in blocks, what a table of them shows.
+    bool picksBlocks(const Node& node) const;
     void compared(const Node& node, MaskFacts& facts) const;
     bool givenNumber(ValueId value, double& number) const;
     /// The comparisons that a value is made of.

@@ -4,6 +4,7 @@
 //   keys > queries - w,  |queries - keys| <= w    a window, where w is in the file
 //   keys - queries <= w                      a window too: later keys are seen, unless w is 0
 //   keys / c == queries / c                  blocks
+//   table[queries / c]                       blocks that a table lists
 
 #include "attention/mask.h"
 #include "attention/trace.h"
@@ -37,12 +38,13 @@ bool MaskReader::alongKeys(ValueId value) const {
 /// Whether a value runs along queries; that of a single query is counted, where lengths are not.
 bool MaskReader::alongQueries(ValueId value, int depth) const {
     const ValueShape& shape = m_shapes.of(value);
+    // As many as data say, where the longest sequence is data.
+    if (depth > 0 && maker(value, "Range")) return true;
     if (!shape.ranked || fromEnd(shape, 0) != 1 || (depth == 0 && alongKeys(value))) return false;
     if (fromEnd(shape, 1) > 1) return true;
     const NodeId id = m_graph.producer(value);
     if (!id || depth > longest / 2) return false;
     const Node& node = m_graph.node(id);
-    if (node.is("Range")) return true;
     if (isView(node)) return alongQueries(node.input(0), depth + 1);
     return (node.is("Add") || node.is("Sub")) && (alongQueries(node.input(0), depth + 1) || alongQueries(node.input(1), depth + 1));
 }
@@ -111,10 +113,18 @@ void MaskReader::compared(const Node& node, MaskFacts& facts) const {
         (window ? facts.window : facts.causal) = true;
         return;
     }
+    if (picksBlocks(node)) facts.blockSparse = true;
     if (!node.is("Equal") || !node.input(0) || !node.input(1) || orderOf(node.input(0), node.input(1)) == 0) return;
     const NodeId first = maker(positionOf(node.input(0)).value, "Div"), second = maker(positionOf(node.input(1)).value, "Div");
     double block = 0;
     if (first && second && givenNumber(m_graph.node(first).input(1), block) && block > 1) facts.blockSparse = true;
+}
+
+bool MaskReader::picksBlocks(const Node& node) const {
+    if (!node.is("Gather") || m_shapes.of(node.outputs[0]).type != DataType::boolean) return false;
+    const NodeId division = maker(positionOf(node.input(1)).value, "Div");
+    double block = 0;
+    return division && givenNumber(m_graph.node(division).input(1), block) && block > 1;
 }
 
 bool MaskReader::isOneComparison(ValueId value, MaskFacts& facts) const {

@@ -1,7 +1,7 @@
 // Attention as one operator:
 //   ai.onnx Attention (opset 23 to 25), com.microsoft Attention, MultiHeadAttention, GroupQueryAttention,
-//   DecoderMaskedMultiHeadAttention, DecoderMaskedSelfAttention, QAttention, PackedAttention, PackedMultiHeadAttention,
-//   SparseAttention, PagedAttention and LongformerAttention, which are described and stay one operator.
+//   SparseAttention, PagedAttention, DecoderMaskedMultiHeadAttention, DecoderMaskedSelfAttention, QAttention, PackedAttention,
+//   PackedMultiHeadAttention, LongformerAttention.
 // Others of com.microsoft are named, not described.
 // Sources: the ONNX operator specification; ONNX Runtime's ContribOperators.md.
 
@@ -96,7 +96,7 @@ void packedAttention(const Shapes& shapes, NodeId id, const Node& node, MaskRead
     if (node.attributes.integer("unidirectional", 0) != 0) setCausal(spec);
     if (node.attributes.integer("do_rotary", 0) != 0) spec.extras.insert("rope");
     if (node.input(inputs.past)) spec.extras.insert("kv_cache");
-    if (node.op == "LongformerAttention") {
+    if (node.input(inputs.global)) {
         spec.extras.insert("banded");
         spec.masks.insert("window");
     }
@@ -104,7 +104,8 @@ void packedAttention(const Shapes& shapes, NodeId id, const Node& node, MaskRead
 
 /// com.microsoft MultiHeadAttention and its relatives: Q, K, V (or packed), heads as an attribute.
 void multiHeadAttention(const Graph& graph, const Shapes& shapes, const Node& node, MaskReader& masks, AttentionSpec& spec) {
-    const bool sparse = node.op == "SparseAttention", paged = node.op == "PagedAttention", grouped = node.op == "GroupQueryAttention" || sparse || paged;
+    const OpaqueInputs inputs = inputsOf(node);
+    const bool grouped = node.input(inputs.lengths).valid();
     spec.heads = node.attributes.integer("num_heads", 0);
     spec.kvHeads = grouped ? node.attributes.integer("kv_num_heads", spec.heads) : spec.heads;
     const ValueId q = node.input(0), k = node.input(1) ? node.input(1) : q, v = node.input(2) ? node.input(2) : k;
@@ -118,14 +119,14 @@ void multiHeadAttention(const Graph& graph, const Shapes& shapes, const Node& no
     traceInputs(graph, shapes, {q, k, v}, spec);
     // [B,S,N,3,H]: the roles of each head stand beside each other.
     if (spec.projections == ProjectionForm::packed && !node.input(2) && rank(shapes, k) >= 4) spec.projections = ProjectionForm::packedInterleaved;
-    const OpaqueInputs inputs = inputsOf(node);
     describeMasks(givenOf(node, {inputs.mask, inputs.attentionBias}), masks, spec);
-    const bool causal = node.attributes.integer("unidirectional", 0) != 0 || (grouped && node.attributes.integer("causal", 1) != 0);
+    const bool causal = node.attributes.integer("unidirectional", 0) != 0 || (grouped && hidesLaterKeys(node));
     if (causal) setCausal(spec);
     hideByLengths(shapes, node.input(inputs.tokens + 1), spec);
     // Each batch has as many keys as a length says; without a past all have the same.
-    if (grouped && (node.input(inputs.past) || !causal)) hideByLengths(shapes, node.input(sparse ? 8 : 5), spec);
-    if (sparse) spec.masks.insert("block_sparse");
+    for (const std::size_t each : {inputs.lengths, inputs.sums})
+        if (grouped && (node.input(inputs.past) || !causal)) hideByLengths(shapes, node.input(each), spec);
+    if (node.input(inputs.blocks)) spec.masks.insert("block_sparse");
     if (node.attributes.integer("do_rotary", 0) != 0) spec.extras.insert("rope");
     if (grouped && node.attributes.integer("local_window_size", -1) > 0) spec.masks.insert("window");
     if (node.attributes.real("softcap", 0) != 0) spec.extras.insert("softcap");
@@ -145,13 +146,13 @@ std::optional<double> scaleOf(const Node& node, const AttentionSpec& spec) {
 } // namespace
 
 bool isUnknownAttention(const Node& node) {
-    return node.domain == "com.microsoft" && node.op.ends_with("Attention") && !hasPackedWeight(node) && !hasProjectedInputs(node) && staysOne(node).empty();
+    return node.domain == "com.microsoft" && node.op.ends_with("Attention") && !hasPackedWeight(node) && !hasProjectedInputs(node);
 }
 
 std::optional<AttentionSpec> opaqueAttention(const Graph& graph, const Shapes& shapes, NodeId id, MaskReader& masks) {
     const Node& node = graph.node(id);
     const bool microsoft = node.domain == "com.microsoft";
-    const bool banded = node.is("com.microsoft", "LongformerAttention"), packed = hasPackedWeight(node) || banded, projected = hasProjectedInputs(node) || (!banded && !staysOne(node).empty());
+    const bool packed = hasPackedWeight(node);
     const std::size_t needed = node.is("Attention") ? 3 : packed ? 2 : 1;
     for (std::size_t i = 0; i < needed; ++i)
         if (!node.input(i)) return std::nullopt; // damaged: what it attends to is left out
@@ -163,7 +164,7 @@ std::optional<AttentionSpec> opaqueAttention(const Graph& graph, const Shapes& s
     spec.form = (microsoft ? "com.microsoft." : "ai.onnx.") + node.op;
     if (node.is("Attention")) standardAttention(graph, shapes, node, masks, spec);
     else if (packed) packedAttention(shapes, id, node, masks, spec);
-    else if (projected) multiHeadAttention(graph, shapes, node, masks, spec);
+    else if (hasProjectedInputs(node)) multiHeadAttention(graph, shapes, node, masks, spec);
     else return std::nullopt;
     spec.scale = scaleOf(node, spec);
     return spec;

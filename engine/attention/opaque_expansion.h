@@ -16,6 +16,7 @@ private:
     std::string newerAttribute() const;
     bool cutsByData() const;
     std::string unknownOfGrouped() const;
+    std::string unknownOfPaged() const;
     ValueId constant(const char* name, double value) { return m_emit.number(name, m_type, value); }
     /// A weight or bias whose parts can be cut out: given, and its content at hand where a file is written.
     bool cuttable(ValueId value) const;
@@ -29,6 +30,7 @@ private:
     // expand_inputs.cpp
     void inputs();
     void packedWeight();
+    std::vector<ValueId> rolesOf(ValueId weight, ValueId bias, const std::vector<ValueId>& quantisation, const std::string& prefix, const std::array<std::vector<std::string>*, 3>& names);
     ValueId projected(const std::string& role, ValueId weight, ValueId bias, const std::vector<ValueId>& quantisation);
     void heads(const std::vector<ValueId>& parts, const std::array<std::size_t, 3>& ranks);
     void partsOf(ValueId packed, std::int64_t axis, const std::vector<std::pair<const char*, ValueId*>>& roles);
@@ -40,6 +42,7 @@ private:
 
     // expand_cache.cpp
     void past();
+    ValueId pastLength();
     void sharedPast();
     ValueId ofBeams(const std::string& role, ValueId kept);
     std::pair<ValueId, ValueId> pastParts();
@@ -54,16 +57,39 @@ private:
     ValueId joined(const std::string& role, ValueId past, ValueId value, ValueId now, ValueId total, ValueId present);
     ValueId cached(const std::string& role, ValueId past, ValueId value, ValueId now, ValueId total, ValueId present);
     ValueId picked(const std::string& role, ValueId past, ValueId value, ValueId index, ValueId present);
-    ValueId normalised(const std::string& role, ValueId x, ValueId weight);
-    ValueId widened(const std::string& role, ValueId value);
-    ValueId narrowed(const std::string& role, ValueId value);
     ValueId quantised(const std::string& role, ValueId x, ValueId scale);
     ValueId dequantised(const std::string& role, ValueId cache, ValueId scale);
     std::int64_t bitsOfCache() const;
+    bool isFloat8() const { return m_call.shapes.of(m_node.input(3)).type == DataType::float8e4m3fn; }
+    DataType typeOfCodes() const;
     ValueId residents(ValueId seen, ValueId places);
     void placeWindow(ValueId now);
     ValueId windowed(const std::string& role, ValueId past, ValueId value, ValueId now, ValueId present);
+
+    // expand_heads.cpp
+    void turnHeads(ValueId positions);
+    void turnByAngles();
+    ValueId normalised(const std::string& role, ValueId x, ValueId weight);
+    ValueId widened(const std::string& role, ValueId value);
+    ValueId narrowed(const std::string& role, ValueId value);
     ValueId rotated(const std::string& role, ValueId x, ValueId positions, std::int64_t heads);
+    ValueId turnedBy(const std::string& role, ValueId x, ValueId cosine, ValueId sine, std::int64_t half, std::int64_t heads);
+
+    // expand_banded.cpp
+    ValueId withGlobal(ValueId context);
+
+    // expand_paged.cpp
+    struct Tokens {
+        ValueId sequence, place, position; ///< of each token: which it is of, how far it is in it, its position with the past [tokens]
+    };
+    void paged();
+    Tokens tokensOf(ValueId past);
+    ValueId placesOfPage(const std::string& role);
+    ValueId rowsOfPages(const std::string& role);
+    ValueId slotsOf(const Tokens& tokens);
+    ValueId rowsOfKeys(ValueId total);
+    ValueId intoPages(const std::string& role, ValueId cache, ValueId tokens, ValueId slots, ValueId present);
+    void padQueries(const Tokens& tokens, ValueId lengths);
 
     OpaqueEmitter m_emit;
     const OpaqueCall& m_call;
@@ -75,6 +101,7 @@ private:
     ValueId m_q, m_k, m_v;
     ValueId m_past, m_before; ///< past keys; how many of them, where that is not all
     ValueId m_keys;           ///< positions of keys [B,1,1,T], where those of a window's cache aren't counted from 0
+    ValueId m_filled;         ///< which places of keys hold one [B,1,1,T], where that doesn't follow from how many there are
     ValueId m_firstKept;      ///< position of the first key in it [B,1,1,1]
     ValueId m_places;         ///< of packed tokens among padding [tokens]
     DataType m_type = DataType::float32;

@@ -7,9 +7,10 @@ namespace triptych {
 OpaqueInputs inputsOf(const Node& node) {
     const std::string& op = node.op;
     if (node.domain != "com.microsoft") return {};
-    if (op == "GroupQueryAttention") return {.attentionBias = 10, .past = 3, .scales = 12, .norms = 14, .sink = 11};
-    if (op == "SparseAttention" || op == "PagedAttention") return {.past = 3};
-    if (op == "LongformerAttention") return {.bias = 2, .mask = 3};
+    if (op == "GroupQueryAttention") return {.attentionBias = 10, .past = 3, .scales = 12, .norms = 14, .sink = 11, .lengths = 5, .total = 6, .cosines = 7, .positions = 9};
+    if (op == "SparseAttention") return {.past = 3, .lengths = 8, .total = 7, .cosines = 9, .blocks = 5};
+    if (op == "PagedAttention") return {.past = 3, .scales = 14, .norms = 12, .sink = 11, .lengths = 6, .cosines = 8, .pages = 7, .slots = 10, .sums = 5};
+    if (op == "LongformerAttention") return {.bias = 2, .mask = 3, .global = 6};
     if (op == "MultiHeadAttention") return {.bias = 3, .mask = 4, .attentionBias = 5, .past = 6, .pastLength = 8, .beams = 9};
     if (op == "DecoderMaskedMultiHeadAttention") return {.bias = 10, .mask = 3, .attentionBias = 4, .past = 5, .pastLength = 7, .beams = 9};
     // What is packed has no mask: lengths tell its sequences apart.
@@ -21,17 +22,11 @@ OpaqueInputs inputsOf(const Node& node) {
 }
 
 bool hasPackedWeight(const Node& node) {
-    return node.domain == "com.microsoft" && (node.op == "Attention" || node.op == "QAttention" || node.op == "DecoderMaskedSelfAttention" || node.op == "PackedAttention");
+    return node.domain == "com.microsoft" && (node.op == "Attention" || node.op == "QAttention" || node.op == "DecoderMaskedSelfAttention" || node.op == "PackedAttention" || node.op == "LongformerAttention");
 }
 
 bool hasProjectedInputs(const Node& node) {
-    return node.domain == "com.microsoft" && (node.op == "MultiHeadAttention" || node.op == "GroupQueryAttention" || node.op == "DecoderMaskedMultiHeadAttention" || node.op == "PackedMultiHeadAttention");
-}
-
-std::string staysOne(const Node& node) {
-    if (node.is("com.microsoft", "SparseAttention")) return "list of the blocks that each row of them sees";
-    if (node.is("com.microsoft", "PagedAttention")) return "cache, whose pages a table lists,";
-    return node.is("com.microsoft", "LongformerAttention") ? "choice of global tokens, which have projections of their own," : "";
+    return node.domain == "com.microsoft" && (node.op == "MultiHeadAttention" || node.op == "GroupQueryAttention" || node.op == "SparseAttention" || node.op == "PagedAttention" || node.op == "DecoderMaskedMultiHeadAttention" || node.op == "PackedMultiHeadAttention");
 }
 
 bool sharesPast(const Node& node) {
@@ -49,6 +44,8 @@ std::int64_t boundPast(const Node& node, const Shapes& shapes) {
     const Dim room = past[past.size() - 2], total = !bias.empty() ? bias.back() : mask.size() == 2 || mask.size() == 3 ? mask.back() : room;
     return std::max<Dim>(std::min(total, room) - now[1], 0);
 }
+
+bool hidesLaterKeys(const Node& node) { return node.attributes.integer(node.op == "PagedAttention" ? "is_causal" : "causal", 1) != 0; }
 
 bool hasSink(const Node& node) {
     return node.input(inputsOf(node).sink) || (node.is("com.microsoft", "GroupQueryAttention") && node.attributes.integer("smooth_softmax", 0) > 0);

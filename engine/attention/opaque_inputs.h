@@ -19,6 +19,15 @@ struct OpaqueInputs {
     std::size_t scales = absent;        ///< of quantised past keys; that of values follows
     std::size_t norms = absent;         ///< weight of the queries' norm; that of the keys follows
     std::size_t sink = absent;          ///< a logit for each head that takes attention away
+    std::size_t lengths = absent;       ///< of each sequence's keys, as the operator counts them: with the new ones or without
+    std::size_t total = absent;         ///< the longest sequence of keys
+    std::size_t cosines = absent;       ///< of rotary embedding; the sines follow
+    std::size_t positions = absent;     ///< of queries, where rotary embedding is told them
+    std::size_t pages = absent;         ///< table of the pages in which each sequence's keys lie
+    std::size_t slots = absent;         ///< where new keys go in the pages
+    std::size_t sums = absent;          ///< of the lengths of sequences whose tokens follow each other
+    std::size_t global = absent;        ///< which tokens see all others and are seen by all; their packed weight and its bias stand before
+    std::size_t blocks = absent;        ///< where the list of blocks that a row of them sees begins; the blocks follow
 };
 
 /// All absent where the operator is none of com.microsoft.
@@ -28,14 +37,14 @@ OpaqueInputs inputsOf(const Node& node);
 bool hasPackedWeight(const Node& node);
 /// Q, K, V from the outside, as com.microsoft MultiHeadAttention has them.
 bool hasProjectedInputs(const Node& node);
-/// Why an operator that is described stays one; empty where it can be written out.
-std::string staysOne(const Node& node);
 /// Whether past keys and values lie in a buffer that present ones share: a length says how much of it is filled.
 bool sharesPast(const Node& node);
 
 /// How many past keys a shared buffer holds where only sizes are known: as many as the mask has places for beside the new ones, else
 /// all but the new ones.
 std::int64_t boundPast(const Node& node, const Shapes& shapes);
+/// Whether a query of an operator with a number of keys for each sequence sees none behind its own position.
+bool hidesLaterKeys(const Node& node);
 /// Whether a logit beside those of the keys takes attention away: given for each head, or 0 for all.
 bool hasSink(const Node& node);
 

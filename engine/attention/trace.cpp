@@ -94,7 +94,11 @@ private:
                 m_trace.path.push_back(id);
                 return take(m_graph.producer(node.input(0)), picked);
             }
-            if (node.is("Gather") && !constant(node.input(1))) return false;
+            // A table of pages says where the keys of each sequence lie in a cache; other rows that data pick are no view.
+            const NodeId data = m_graph.producer(node.input(0));
+            const bool ofPages = data && writtenToBuffer(m_graph, m_shapes, m_graph.node(data));
+            if (node.is("Gather") && !constant(node.input(1)) && !ofPages) return false;
+            if (node.is("Gather") && ofPages) return take(id, node.input(0));
             if (node.is("Gather") && m_shapes.of(node.output()).count() > m_shapes.of(node.input(0)).count()) repeats(node.input(0), node.output());
             return take(id, node.input(0));
         }
@@ -125,9 +129,15 @@ private:
             return take(id, fresh);
         }
         // Packed tokens are put at their places among padding.
-        if (node.is("ScatterND") && constant(node.input(0))) return take(id, node.input(2));
+        if (node.is("ScatterND") && isEmpty(node.input(0))) return take(id, node.input(2));
         if (node.is("Neg") || node.is("Pad") || node.is("ScatterND")) return take(id, node.input(0));
         return false;
+    }
+
+    /// Nothing but one number, as often as data may say.
+    bool isEmpty(ValueId value) const {
+        const NodeId id = m_graph.producer(value);
+        return constant(value) || (id && m_graph.node(id).is("Expand") && constant(m_graph.node(id).input(0)));
     }
 
     /// Learned queries are projected too, though the result depends on no input.

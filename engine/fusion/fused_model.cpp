@@ -1,89 +1,13 @@
 #include "fusion/fused_model.h"
 
-#include "attention/weights.h"
 #include "fusion/function_groups.h"
+#include "fusion/merged_members.h"
 
 #include <algorithm>
 
 namespace triptych {
 
 namespace {
-
-/// One projection of a merged group, as plain as merging needs it.
-struct Member {
-    NodeId product, bias; ///< bias: the Add, or none
-    std::optional<WeightSource> weight, biasSource;
-    Dim rows = 0;
-    std::int64_t width = 0;
-    ValueId input, output;
-};
-
-std::optional<Member> memberOf(const Graph& graph, const std::vector<NodeId>& nodes, ValueId shared) {
-    if (nodes.empty() || nodes.size() > 2) return std::nullopt;
-    Member member;
-    member.product = nodes[0];
-    const Node& product = graph.node(nodes[0]);
-    const Attributes& a = product.attributes;
-    const bool gemm = product.is("Gemm") && a.integer("transA", 0) == 0 && a.real("alpha", 1) == 1 && a.real("beta", 1) == 1;
-    if ((!product.is("MatMul") && !gemm) || product.input(0) != shared) return std::nullopt;
-    member.weight = weightSource(graph, product.input(1));
-    if (!member.weight || member.weight->tensor->dims.size() != 2) return std::nullopt;
-    if (gemm && a.integer("transB", 0) != 0) member.weight->transposed = !member.weight->transposed;
-    const Dims& dims = member.weight->tensor->dims;
-    member.rows = dims[member.weight->transposed ? 1 : 0];
-    member.width = dims[member.weight->transposed ? 0 : 1];
-    member.input = shared;
-    member.output = product.output();
-    const auto takeBias = [&](ValueId value) {
-        member.biasSource = weightSource(graph, value);
-        return member.biasSource && member.biasSource->tensor->dims == Dims{member.width};
-    };
-    if (gemm && product.input(2)) return nodes.size() == 1 && takeBias(product.input(2)) ? std::optional(member) : std::nullopt;
-    if (nodes.size() == 1) return member;
-    const Node& add = graph.node(nodes[1]);
-    if (!add.is("Add") || graph.readers(member.output).size() != 1 || graph.isOutput(member.output)) return std::nullopt;
-    const ValueId other = add.input(0) == member.output ? add.input(1) : add.input(0);
-    if (!other || (add.input(0) != member.output && add.input(1) != member.output)) return std::nullopt;
-    member.bias = nodes[1];
-    member.output = add.output();
-    return takeBias(other) ? std::optional(member) : std::nullopt;
-}
-
-/// All members, or why they can't be joined.
-tl::expected<std::vector<Member>, std::string> membersOf(const Graph& graph, const ParallelGroup& parallel) {
-    std::vector<Member> members;
-    for (const auto& nodes : parallel.members) {
-        auto member = memberOf(graph, nodes, parallel.sharedInput);
-        if (!member) return tl::unexpected(std::string("a member is more than a product of floats by an initializer, with a vector added"));
-        members.push_back(std::move(*member));
-    }
-    for (const Member& member : members) {
-        if (member.biasSource.has_value() != members[0].biasSource.has_value()) return tl::unexpected(std::string("only some members have a bias"));
-        if (member.weight->tensor->type != members[0].weight->tensor->type || member.rows != members[0].rows)
-            return tl::unexpected(std::string("the members' weights differ in type or rows"));
-        for (const auto* source : {&member.weight, &member.biasSource})
-            if (*source && (*source)->tensor->payload.place == Payload::Place::absent) return tl::unexpected(std::string("the weights are not in the file"));
-    }
-    return members;
-}
-
-TensorPtr joined(std::string name, const std::vector<WeightSource>& sources, std::size_t axis) {
-    auto whole = std::make_shared<Tensor>();
-    whole->name = std::move(name);
-    whole->type = sources[0].tensor->type;
-    for (const WeightSource& source : sources) {
-        Dims dims = source.tensor->dims;
-        if (source.transposed) std::reverse(dims.begin(), dims.end());
-        const Dim length = dims[axis];
-        if (!whole->dims.empty()) dims[axis] += whole->dims[axis];
-        whole->dims = std::move(dims);
-        whole->payload.parts.push_back({source.tensor, source.transposed, 0, length});
-    }
-    whole->payload.place = Payload::Place::derived;
-    whole->payload.axis = static_cast<int>(axis);
-    whole->payload.length = whole->byteSize().value_or(0);
-    return whole;
-}
 
 class FusedModelWriter {
 public:
@@ -106,6 +30,7 @@ public:
             if (auto done = writeGroup(m_partition.groups[g].pattern, functions[g], parallel == merged.end() ? nullptr : parallel->second); !done) return tl::unexpected(done.error());
             for (const NodeId node : functions[g]) written[node.position()] = true;
         }
+        for (const NodeId node : m_dropped) written[node.position()] = true;
         for (std::size_t i = 0; i < written.size(); ++i)
             if (!written[i]) m_outer.adoptNode(m_graph, NodeId(i));
         auto graph = m_outer.finish("fuse");
@@ -142,20 +67,21 @@ private:
     }
 
     /// The product by the joined weight, its bias, and the Split that gives each member its columns.
-    void writeMerged(GraphBuilder& body, const std::vector<Member>& members, const std::string& name, std::vector<ValueId>& callInputs) {
+    void writeMerged(GraphBuilder& body, const std::vector<MergedMember>& members, const std::string& name, std::vector<ValueId>& callInputs) {
         const auto parameter = [&](const std::string& suffix, const std::vector<WeightSource>& sources, std::size_t axis) {
-            const ValueId outer = m_outer.addInitializer(joined(name + suffix, sources, axis));
+            const ValueId outer = m_outer.addInitializer(joinedTensor(name + suffix, sources, axis));
             callInputs.push_back(outer);
             const ValueId inner = body.value(m_outer.peek(outer).name);
             body.addInput(inner);
             return inner;
         };
-        std::vector<WeightSource> weights, biases;
+        std::vector<WeightSource> biases;
         std::vector<std::int64_t> widths;
-        for (const Member& member : members) {
-            weights.push_back(*member.weight);
+        std::int64_t columns = 0;
+        for (const MergedMember& member : members) {
             if (member.biasSource) biases.push_back(*member.biasSource);
             widths.push_back(member.width);
+            columns += member.width;
         }
         const auto add = [&](std::string op, std::vector<ValueId> inputs, std::vector<ValueId> outputs) -> Node& {
             Node node;
@@ -165,9 +91,31 @@ private:
             node.outputs = std::move(outputs);
             return body.editNode(body.addNode(std::move(node)));
         };
-        const ValueId weight = parameter("_weight", weights, 1);
+        const MergedMember& first = members[0];
+        const Node &product = m_graph.node(first.product), &holder = m_graph.node(first.holder());
+        std::vector<ValueId> operands = holder.inputs;
+        for (ValueId& value : operands)
+            if (value) value = body.value(m_graph.value(value).name);
+        for (std::size_t i = 0; i < first.held.size(); ++i) {
+            std::vector<WeightSource> sources;
+            for (const MergedMember& member : members) sources.push_back(member.held[i].source);
+            operands[first.held[i].input] = parameter("_" + first.held[i].name, sources, first.held[i].axis);
+        }
+        const ValueId input = body.value(m_graph.value(first.input).name);
+        if (first.dequantised) {
+            const ValueId weight = body.newValue(name + "_dequantised");
+            add("DequantizeLinear", operands, {weight}).attributes = holder.attributes;
+            operands = {input, weight};
+        }
         ValueId whole = body.newValue(name + "_product");
-        add("MatMul", {body.value(m_graph.value(members[0].input).name), weight}, {whole});
+        // Joined weights stand as a MatMul reads them.
+        const bool plain = !first.dequantised && (product.is("MatMul") || product.is("Gemm"));
+        Node& merged = add(plain ? "MatMul" : product.op, plain ? std::vector<ValueId>{input, operands[1]} : operands, {whole});
+        if (!plain) {
+            merged.domain = product.domain;
+            merged.attributes = product.attributes;
+            if (product.attributes.has("N")) merged.attributes.set("N", columns);
+        }
         if (!biases.empty()) {
             const ValueId bias = parameter("_bias", biases, 0);
             const ValueId sum = body.newValue(name + "_sum");
@@ -175,7 +123,7 @@ private:
             whole = sum;
         }
         std::vector<ValueId> outputs;
-        for (const Member& member : members) outputs.push_back(body.value(m_graph.value(member.output).name));
+        for (const MergedMember& member : members) outputs.push_back(body.value(m_graph.value(member.output).name));
         // Before opset 13 the sizes were an attribute.
         const auto opset = m_opsets.find("");
         if (opset != m_opsets.end() && opset->second < 13) {
@@ -190,21 +138,35 @@ private:
         }
     }
 
+    /// Whether a merged product reads a value as its members did: an operand that all of them share.
+    bool stays(const MergedMember& member, ValueId value) const {
+        const std::vector<ValueId>& operands = m_graph.node(member.holder()).inputs;
+        if (m_graph.node(member.holder()).is("Gemm")) return false; // its bias is joined too
+        for (std::size_t i = 0; i < operands.size(); ++i)
+            if (operands[i] == value && std::none_of(member.held.begin(), member.held.end(), [&](const HeldOperand& each) { return each.input == i; })) return true;
+        return false;
+    }
+
     Result<void> writeGroup(PatternId pattern, const std::vector<NodeId>& nodes, const ParallelGroup* parallel) {
         std::string name = m_library[pattern].id;
         std::replace(name.begin(), name.end(), '.', '_');
         name += "_" + std::to_string(m_result.functions.size());
-        std::vector<Member> members;
+        std::vector<MergedMember> members;
         if (parallel) {
-            auto found = membersOf(m_graph, *parallel);
+            auto found = mergedMembers(m_graph, *parallel);
             if (found) members = std::move(*found);
             else m_result.warnings.push_back(name + ": not merged in the written file: " + found.error());
         }
         std::set<NodeId> replaced;
         std::set<ValueId> absorbed;
-        for (const Member& member : members) {
+        for (const MergedMember& member : members) {
             replaced.insert(member.product);
             if (member.bias) replaced.insert(member.bias);
+            // Nothing else reads the weight of its own any more.
+            if (const NodeId own = member.dequantised; own && m_graph.readers(m_graph.node(own).output()).size() == 1 && !m_graph.isOutput(m_graph.node(own).output())) {
+                replaced.insert(own);
+                m_dropped.push_back(own);
+            }
         }
         std::vector<ValueId> inputs, outputs;
         border(nodes, inputs, outputs);
@@ -214,7 +176,7 @@ private:
             const bool elsewhere = std::any_of(nodes.begin(), nodes.end(), [&](NodeId id) {
                 return !replaced.contains(id) && std::find(readers.begin(), readers.end(), id) != readers.end();
             });
-            if (!members.empty() && value != members[0].input && !elsewhere) absorbed.insert(value);
+            if (!members.empty() && value != members[0].input && !elsewhere && !stays(members[0], value)) absorbed.insert(value);
         }
         std::erase_if(inputs, [&](ValueId value) { return absorbed.contains(value); });
 
@@ -250,6 +212,7 @@ private:
     const PatternLibrary& m_library;
     const std::map<std::string, std::int64_t>& m_opsets;
     GraphBuilder m_outer;
+    std::vector<NodeId> m_dropped; ///< that nothing reads any more
     FusedModel m_result;
 };
 

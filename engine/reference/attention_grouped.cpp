@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <tuple>
 
 namespace triptych {
 
@@ -27,25 +26,11 @@ HostTensor present(const KernelCall& call, const HostTensor* past, const HostTen
     return out;
 }
 
-/// x over the root of its mean square along the last axis, times a weight.
-HostTensor normalised(const HostTensor& x, const HostTensor& weight, double epsilon) {
-    const std::int64_t size = x.dims.back();
-    if (weight.count() != size) refuse("its norm's weight doesn't fit its heads");
-    HostTensor out = x;
-    for (std::int64_t line = 0; line < x.count(); line += std::max<std::int64_t>(size, 1)) {
-        double squares = 0;
-        for (std::int64_t i = 0; i < size; ++i) squares += x.at(static_cast<std::size_t>(line + i)) * x.at(static_cast<std::size_t>(line + i));
-        const double root = std::sqrt(squares / static_cast<double>(size) + epsilon);
-        for (std::int64_t i = 0; i < size; ++i) setElement(out, static_cast<std::size_t>(line + i), x.at(static_cast<std::size_t>(line + i)) / root * weight.at(static_cast<std::size_t>(i)));
-    }
-    out.normalise();
-    return out;
-}
-
-/// The integers of a cache: of 8 bits, or of 4, and two of them in a byte, the first one low and each 8 more than it is. In floats, as the operator rounds.
+/// The numbers of a cache: float8, or integers of 8 bits, or of 4, and two of them in a byte, the first one low and each 8 more than it is. In floats, as the operator rounds.
 struct QuantisedCache {
     const HostTensor* scale = nullptr;
     std::int64_t bits = 8;
+    bool isFloat8 = false;
 
     float scaleAt(std::int64_t line, std::int64_t heads, std::int64_t rows, std::int64_t i) const {
         return static_cast<float>(broadcastAt(*scale, line / rows / heads, line / rows % heads, line % rows, i));
@@ -53,6 +38,15 @@ struct QuantisedCache {
     HostTensor from(const KernelCall& call, const HostTensor& x) const {
         if (!scale) return x;
         const std::int64_t size = x.dims[3], each = bits == 4 ? 2 : 1;
+        if (isFloat8) {
+            HostTensor codes = make(call, DataType::float8e4m3fn, x.dims);
+            for (std::int64_t i = 0; i < x.count(); ++i) {
+                const float given = scaleAt(i / size, x.dims[1], x.dims[2], i % size), inverse = given == 0 ? 1.0F : 1.0F / given;
+                codes.floats()[static_cast<std::size_t>(i)] = std::clamp(static_cast<float>(x.at(static_cast<std::size_t>(i))) * inverse, -448.0F, 448.0F);
+            }
+            codes.normalise();
+            return codes;
+        }
         if ((bits != 8 && bits != 4) || size % each != 0) refuse("its cache has another width than 8 or 4 bits");
         HostTensor out = make(call, bits == 4 ? DataType::uint8 : DataType::int8, {x.dims[0], x.dims[1], x.dims[2], size / each});
         for (std::int64_t i = 0; i < x.count(); ++i) {
@@ -69,6 +63,10 @@ struct QuantisedCache {
         const std::int64_t each = bits == 4 ? 2 : 1, size = codes.dims[3] * each;
         HostTensor out = make(call, type, {codes.dims[0], codes.dims[1], codes.dims[2], size});
         for (std::int64_t i = 0; i < out.count(); ++i) {
+            if (isFloat8) {
+                setElement(out, static_cast<std::size_t>(i), codes.floats()[static_cast<std::size_t>(i)] * scaleAt(i / size, out.dims[1], out.dims[2], i % size));
+                continue;
+            }
             const std::int64_t held = codes.integers()[static_cast<std::size_t>(i / each)], code = each == 1 ? held : ((held >> (i % 2 * 4)) & 15) - 8;
             setElement(out, static_cast<std::size_t>(i), static_cast<float>(code) * scaleAt(i / size, out.dims[1], out.dims[2], i % size));
         }
@@ -110,8 +108,29 @@ struct WindowCache {
 /// Scores as they are handed out: what is hidden is 0.
 HostTensor shown(const HostTensor& scores) { return eachElement(scores, [](double x) { return x == lowest ? 0 : x; }); }
 
-/// Q, K and V [B, N, S, D], from an input each or side by side in one.
-std::tuple<HostTensor, HostTensor, HostTensor> headsOf(const KernelCall& call, std::int64_t heads, std::int64_t kvHeads) {
+} // namespace
+
+HostTensor rootNormalised(const HostTensor& x, const HostTensor& weight, double epsilon) {
+    const std::int64_t size = x.dims.back();
+    if (weight.count() != size) refuse("its norm's weight doesn't fit its heads");
+    HostTensor out = x;
+    for (std::int64_t line = 0; line < x.count(); line += std::max<std::int64_t>(size, 1)) {
+        double squares = 0;
+        for (std::int64_t i = 0; i < size; ++i) squares += x.at(static_cast<std::size_t>(line + i)) * x.at(static_cast<std::size_t>(line + i));
+        const double root = std::sqrt(squares / static_cast<double>(size) + epsilon);
+        for (std::int64_t i = 0; i < size; ++i) setElement(out, static_cast<std::size_t>(line + i), x.at(static_cast<std::size_t>(line + i)) / root * weight.at(static_cast<std::size_t>(i)));
+    }
+    out.normalise();
+    return out;
+}
+
+HostTensor countedFrom(const std::vector<std::int64_t>& first, std::int64_t count) {
+    HostTensor places = HostTensor::zeros(DataType::int64, {static_cast<std::int64_t>(first.size()), count});
+    for (std::int64_t i = 0; i < places.count(); ++i) places.integers()[static_cast<std::size_t>(i)] = first[static_cast<std::size_t>(i / count)] + i % count;
+    return places;
+}
+
+std::tuple<HostTensor, HostTensor, HostTensor> groupedHeads(const KernelCall& call, std::int64_t heads, std::int64_t kvHeads) {
     const HostTensor& query = need(call, 0);
     if (call.input(1)) return {splitHeads(query, heads), splitHeads(need(call, 1), kvHeads), splitHeads(need(call, 2), kvHeads)};
     if (heads < 1 || kvHeads < 1) refuse("it has no number of heads");
@@ -121,18 +140,22 @@ std::tuple<HostTensor, HostTensor, HostTensor> headsOf(const KernelCall& call, s
     return {part(0, heads), part(heads, kvHeads), part(heads + kvHeads, kvHeads)};
 }
 
+namespace {
+
 /// Norms of queries and keys, then their rotary embedding.
 void turn(const KernelCall& call, const std::vector<std::int64_t>& before, HostTensor& q, HostTensor& k) {
     const Attributes& a = call.node.attributes;
     const std::int64_t now = q.dims[2];
     if (call.input(14)) {
-        q = normalised(q, *call.input(14), a.real("qk_norm_epsilon", 1e-6F));
-        k = normalised(k, *call.input(15), a.real("qk_norm_epsilon", 1e-6F));
+        q = rootNormalised(q, *call.input(14), a.real("qk_norm_epsilon", 1e-6F));
+        k = rootNormalised(k, *call.input(15), a.real("qk_norm_epsilon", 1e-6F));
     }
     if (a.integer("do_rotary", 0) != 0) {
-        HostTensor positions = HostTensor::zeros(DataType::int64, {q.dims[0], now});
-        for (std::int64_t i = 0; i < positions.count(); ++i)
-            positions.integers()[static_cast<std::size_t>(i)] = call.input(9) ? call.input(9)->integers().at(static_cast<std::size_t>(i)) : before[static_cast<std::size_t>(i / now)] + i % now;
+        HostTensor positions = countedFrom(before, now);
+        if (const HostTensor* told = call.input(9)) {
+            if (told->count() != positions.count()) refuse("its positions don't fit its queries");
+            positions = reshaped(*told, positions.dims);
+        }
         const bool interleaved = a.integer("rotary_interleaved", 0) != 0;
         q = rotated(call, q, positions, need(call, 7), need(call, 8), interleaved, 0);
         k = rotated(call, k, positions, need(call, 7), need(call, 8), interleaved, 0);
@@ -178,10 +201,10 @@ Outputs groupQuery(const KernelCall& call) {
     const Attributes& a = call.node.attributes;
     for (const std::size_t i : {12U, 14U})
         if ((call.input(i) == nullptr) != (call.input(i + 1) == nullptr)) refuse("of its scales and norms one is missing");
-    const QuantisedCache ofK{call.input(12), a.integer("kv_cache_bit_width", 8)}, ofV{call.input(13), ofK.bits};
+    const QuantisedCache ofK{call.input(12), a.integer("kv_cache_bit_width", 8), call.input(3) && call.input(3)->type == DataType::float8e4m3fn}, ofV{call.input(13), ofK.bits, ofK.isFloat8};
     const std::int64_t heads = a.integer("num_heads", 0), kvHeads = a.integer("kv_num_heads", 0), window = a.integer("local_window_size", -1);
     const bool causal = a.integer("causal", 1) != 0;
-    auto [q, k, v] = headsOf(call, heads, kvHeads);
+    auto [q, k, v] = groupedHeads(call, heads, kvHeads);
     const std::int64_t now = q.dims[2], total = static_cast<std::int64_t>(need(call, 6).at(0));
     const bool prompt = now == total;
     if (k.dims[2] != now || v.dims[2] != now || (!call.input(3) && !prompt) || (call.input(3) && call.input(4) && call.input(3)->dims != call.input(4)->dims)) refuse("its lengths don't fit its keys");

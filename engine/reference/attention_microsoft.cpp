@@ -183,21 +183,36 @@ struct PackedInputs {
     std::size_t mask, bias, past, length, beams;
 };
 
+/// Heads turned by their positions behind a past: pair i of their halves by the position over 10000 to the power of 2i by the width.
+/// Source: ONNX Runtime's CUDA implementation, add_bias_transpose.cu.
+HostTensor turnedByAngles(const KernelCall& call, const HostTensor& x, std::int64_t past) {
+    if (call.node.op == "QAttention") refuse("its rotary embedding isn't known");
+    const std::int64_t given = call.node.attributes.integer("rotary_embedding_dim", 0), width = given > 0 ? given : x.dims.at(3), rows = x.dims.at(2);
+    HostTensor cosines = make(call, DataType::float32, {rows, width / 2}), sines = cosines;
+    for (std::int64_t i = 0; i < cosines.count(); ++i) {
+        const double angle = static_cast<double>(past + i / (width / 2)) / std::pow(10000.0, 2 * static_cast<double>(i % (width / 2)) / static_cast<double>(width));
+        cosines.floats()[static_cast<std::size_t>(i)] = static_cast<float>(std::cos(angle));
+        sines.floats()[static_cast<std::size_t>(i)] = static_cast<float>(std::sin(angle));
+    }
+    return rotated(call, x, HostTensor::ofIntegers({1}, {0}), cosines, sines, false, width);
+}
+
 /// Attention of a batch whose Q, K and V lie side by side [B, S, Dq + Dk + Dv].
 Outputs ofPacked(const KernelCall& call, const HostTensor& all, const PackedInputs& at, bool inBlocks) {
     const Attributes& a = call.node.attributes;
-    if (a.integer("do_rotary", 0) != 0) refuse("its rotary embedding isn't known");
     needAxes(call, {at.mask}, 1);
     if (all.dims.size() != 3) refuse("its input has another rank than 3");
     const std::int64_t heads = a.integer("num_heads", 0);
     std::vector<std::int64_t> widths(3, all.dims.back() / 3);
     if (const auto* sizes = a.integers("qkv_hidden_sizes"); sizes && sizes->size() == 3) widths = *sizes;
-    const HostTensor q = splitHeads(columns(all, 0, widths[0]), heads);
-    const HostTensor newK = splitHeads(columns(all, widths[0], widths[1]), heads), newV = splitHeads(columns(all, widths[0] + widths[1], widths[2]), heads);
+    HostTensor q = splitHeads(columns(all, 0, widths[0]), heads), newK = splitHeads(columns(all, widths[0], widths[1]), heads);
+    const HostTensor newV = splitHeads(columns(all, widths[0] + widths[1], widths[2]), heads);
     Past past = halves(call.input(at.past));
     const bool shares = a.integer("past_present_share_buffer", 0) != 0;
     readLength(call, at.length, shares, past);
     if (shares && past.k && !past.filled) refuse("its past has no length");
+    if (a.integer("do_rotary", 0) != 0)
+        for (HostTensor* each : {&q, &newK}) *each = turnedByAngles(call, *each, past.length());
     const bool turn = inBlocks && past.filled;
     if (turn) past.k = keysInBlocks(*past.k, false);
     HostTensor presentK, presentV;
@@ -313,8 +328,11 @@ void addMicrosoftAttention(KernelTable& table) {
     table["com.microsoft::DecoderMaskedMultiHeadAttention"] = [](const KernelCall& call) {
         return multiHead(call, {10, 3, 4, 5, 7, 9}, call.node.attributes.integer("past_present_share_buffer", 0) != 0);
     };
+    addBandedAttention(table);
     addGroupedAttention(table);
     addPackedAttention(table);
+    addPagedAttention(table);
+    addSparseAttention(table);
 }
 
 } // namespace triptych

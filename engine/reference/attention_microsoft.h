@@ -3,6 +3,8 @@
 
 #include "reference/attention.h"
 
+#include <tuple>
+
 namespace triptych {
 
 /// Columns [begin, begin + width) of a tensor's last axis.
@@ -19,7 +21,18 @@ void needAxes(const KernelCall& call, std::initializer_list<std::size_t> inputs,
 /// All that are given, of the type of the first.
 void needOneType(const KernelCall& call, std::initializer_list<std::size_t> inputs);
 
+/// Q, K and V [B, N, S, D] of the first three inputs: an input each, or side by side in one.
+std::tuple<HostTensor, HostTensor, HostTensor> groupedHeads(const KernelCall& call, std::int64_t heads, std::int64_t kvHeads);
+
+/// x over the root of its mean square along the last axis, times a weight.
+HostTensor rootNormalised(const HostTensor& x, const HostTensor& weight, double epsilon);
+/// Places that rise by one from each of `first` on: [sequences, count].
+HostTensor countedFrom(const std::vector<std::int64_t>& first, std::int64_t count);
+
+void addBandedAttention(KernelTable& table);
 void addGroupedAttention(KernelTable& table);
 void addPackedAttention(KernelTable& table);
+void addPagedAttention(KernelTable& table);
+void addSparseAttention(KernelTable& table);
 
 } // namespace triptych

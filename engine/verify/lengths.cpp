@@ -17,7 +17,8 @@ public:
 
     NamedTensors run() {
         for (const Node& node : m_graph.nodes()) {
-            if (node.is("com.microsoft", "GroupQueryAttention")) grouped(node);
+            if (node.input(inputsOf(node).pages)) paged(node);
+            else if (node.input(inputsOf(node).lengths)) grouped(node);
             else if (node.input(inputsOf(node).tokens)) packed(node);
             else if (node.input(inputsOf(node).mask)) ends(node);
             beams(node);
@@ -57,12 +58,38 @@ private:
     /// As many keys as there are past and new ones; where lengths are to differ, every other sequence has one less.
     void grouped(const Node& node) {
         const std::int64_t batch = size(node.input(0), 0), now = size(node.input(0), 1);
-        // What is added to scores has a place for each key, where the buffer of past keys has room for more.
-        const std::int64_t biased = size(node.input(10), 3), past = biased > 1 ? std::clamp<std::int64_t>(biased - now, 0, size(node.input(3), 2)) : size(node.input(3), 2), total = past + now;
-        std::vector<std::int64_t> last(static_cast<std::size_t>(batch), total - 1);
-        for (std::size_t b = 1; m_differ && past > 0 && b < last.size(); b += 2) --last[b];
-        give(node.input(5), std::move(last));
-        give(node.input(6), {total});
+        const OpaqueInputs inputs = inputsOf(node);
+        const std::int64_t room = size(node.input(inputs.past), 2), biased = size(node.input(inputs.attentionBias), 3);
+        std::int64_t past = room;
+        // What is added to scores has a place for each key, where the buffer of past keys has room for more; blocks cover all keys.
+        if (biased > 1) past = std::clamp<std::int64_t>(biased - now, 0, room);
+        if (node.input(inputs.blocks)) past = std::clamp<std::int64_t>(blocks(node, inputs.blocks) - now, 0, std::max<std::int64_t>(room - now, 0));
+        const std::int64_t total = past + now;
+        // GroupQueryAttention is told the last key's position.
+        std::vector<std::int64_t> counts(static_cast<std::size_t>(batch), node.op == "GroupQueryAttention" ? total - 1 : total);
+        for (std::size_t b = 1; m_differ && past > 0 && b < counts.size(); b += 2) --counts[b];
+        give(node.input(inputs.lengths), std::move(counts));
+        give(node.input(inputs.total), {total});
+    }
+
+    /// Each row of blocks sees its own, and the first one where the list has room for it.
+    /// @returns how many places the blocks cover
+    std::int64_t blocks(const Node& node, std::size_t index) {
+        const std::int64_t layouts = size(node.input(index), 0), rows = size(node.input(index), 1) - 1, room = size(node.input(index + 1), 1);
+        std::vector<std::int64_t> begins, list;
+        for (std::int64_t layout = 0; layout < layouts && rows > 0; ++layout) {
+            std::int64_t listed = 0;
+            begins.push_back(0);
+            for (std::int64_t row = 0; row < rows; ++row) {
+                if (row > 0 && room - listed > rows - row) list.push_back(0), ++listed;
+                list.push_back(row);
+                begins.push_back(++listed);
+            }
+            list.resize(static_cast<std::size_t>((layout + 1) * room), -1);
+        }
+        give(node.input(index), std::move(begins));
+        give(node.input(index + 1), std::move(list));
+        return rows * node.attributes.integer("sparse_block_size", 0);
     }
 
     /// Where the keys of each sequence end, then perhaps where they begin, or how many queries and keys there are before each sequence.
@@ -109,6 +136,27 @@ private:
         std::vector<std::int64_t> numbers;
         for (std::int64_t i = 0; i < choice.count(); ++i) numbers.push_back((i + i / choice.dims[2]) % choice.dims[1]);
         give(node.input(inputsOf(node).beams), std::move(numbers));
+    }
+
+    /// Tokens are shared out among sequences, whose pages are the last ones first and filled; the last token goes nowhere where slots are told.
+    void paged(const Node& node) {
+        const OpaqueInputs inputs = inputsOf(node);
+        const std::int64_t tokens = size(node.input(0), 0), batch = size(node.input(inputs.lengths), 0), columns = size(node.input(inputs.pages), 1);
+        const std::int64_t pages = size(node.input(inputs.past), 0), places = size(node.input(inputs.past), 1), each = batch > 0 ? std::min(columns, pages / batch) : 0;
+        std::vector<std::int64_t> sums{0}, before, table, slots;
+        for (std::int64_t b = 0; b < batch; ++b) {
+            const std::int64_t own = tokens / batch + (b < tokens % batch ? 1 : 0), past = each * places - own - (m_differ && b % 2 == 1 ? 1 : 0);
+            if (past < 0) return;
+            sums.push_back(sums.back() + own);
+            before.push_back(past);
+            for (std::int64_t i = 0; i < columns; ++i) table.push_back(i < each ? pages - 1 - b * each - i : -1);
+            for (std::int64_t i = past; i < past + own; ++i) slots.push_back((pages - 1 - b * each - i / places) * places + i % places);
+        }
+        if (!slots.empty()) slots.back() = -1;
+        give(node.input(inputs.sums), std::move(sums));
+        give(node.input(inputs.lengths), std::move(before));
+        give(node.input(inputs.pages), std::move(table));
+        give(node.input(inputs.slots), std::move(slots));
     }
 
     /// Tokens fill one sequence after another; behind their places come those of padding.

@@ -23,6 +23,7 @@ class EquivalenceTest : public QObject {
 private slots:
     void opaque_data();
     void opaque();
+    void globalTokens();
     void shortMaskAtAnySize();
     void windowsAtAnySize();
     void whatHoldsForTheBoundSizesOnlyIsNamed();
@@ -79,6 +80,10 @@ void EquivalenceTest::opaque_data() {
     microsoft("packed, mask of one column", x + "n: i32[2,1]\ny = com.microsoft::Attention(x, w, b, n" + heads + ")\nreturn y");
     microsoft("packed, mask of two axes", x + "n: i32[2,6]\ny = com.microsoft::Attention(x, w, b, n, mask_filter_value=-100.0" + heads + ")\nreturn y");
     microsoft("packed, mask of three axes, causal", x + "n: i32[2,6,6]\ny = com.microsoft::Attention(x, w, b, n, unidirectional=1" + heads + ")\nreturn y");
+    microsoft("packed, rotary", x + "y = com.microsoft::Attention(x, w, b, unidirectional=1, do_rotary=1" + heads + ")\nreturn y");
+    microsoft("packed, rotary of a part, past", x + "p: f32[2,2,4,3,8]\ny, z = com.microsoft::Attention(x, w, b, _, p, unidirectional=1, do_rotary=1, rotary_embedding_dim=4" + heads + ")\nreturn y, z");
+    microsoft("packed, rotary, half", "x: f16[2,6,32]\ny = com.microsoft::Attention(x, w: f16[32,96], b: f16[96], do_rotary=1" + heads + ")\nreturn y");
+    microsoft("packed, rotary, shared buffer", x + "p: f32[2,2,4,9,8]\nl: i32[1] = {2}\ny, z = com.microsoft::Attention(x, w, b, _, p, _, l, past_present_share_buffer=1, unidirectional=1, do_rotary=1" + heads + ")\nreturn y, z");
     microsoft("packed, large mask, past", x + "n: i32[2,1,12,12]\np: f32[2,2,4,3,8]\ny, z = com.microsoft::Attention(x, w, b, n, p" + heads + ")\nreturn y, z");
     microsoft("packed, unequal widths, bias", "x: f32[2,6,32]\nw: f32[32,80]\nb: f32[80]\na: f32[1,4,6,6]\ny = com.microsoft::Attention(x, w, b, _, _, a, qkv_hidden_sizes=[32,32,16]" + heads + ")\nreturn y");
     const QString qkv = "q: f32[2,6,32]\nk: f32[2,7,32]\nv: f32[2,7,16]\nb: f32[80]\n";
@@ -106,12 +111,24 @@ void EquivalenceTest::opaque_data() {
     microsoft("grouped, scores after the softmax, sink", "q: f32[2,3,64]\nn: i32[2] = {2, 2}\nt: i32[] = {3}\ny, _, _, z = com.microsoft::GroupQueryAttention(q, _, _, _, _, n, t, _, _, _, _, i: f32[4], qk_output=2" + grouped + ")\nreturn y, z");
     microsoft("grouped, scores, shared buffer", g + "n: i32[2] = {2, 2}\nt: i32[] = {3}\ny, _, _, z = com.microsoft::GroupQueryAttention(q, k, v, pk, pv, n, t, qk_output=1" + grouped + ")\nreturn y, z");
 
+    const QString sparse = ", num_heads=4, kv_num_heads=2, sparse_block_size=2", past = "pk: f32[2,2,9,8]\npv: f32[2,2,9,8]\n";
+    const QString lists = "r: i32[2,5] = {0, 1, 3, 5, 8, 0, 1, 3, 6, 9}\nb: i32[2,9] = {0, 0, 1, 1, 2, 1, 2, 3, -1, 0, 0, 1, 0, 1, 2, 0, 2, 3}\n";
+    microsoft("blocks, lengths differ", "q: f32[2,3,32]\nk: f32[2,3,16]\nv: f32[2,3,16]\n" + past + lists + "n: i32[2] = {7, 5}\nt: i32[] = {7}\ny, k2, v2 = com.microsoft::SparseAttention(q, k, v, pk, pv, r, b, t, n" + sparse + ")\nreturn y, k2, v2");
+    microsoft("blocks, first call, packed, rotary", "q: f32[2,7,64]\n" + past + lists + "n: i32[2] = {7, 5}\nt: i32[] = {7}\ny, k2, v2 = com.microsoft::SparseAttention(q, _, _, pk, pv, r, b, t, n, c: f32[12,4], s: f32[12,4], do_rotary=1, scale=0.3" + sparse + ")\nreturn y, k2, v2");
+    microsoft("blocks that are fed, one layout, half", "q: f16[2,1,64]\npk: f16[2,2,9,8]\nr: i32[1,5]\nb: i32[1,6]\nn: i32[2]\nt: i32[1]\ny, k2, v2 = com.microsoft::SparseAttention(q, _, _, pk, pk, r, b, t, n" + sparse + ")\nreturn y, k2, v2");
+
+    const QString pages = "kc: f32[5,4,2,8]\nvc: f32[5,4,2,8]\n", fed = "u: i32[3]\nn: i32[2]\nt: i32[2,3]\n", pagedHeads = ", num_heads=4, kv_num_heads=2";
+    microsoft("pages", "q: f32[5,32]\nk: f32[5,16]\nv: f32[5,16]\n" + pages + fed + "y, k2, v2 = com.microsoft::PagedAttention(q, k, v, kc, vc, u, n, t, scale=0.3, softcap=2.0" + pagedHeads + ")\nreturn y, k2, v2");
+    microsoft("pages, packed, rotary, norms, window", "q: f32[5,64]\n" + pages + fed + "y, k2, v2 = com.microsoft::PagedAttention(q, _, _, kc, vc, u, n, t, c: f32[12,4], s: f32[12,4], _, i: f32[4], a: f32[8], d: f32[8], do_rotary=1, local_window_size=3" + pagedHeads + ")\nreturn y, k2, v2");
+    microsoft("pages, slots that are told, later keys seen", "q: f32[5,64]\n" + pages + fed + "w: i32[5]\ny, k2, v2 = com.microsoft::PagedAttention(q, _, _, kc, vc, u, n, t, c: f32[12,2], s: f32[12,2], w, do_rotary=1, rotary_interleaved=1, is_causal=0" + pagedHeads + ")\nreturn y, k2, v2");
+    microsoft("pages, sequences without tokens, half", "q: f16[3,64]\nkc: f16[5,4,2,8]\nvc: f16[5,4,2,8]\nu: i32[4] = {0, 2, 2, 3}\nn: i32[3] = {3, 4, 0}\nt: i32[3,2] = {4, 1, 3, -1, 0, -1}\ny = com.microsoft::PagedAttention(q, _, _, kc, vc, u, n, t" + pagedHeads + ")\nreturn y");
+
     // Sequences of 3 and 2 tokens among as many places as 4 each have.
-    const QString lists = "o: i32[2,4] = {0, 1, 2, 4, 5, 3, 6, 7}\nc: i32[3] = {0, 3, 5}\n";
-    microsoft("packed tokens", "x: f32[5,32]\nw: f32[32,80]\nb: f32[80]\n" + lists + "y = com.microsoft::PackedAttention(x, w, b, o, c, qkv_hidden_sizes=[32,32,16]" + heads + ")\nreturn y");
-    microsoft("packed tokens, attention bias", "x: f32[5,32]\na: f32[2,1,4,4]\n" + lists + "y = com.microsoft::PackedAttention(x, w: f32[32,96], b: f32[96], o, c, a, scale=0.2" + heads + ")\nreturn y");
-    microsoft("packed tokens of heads", "q: f32[5,32]\nk: f32[5,32]\nv: f32[5,16]\nb: f32[80]\n" + lists + "y = com.microsoft::PackedMultiHeadAttention(q, k, v, b, o, c" + heads + ")\nreturn y");
-    microsoft("packed tokens in four axes", "q: f32[5,4,3,8]\na: f32[1,4,4,4]\n" + lists + "y = com.microsoft::PackedMultiHeadAttention(q, _, _, _, o, c, a" + heads + ")\nreturn y");
+    const QString tokens = "o: i32[2,4] = {0, 1, 2, 4, 5, 3, 6, 7}\nc: i32[3] = {0, 3, 5}\n";
+    microsoft("packed tokens", "x: f32[5,32]\nw: f32[32,80]\nb: f32[80]\n" + tokens + "y = com.microsoft::PackedAttention(x, w, b, o, c, qkv_hidden_sizes=[32,32,16]" + heads + ")\nreturn y");
+    microsoft("packed tokens, attention bias", "x: f32[5,32]\na: f32[2,1,4,4]\n" + tokens + "y = com.microsoft::PackedAttention(x, w: f32[32,96], b: f32[96], o, c, a, scale=0.2" + heads + ")\nreturn y");
+    microsoft("packed tokens of heads", "q: f32[5,32]\nk: f32[5,32]\nv: f32[5,16]\nb: f32[80]\n" + tokens + "y = com.microsoft::PackedMultiHeadAttention(q, k, v, b, o, c" + heads + ")\nreturn y");
+    microsoft("packed tokens in four axes", "q: f32[5,4,3,8]\na: f32[1,4,4,4]\n" + tokens + "y = com.microsoft::PackedMultiHeadAttention(q, _, _, _, o, c, a" + heads + ")\nreturn y");
 
     microsoft("packed tokens of a padded batch", "x: f32[2,4,32]\nn: i32[2] = {3, 1}\nt, o, c, m = com.microsoft::RemovePadding(x, n)\nz = com.microsoft::PackedAttention(t, w: f32[32,96], b: f32[96], o, c" + heads + ")\ny = com.microsoft::RestorePadding(z, o)\nreturn y");
     const QString buffer = "q: f32[2,1,32]\nk: f32[2,1,32]\nv: f32[2,1,32]\npk: f32[2,4,9,8]\npv: f32[2,4,9,8]\nl: i32[1] = {3}\n";
@@ -131,6 +148,8 @@ void EquivalenceTest::opaque_data() {
     microsoft("grouped, norms, half", "q: f16[2,3,64]\nn: i32[2]\nt: i32[]\ny = com.microsoft::GroupQueryAttention(q, _, _, _, _, n, t, _, _, _, _, _, _, _, a: f16[8], d: f16[8]" + grouped + ")\nreturn y");
     microsoft("grouped, cache of bytes", "q: f32[2,3,64]\npk: i8[2,2,4,8]\npv: i8[2,2,4,8]\n" + now + "y, k2, v2 = com.microsoft::GroupQueryAttention(q, _, _, pk, pv, n, t, _, _, _, _, _, ks: f32[1] = {0.02}, vs: f32[1,2,1,8], k_quant_type=\"PER_TENSOR\", v_quant_type=\"PER_CHANNEL\", kv_cache_bit_width=8" + grouped + ")\nreturn y, k2, v2");
     microsoft("grouped, cache of half bytes, rotary", "q: f32[2,3,64]\npk: u8[2,2,4,4]\npv: u8[2,2,4,4]\n" + now + "y, k2, v2 = com.microsoft::GroupQueryAttention(q, _, _, pk, pv, n, t, c: f32[12,4], s: f32[12,4], _, _, _, ks: f32[1,2,1,8], vs: f32[1] = {0.25}, do_rotary=1, k_quant_type=\"PER_CHANNEL\", v_quant_type=\"PER_TENSOR\", kv_cache_bit_width=4" + grouped + ")\nreturn y, k2, v2");
+    QTest::newRow("grouped, cache of float8") << "q: f32[2,3,64]\npk: f8e4m3fn[2,2,4,8]\npv: f8e4m3fn[2,2,4,8]\n" + now + "y, k2, v2 = com.microsoft::GroupQueryAttention(q, _, _, pk, pv, n, t, _, _, _, _, _, ks: f32[1] = {0.02}, vs: f32[1,2,1,8], k_quant_type=\"PER_TENSOR\", v_quant_type=\"PER_CHANNEL\"" + grouped + ")\nreturn y, k2, v2" << 19;
+    QTest::newRow("grouped, cache of float8 beyond its range") << "q: f16[2,3,64]\npk: f8e4m3fn[2,2,7,8]\npv: f8e4m3fn[2,2,7,8]\nn: i32[2] = {2, 1}\nt: i32[] = {3}\ny, k2, v2 = com.microsoft::GroupQueryAttention(q, _, _, pk, pv, n, t, _, _, _, _, _, ks: f32[1] = {0.0005}, vs: f32[1] = {0.5}" + grouped + ")\nreturn y, k2, v2" << 21;
     microsoft("grouped, window cache, evicting", window + "n: i32[2] = {11, 5}\ny, k2, v2 = com.microsoft::GroupQueryAttention(q, _, _, pk, pv, n, t, sliding_window_cache=1, local_window_size=3" + grouped + ")\nreturn y, k2, v2");
     microsoft("grouped, window cache, bias, no slack", window + "n: i32[2] = {7, 11}\na: f32[1,4,1,12]\ny, k2, v2 = com.microsoft::GroupQueryAttention(q, _, _, pk, pv, n, t, _, _, _, a, sliding_window_cache=1, local_window_size=5" + grouped + ")\nreturn y, k2, v2");
     microsoft("grouped, window cache, more new tokens than places, bytes", "q: f32[1,7,64]\npk: i8[1,2,5,8]\npv: i8[1,2,5,8]\nt: i32[] = {12}\nn: i32[1] = {11}\ny, k2, v2 = com.microsoft::GroupQueryAttention(q, _, _, pk, pv, n, t, _, _, _, _, _, ks: f32[1] = {0.02}, vs: f32[1] = {0.02}, sliding_window_cache=1, local_window_size=3, kv_cache_bit_width=8" + grouped + ")\nreturn y, k2, v2");
@@ -141,7 +160,7 @@ void EquivalenceTest::opaque_data() {
     microsoft("integers, a scale for each column, past", bytes + "p: f32[2,2,4,3,8]\ny, z = com.microsoft::QAttention(u, w: i8[32,96], b: f32[96], xs, s: f32[96], _, xz, wz: i8[96], p, unidirectional=1" + heads + ")\nreturn y, z");
     microsoft("integers, half", bytes + "s: f32[] = {0.001}\nhs = Cast(s, to=10)\ny = com.microsoft::QAttention(u, w: i8[32,96], b: f16[96], hs, hs, _, xz" + heads + ")\nreturn y");
     microsoft("one token, keys in blocks, half", "x: f16[2,1,32]\nw: f16[32,96]\nb: f16[96]\np: f16[2,2,4,9,8]\nl: i32[1] = {3}\ny, z = com.microsoft::DecoderMaskedSelfAttention(x, w, b, _, p, _, l, past_present_share_buffer=1" + heads + ")\nreturn y, z");
-    microsoft("packed tokens, half", "x: f16[5,32]\n" + lists + "y = com.microsoft::PackedAttention(x, w: f16[32,96], b: f16[96], o, c" + heads + ")\nreturn y");
+    microsoft("packed tokens, half", "x: f16[5,32]\n" + tokens + "y = com.microsoft::PackedAttention(x, w: f16[32,96], b: f16[96], o, c" + heads + ")\nreturn y");
     microsoft("grouped, smooth softmax, half", "q: f16[2,3,64]\nn: i32[2] = {2, 1}\nt: i32[] = {3}\ny, _, _, z = com.microsoft::GroupQueryAttention(q, _, _, _, _, n, t, smooth_softmax=1, qk_output=1" + grouped + ")\nreturn y, z");
 }
 
@@ -153,6 +172,22 @@ void EquivalenceTest::opaque() {
     QVERIFY2(!hasOpaque(*proof.decomposition.graph), proof.decomposition.warnings.empty() ? "" : proof.decomposition.warnings[0].c_str());
     QCOMPARE(difference(proof), QString());
     QCOMPARE(reopened(proof), QStringList{described(proof.attentions.found[0])});
+}
+
+/// A window round each token; global tokens have projections of their own, which makes them an attention of their own.
+void EquivalenceTest::globalTokens() {
+    for (const std::string type : {"f32", "f16"}) {
+        const auto weight = [&](const std::string& name) { return name + ": " + type + "[32,96]"; };
+        const Proof proof = decomposed("x: " + type + "[B,S,32]\nm: " + type + "[B,S]\ng: i32[B,S]\ny = com.microsoft::LongformerAttention(x, " + weight("w") + ", b: " + type + "[96], m, " + weight("gw") + ", gb: " + type +
+                                           "[96], g, num_heads=4, window=2)\nreturn y",
+                                       17, {{"B", 2}, {"S", 12}});
+        QCOMPARE(described(proof.attentions.found.at(0)), QStringLiteral("self, 4 heads, 4 of keys, sizes 8 8, not causal, padding, window, banded"));
+        QVERIFY2(!hasOpaque(*proof.decomposition.graph), proof.decomposition.warnings.empty() ? "" : proof.decomposition.warnings[0].c_str());
+        QCOMPARE(difference(proof, {{"B", 2}, {"S", 12}}), QString());
+        QCOMPARE(difference(proof, {{"B", 3}, {"S", 8}}), QString());
+        const QString all = QStringLiteral("self, 4 heads, 4 of keys, sizes 8 8, not causal, padding");
+        QCOMPARE(reopened(proof, {{"B", 2}, {"S", 12}}), (QStringList{all + QStringLiteral(", window"), all}));
+    }
 }
 
 void EquivalenceTest::shortMaskAtAnySize() {
@@ -197,6 +232,8 @@ void EquivalenceTest::lengthsFitWhatTheyCount_data() {
     QTest::newRow("ends of keys") << "x: f32[B,S,32]\nn: i32[B]\nq: f32[2,B,4,P,8]\ny = com.microsoft::Attention(x, w: f32[32,96], b: f32[96], n, q, num_heads=4, mask_filter_value=-30000.0)\nreturn y";
     QTest::newRow("ends and begins") << "x: f32[2,S,32]\nn: i32[4]\ny = com.microsoft::Attention(x, w: f32[32,96], b: f32[96], n, num_heads=4, mask_filter_value=-30000.0)\nreturn y";
     QTest::newRow("ends and sums") << "q: f32[2,S,32]\nk: f32[2,T,32]\nn: i32[8]\ny = com.microsoft::MultiHeadAttention(q, k, k, _, n, num_heads=4)\nreturn y";
+    QTest::newRow("blocks") << "q: f32[B,S,64]\np: f32[B,2,300,8]\nr: i32[2,4]\nb: i32[2,5]\nn: i32[B]\nt: i32[]\ny, k, v = com.microsoft::SparseAttention(q, _, _, p, p, r, b, t, n, num_heads=4, kv_num_heads=2, sparse_block_size=128)\nreturn y, k, v";
+    QTest::newRow("pages") << "q: f32[N,64]\np: f32[64,4,2,8]\nu: i32[3]\nn: i32[2]\nt: i32[2,20]\ny, k, v = com.microsoft::PagedAttention(q, _, _, p, p, u, n, t, num_heads=4, kv_num_heads=2)\nreturn y, k, v";
     QTest::newRow("packed tokens") << "x: f32[N,32]\no: i32[B,S]\nc: i32[C]\ny = com.microsoft::PackedAttention(x, w: f32[32,96], b: f32[96], o, c, num_heads=4)\nreturn y";
 }
 
@@ -217,18 +254,20 @@ void EquivalenceTest::whatIsNotWrittenOutStays_data() {
     QTest::addColumn<QString>("text");
     QTest::addColumn<QString>("why");
     const QString g = "q: f32[2,3,64]\nn: i32[2]\nt: i32[]\n", grouped = ", num_heads=4, kv_num_heads=2)\nreturn y";
-    QTest::newRow("angles") << "x: f32[2,6,32]\ny = com.microsoft::Attention(x, w: f32[32,96], b: f32[96], num_heads=4, do_rotary=1)\nreturn y" << "rotary embedding";
+    QTest::newRow("angles") << "x: f32[5,32]\no: i32[2,4]\nc: i32[3]\ny = com.microsoft::PackedAttention(x, w: f32[32,96], b: f32[96], o, c, num_heads=4, do_rotary=1)\nreturn y" << "rotary embedding";
+    QTest::newRow("angles of too many") << "x: f32[2,6,32]\ny = com.microsoft::Attention(x, w: f32[32,96], b: f32[96], num_heads=4, do_rotary=1, rotary_embedding_dim=10)\nreturn y" << "wider than its heads";
     QTest::newRow("beams") << "q: f32[2,1,32]\nc: i32[2,1,9]\ny = com.microsoft::DecoderMaskedMultiHeadAttention(q, q, q, _, _, _, _, _, _, c, num_heads=4)\nreturn y" << "choice of beams";
     QTest::newRow("buffer without length") << "x: f32[2,6,32]\np: f32[2,2,4,9,8]\ny = com.microsoft::Attention(x, w: f32[32,96], b: f32[96], _, p, num_heads=4, past_present_share_buffer=1)\nreturn y" << "without its length";
-    QTest::newRow("pages") << "q: f32[9,64]\np: f32[4,16,2,16]\nc: i32[3]\ny = com.microsoft::PagedAttention(q, _, _, p, p, c, n: i32[2], t: i32[2,2], num_heads=2, kv_num_heads=1)\nreturn y" << "pages";
-    QTest::newRow("blocks") << "q: f32[2,16,64]\np: f32[2,1,32,16]\nt: i32[]\nn: i32[2]\ny = com.microsoft::SparseAttention(q, _, _, p, p, r: i32[1,3], c: i32[1,3], t, n, num_heads=2, kv_num_heads=1)\nreturn y" << "blocks";
-    QTest::newRow("global tokens") << "x: f32[2,32,64]\nm: f32[2,32]\ny = com.microsoft::LongformerAttention(x, w: f32[64,192], b: f32[192], m, gw: f32[64,192], gb: f32[192], g: i32[2,32], num_heads=4, window=8)\nreturn y" << "global tokens";
+    QTest::newRow("pages of latent rows") << "q: f32[9,32]\nk: f32[9,16]\np: f32[4,16,1,16]\nc: i32[3]\ny = com.microsoft::PagedAttention(q, k, _, p, _, c, n: i32[2], t: i32[2,2], num_heads=2, kv_num_heads=1, kv_cache_layout=\"LATENT\")\nreturn y" << "latent rows";
+    QTest::newRow("pages of bytes") << "q: f32[9,64]\np: i8[4,16,1,16]\nc: i32[3]\ny = com.microsoft::PagedAttention(q, _, _, p, p, c, n: i32[2], t: i32[2,2], num_heads=2, kv_num_heads=1)\nreturn y" << "quantised cache";
+    QTest::newRow("blocks of no size") << "q: f32[2,16,64]\np: f32[2,1,32,16]\nt: i32[]\nn: i32[2]\ny = com.microsoft::SparseAttention(q, _, _, p, p, r: i32[1,3], c: i32[1,3], t, n, num_heads=2, kv_num_heads=1)\nreturn y" << "list of blocks";
+    QTest::newRow("global tokens that nobody chooses") << "x: f32[2,32,64]\nm: f32[2,32]\ny = com.microsoft::LongformerAttention(x, w: f32[64,192], b: f32[192], m, num_heads=4, window=8)\nreturn y" << "global tokens";
     QTest::newRow("newer attribute") << "q: f32[2,4,3,8]\ny = Attention(q, q, q, attention_sinks=1)\nreturn y" << "attribute 'attention_sinks'";
     QTest::newRow("window cache") << g + "y = com.microsoft::GroupQueryAttention(q, _, _, _, _, n, t, sliding_window_cache=1, local_window_size=2" + grouped << "sliding window";
     QTest::newRow("rank") << "q: f32[2,4,1,8]\ny = com.microsoft::DecoderMaskedMultiHeadAttention(q, num_heads=4)\nreturn y" << "rank of its input";
     QTest::newRow("scores of no step") << g + "y, _, _, s = com.microsoft::GroupQueryAttention(q, _, _, _, _, n, t, num_heads=4, kv_num_heads=2)\nreturn y, s" << "output of its scores";
     QTest::newRow("one norm") << g + "y = com.microsoft::GroupQueryAttention(q, _, _, _, _, n, t, _, _, _, _, _, _, _, a: f32[8]" + grouped << "norm of queries";
-    QTest::newRow("cache of float8") << g + "p: f8e4m3fn[2,2,4,8]\ny = com.microsoft::GroupQueryAttention(q, _, _, p, p, n, t, _, _, _, _, _, a: f32[1], c: f32[1]" + grouped << "quantised cache";
+    QTest::newRow("cache of float8") << g + "p: f8e4m3fn[2,2,4,8]\ny = com.microsoft::GroupQueryAttention(q, _, _, p, p, n, t, _, _, _, _, _, a: f32[1], c: f32[1]" + grouped << "cache of float8";
 }
 
 void EquivalenceTest::whatIsNotWrittenOutStays() {

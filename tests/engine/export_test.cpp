@@ -4,7 +4,7 @@
 #include "graph/text.h"
 #include "onnx_io/export.h"
 #include "pipeline.h"
-#include "verify/verify.h"
+#include "proof.h"
 
 #include <QTemporaryDir>
 #include <QTest>
@@ -40,6 +40,8 @@ private slots:
     void roundTrip();
     void largeWeightsGoBeside();
     void decomposedAndFusedOpenAgain();
+    void quantisedProjectionsMerge_data();
+    void quantisedProjectionsMerge();
     void failureLeavesNothing();
     void missingWeightsStayReferences();
     void branchesInFunctionsReadTheRightValues();
@@ -123,6 +125,65 @@ void ExportTest::decomposedAndFusedOpenAgain() {
     const auto& metadata = written->graph->node(made).metadata;
     QVERIFY(std::any_of(metadata.begin(), metadata.end(), [](const auto& each) { return each.first == sourcesKey && each.second.find("MatMul") != std::string::npos; }));
     QVERIFY(written->graph->findValue("w.q_weight"));
+}
+
+void ExportTest::quantisedProjectionsMerge_data() {
+    QTest::addColumn<QString>("projection"); // of each role, for its letter R
+    QTest::addColumn<QString>("product");
+    QTest::addColumn<int>("products"); // of the three: 1 where they are merged
+    QTest::addColumn<QString>("warning");
+    const auto row = [](const char* name, const char* projection, const char* product, int products, const char* warning = "") { QTest::newRow(name) << projection << product << products << warning; };
+    row("4 bits", "com.microsoft::MatMulNBits(x, wR: u8[32,2,8], sR: f32[64], zR: u8[32], K=32, N=32, bits=4, block_size=16)", "MatMulNBits", 1);
+    row("4 bits, no zero point, biases", "Add(com.microsoft::MatMulNBits(x, wR: u8[32,2,8], sR: f32[64], K=32, N=32, bits=4, block_size=16), bR: f32[32])", "MatMulNBits", 1);
+    row("scales for columns", "Add(MatMul(x, DequantizeLinear(wR: i8[32,32], sR: f32[32], zR: i8[32], axis=1)), bR: f32[32])", "MatMul", 1);
+    row("scales for blocks of rows", "MatMul(x, DequantizeLinear(wR: i8[32,32], sR: f32[2,32], axis=0, block_size=16))", "MatMul", 1);
+    row("scales for blocks of columns", "MatMul(x, DequantizeLinear(wR: i8[32,32], sR: f32[32,2], axis=1, block_size=16))", "MatMul", 3, "scales for blocks of columns");
+    row("one scale for all columns", "MatMul(x, DequantizeLinear(wR: i8[32,32], sR: f32[] = {0.0R}))", "MatMul", 3, "no scale for each column");
+    row("integers", "Mul(Cast(MatMulInteger(u, wR: i8[32,32], uz, zR: i8[32]), to=1), Mul(us, sR: f32[32]))", "MatMulInteger", 1);
+}
+
+/// Joined along their columns with what each column has; the reason is told where something is there for all of them.
+void ExportTest::quantisedProjectionsMerge() {
+    QFETCH(QString, projection);
+    QFETCH(QString, product);
+    QFETCH(int, products);
+    QFETCH(QString, warning);
+    QString text = QStringLiteral("x: f32[1,4,32]\n");
+    if (projection.contains(QStringLiteral("(u,"))) text += QStringLiteral("u, us, uz = DynamicQuantizeLinear(x)\n");
+    for (const auto& [role, digit] : {std::pair('q', '1'), std::pair('k', '2'), std::pair('v', '3')}) {
+        QString own = projection;
+        own.replace(QStringLiteral("0.0R"), QStringLiteral("0.0") + QLatin1Char(digit));
+        for (const char* letter : {"w", "s", "z", "b"}) own.replace(QString::fromLatin1(letter) + QStringLiteral("R"), QString::fromLatin1(letter) + QLatin1Char(role));
+        text += QStringLiteral("%1 = Transpose(Reshape(%2, {1,4,4,8}), perm=[0,2,%3])\n").arg(QLatin1Char(role)).arg(own, role == 'k' ? QStringLiteral("3,1") : QStringLiteral("1,3"));
+    }
+    text += QStringLiteral("c = MatMul(Softmax(MatMul(q, k), axis=-1), v)\ny = Reshape(Transpose(c, perm=[0,2,1,3]), {1,4,32})\nreturn y");
+    Model source = modelOf(text.toStdString());
+    source.graph = withWeights(*source.graph);
+    source.opsets = {{"", 21}, {"com.microsoft", 1}};
+    source.irVersion = 10;
+    QVERIFY(exportModel({source, *source.graph, {}, {}}, file("quantised.onnx")));
+    AnalysisOptions options;
+    options.forFile = true;
+    const auto analysis = analyze(file("quantised.onnx"), options);
+    QVERIFY2(analysis, analysis ? "" : analysis.error().message().c_str());
+    const Analysis& a = **analysis;
+    const auto fused = fusedModel(*a.enhanced.graph, *a.enhanced.partition, *a.library, a.model->opsets);
+    QVERIFY2(fused, fused ? "" : fused.error().message().c_str());
+    int found = product == QStringLiteral("MatMul") ? -2 : 0; // scores and context
+    const auto count = [&](const Graph& graph) { for (const Node& node : graph.nodes()) found += node.op == product.toStdString(); };
+    count(*fused->graph);
+    for (const Function& function : fused->functions) count(*function.body);
+    std::string all;
+    for (const std::string& each : fused->warnings) all += each + "\n";
+    QVERIFY2(warning.isEmpty() ? all.find("not merged") == std::string::npos : QString::fromStdString(all).contains(warning), all.c_str());
+    QCOMPARE(found, products);
+    QVERIFY(exportModel({*a.model, *fused->graph, fused->functions, {}}, file("merged.onnx")));
+    const auto other = analyze(file("merged.onnx"), AnalysisOptions());
+    QVERIFY2(other, other ? "" : other.error().message().c_str());
+    const VerifyRequest request{*a.model, *a.inlined, *a.inlinedShapes, *(*other)->model, *(*other)->inlined, "merged", nullptr, nullptr, {Fill::random, Fill::ramp}, 3, std::nullopt, std::nullopt};
+    const auto same = verify(request);
+    QVERIFY2(same, same ? "" : same.error().message().c_str());
+    QVERIFY(same->holds());
 }
 
 void ExportTest::failureLeavesNothing() {
