@@ -6,7 +6,6 @@
 //   keys / c == queries / c                  blocks
 
 #include "attention/mask.h"
-#include "attention/trace.h"
 
 #include <cmath>
 
