@@ -50,7 +50,7 @@ QString shared(const Seen& seen) {
     QStringList all;
     const auto add = [&](const DecomposedStream& stream) {
         const bool qk = !stream.q.empty() && !stream.k.empty() && stream.inputQ == stream.inputK, kv = !stream.k.empty() && !stream.v.empty() && stream.inputK == stream.inputV;
-        all << QString(qk && kv ? "qkv" : kv ? "kv" : qk ? "qk" : "none");
+        all << QString(qk && kv ? "qkv" : kv ? "kv" : qk ? "qk" : "none") + QString(stream.wasPacked && (stream.q == stream.k || stream.k == stream.v) ? " in one" : "");
     };
     for (const DecomposedAttention& each : written->attentions) {
         add(each);
