@@ -143,7 +143,7 @@ const RoleStage* ownStage(const RoleTrace& role, const std::vector<const RoleTra
 }
 
 ValueId pickedInput(const Graph& graph, const Shapes& shapes, const Node& pick, ValueId to) {
-    const NodeId before = graph.producer(pick.input(0));
+    const NodeId before = graph.producer(bare(graph, shapes, pick.input(0)));
     if (!before || !graph.node(before).is("Concat")) return {};
     const Node& concat = graph.node(before);
     const ValueShape& shape = shapes.of(concat.output());

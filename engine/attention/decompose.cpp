@@ -141,7 +141,7 @@ void Decomposer::shareInputs(NamedAttention& named) {
     for (const NamedStream& each : named.joined) shareAll(each);
 }
 
-/// Keeps every node that is not replaced, and of the candidates those that something still reads.
+/// Keeps every node that is not replaced and that something still reads.
 void Decomposer::adoptWhatIsRead() {
     std::vector<bool> used(m_graph.values().size(), false);
     const auto use = [&](const Node& node) {
@@ -159,25 +159,23 @@ void Decomposer::adoptWhatIsRead() {
         use(m_builder.editNode(NodeId(i)));
     }
     for (const ValueId output : m_graph.outputs()) used[output.position()] = true;
-    for (std::size_t i = 0; i < m_graph.nodes().size(); ++i)
-        if (!m_candidate[i] && !m_removed.contains(NodeId(i))) use(m_graph.nodes()[i]);
-    std::vector<bool> keep(m_graph.nodes().size(), true);
+    std::vector<bool> keep(m_graph.nodes().size(), false);
     for (std::size_t i = m_graph.nodes().size(); i-- > 0;) {
         const Node& node = m_graph.nodes()[i];
-        if (m_removed.contains(NodeId(i))) {
-            keep[i] = false;
-        } else if (m_candidate[i]) {
-            keep[i] = std::any_of(node.outputs.begin(), node.outputs.end(), [&](ValueId value) { return value && used[value.position()] && !m_replaced.contains(value); });
-            if (keep[i]) use(node);
-        }
+        if (m_removed.contains(NodeId(i))) continue;
+        const bool isRead = std::any_of(node.outputs.begin(), node.outputs.end(), [&](ValueId value) { return value && used[value.position()] && !m_replaced.contains(value); });
+        // What nothing reads in the file either is the file's own affair; sizes and constants that only a replaced node read go with it.
+        const bool wasRead = std::any_of(node.outputs.begin(), node.outputs.end(), [&](ValueId value) { return value && !m_graph.readers(value).empty(); });
+        keep[i] = isRead || (!wasRead && !m_candidate[i]);
+        if (keep[i]) use(node);
     }
     for (std::size_t i = 0; i < keep.size(); ++i) {
         if (!keep[i]) continue;
         const NodeId added = m_builder.adoptNode(m_graph, NodeId(i));
         readSame(added);
-        // A Split of which one part is replaced keeps its others.
+        // A Split of which one part is replaced keeps its others, and a name for each: a list of outputs has no gaps (ONNX Runtime crashes at one).
         for (ValueId& value : m_builder.editNode(added).outputs)
-            if (value && m_replaced.contains(value)) value = ValueId();
+            if (value && m_replaced.contains(value)) value = m_builder.newValue(m_graph.value(value).name + "_packed");
     }
 }
 

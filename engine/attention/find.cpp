@@ -32,6 +32,15 @@ std::string_view toString(ScalePlace place) {
 
 namespace {
 
+/// Whether what is added to the scores is the queries times positions that the file holds (a table, a projection of one).
+bool scoresPositions(const Graph& graph, const Shapes& shapes, const MaskFacts& facts, const RoleTrace& queries) {
+    return std::any_of(facts.products.begin(), facts.products.end(), [&](NodeId id) {
+        const Node& product = graph.node(id);
+        const RoleTrace trace = traceRole(graph, shapes, product.input(shapes.isConstant(product.input(0)) ? 1 : 0));
+        return trace.linear ? trace.linear == queries.linear : trace.source == queries.source;
+    });
+}
+
 AttentionSpec explicitAttention(const Graph& graph, const Shapes& shapes, const Core& core, MaskReader& masks) {
     AttentionSpec spec;
     spec.form = "explicit";
@@ -49,6 +58,11 @@ AttentionSpec explicitAttention(const Graph& graph, const Shapes& shapes, const 
     spec.extras.insert(core.extras.begin(), core.extras.end());
     spec.evidence.push_back({"softmax", graph.node(core.softmax).name, "stands between " + graph.node(core.scores).name + " and " + graph.node(core.context).name});
     describeMasks(core.masks, masks, spec, core.multiplied);
+    const auto ofPositions = [&](ValueId mask) { return scoresPositions(graph, shapes, masks.facts(mask), roles.q); };
+    if (std::any_of(core.masks.begin(), core.masks.end(), ofPositions)) {
+        spec.masks.insert("bias");
+        spec.extras.insert("relative_bias");
+    }
     const double scale = core.scale * roles.q.scale * roles.k.scale;
     if ((core.scaled || roles.q.scaled || roles.k.scaled) && !core.scaleUnknown) spec.scale = scale;
     if (core.scaled) spec.scaleAt = ScalePlace::scores;

@@ -42,9 +42,11 @@ namespace {
 bool isCopy(const Node& node) { return node.is("Identity") || node.is("Cast") || node.is("Dropout") || node.is("CastLike"); }
 bool keepsOrder(const Node& node) { return node.is("Reshape") || node.is("Squeeze") || node.is("Unsqueeze") || node.is("Flatten"); }
 
-/// What a view undoes, or none.
+} // namespace
+
 ValueId undone(const Graph& graph, const Shapes& shapes, const Node& view) {
     constexpr int longest = 6;
+    if (!view.is("Transpose") && !keepsOrder(view)) return {};
     ValueId value = view.input(0);
     const auto* perm = view.is("Transpose") ? view.attributes.integers("perm") : nullptr;
     for (int steps = 0; steps < longest && value; ++steps) {
@@ -64,7 +66,15 @@ ValueId undone(const Graph& graph, const Shapes& shapes, const Node& view) {
     return {};
 }
 
-} // namespace
+std::set<NodeId> cancelledViews(const Graph& graph, const Shapes& shapes, const RoleTrace& trace) {
+    std::set<NodeId> found;
+    for (std::size_t i = 0; i < trace.path.size(); ++i) {
+        const ValueId before = undone(graph, shapes, graph.node(trace.path[i]));
+        for (std::size_t at = i; before && at < trace.path.size() && graph.producer(before) != trace.path[at]; ++at)
+            if (!isCopy(graph.node(trace.path[at]))) found.insert(trace.path[at]);
+    }
+    return found;
+}
 
 ValueId bare(const Graph& graph, const Shapes& shapes, ValueId value) {
     constexpr int longest = 32;
@@ -72,7 +82,7 @@ ValueId bare(const Graph& graph, const Shapes& shapes, ValueId value) {
         const NodeId id = graph.producer(value);
         if (!id) return value;
         const Node& node = graph.node(id);
-        const ValueId before = isCopy(node) ? node.input(0) : node.is("Transpose") || keepsOrder(node) ? undone(graph, shapes, node) : ValueId();
+        const ValueId before = isCopy(node) ? node.input(0) : undone(graph, shapes, node);
         if (!before) return value;
         value = before;
     }

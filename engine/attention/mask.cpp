@@ -1,7 +1,6 @@
 #include "attention/mask.h"
 
 #include "attention/mask_pattern.h"
-#include "attention/trace.h"
 #include "reference/evaluate.h"
 
 #include <cmath>
@@ -109,6 +108,8 @@ void MaskReader::visitConstant(ValueId value, Area area, MaskFacts& facts) {
     const bool heads = rank >= 3 && shape.dims[rank - 3] > 1 && own.columns >= area.columns && !facts.boolean; // one row for all queries
     if (!heads && (area.rows < 2 || own.rows < area.rows || own.columns < area.columns)) return;
     const HostTensor* mask = content(value, 0);
+    std::shared_ptr<const HostTensor> corner;
+    if (const TensorPtr tensor = shape.known() && shape.count() > largestMask ? givenTensor(value) : nullptr) mask = (corner = cornerOf(*tensor)).get();
     if (mask && heads && isFoldedAlibi(*mask)) facts.alibi = true;
     if (area.rows < 2 || own.rows < area.rows || own.columns < area.columns) return;
     if (mask) {
@@ -130,33 +131,59 @@ void MaskReader::visit(ValueId value, int depth, Area area, std::set<ValueId>& s
         facts.alibi = true;
         return;
     }
-    if (m_shapes.isConstant(value)) {
-        if (isOneComparison(value, facts)) return;
-        visitConstant(value, area, facts);
-        // A window that is wider than the bound length, and blocks that are, still show in how the mask is made.
-        MaskFacts made;
-        comparisons(value, depth, made);
-        facts.window = facts.window || made.window;
-        facts.blockSparse = facts.blockSparse || made.blockSparse;
-        return;
-    }
-    if (!id) {
-        facts.fromInput = facts.fromInput || m_graph.isInput(value) || !m_graph.value(value).initializer;
-        return;
-    }
-    const Node& node = m_graph.node(id);
+    if (m_shapes.isConstant(value)) return visitGiven(value, depth, area, facts);
+    if (id) return visitNode(m_graph.node(id), depth, area, seen, facts);
+    facts.fromInput = facts.fromInput || m_graph.isInput(value) || !m_graph.value(value).initializer;
+}
+
+/// What does not depend on what is fed.
+void MaskReader::visitGiven(ValueId value, int depth, Area area, MaskFacts& facts) {
+    if (isOneComparison(value, facts)) return;
+    visitConstant(value, area, facts);
+    // A window that is wider than the bound length, and blocks that are, still show in how the mask is made.
+    MaskFacts made;
+    comparisons(value, depth, made);
+    facts.window = facts.window || made.window;
+    facts.blockSparse = facts.blockSparse || made.blockSparse;
+}
+
+void MaskReader::visitNode(const Node& node, int depth, Area area, std::set<ValueId>& seen, MaskFacts& facts) {
     if (node.is("Trilu") && node.attributes.integer("upper", 1) == 0) facts.causal = true;
     compared(node, facts);
-    if (node.is("Gather") && m_shapes.of(value).type != DataType::boolean && m_shapes.isConstant(node.input(0)) && !m_shapes.constant(node.input(0))) {
-        facts.learned = true;
-        return;
-    }
+    if (node.is("Gather") && isPicked(node, depth, area, facts)) return;
     if (node.is("com.microsoft", "RelativePositionBias") || node.is("com.microsoft", "GatedRelativePositionBias")) {
         facts.learned = true;
         return;
     }
-    if (node.is("MatMul") || node.is("Einsum") || node.is("Gemm")) return; // computed scores, as of decomposed relative positions
-    for (const ValueId input : node.inputs) visit(input, depth + 1, area, seen, facts);
+    if (node.is("MatMul") || node.is("Einsum") || node.is("Gemm")) { // computed scores, as of decomposed relative positions
+        if (m_shapes.isConstant(node.input(0)) != m_shapes.isConstant(node.input(1))) facts.products.push_back(m_graph.producer(node.output()));
+        return;
+    }
+    // What chooses between two that are computed hides neither.
+    const bool chooses = node.is("Where") && !m_shapes.isConstant(node.input(1)) && !m_shapes.isConstant(node.input(2));
+    for (std::size_t i = chooses ? 1 : 0; i < node.inputs.size(); ++i) visit(node.input(i), depth + 1, area, seen, facts);
+}
+
+/// What is gathered from a constant: a table's number for each pair of places, or the rows of a mask of all positions that there may be.
+bool MaskReader::isPicked(const Node& gather, int depth, Area area, MaskFacts& facts) {
+    const ValueId table = gather.input(0);
+    const ValueShape& shape = m_shapes.of(table);
+    if (!m_shapes.isConstant(table) || !shape.known()) return false;
+    const auto rank = static_cast<std::int64_t>(shape.dims.size());
+    const std::int64_t axis = gather.attributes.integer("axis", 0);
+    if (rank >= 2 && (axis < 0 ? axis + rank : axis) == rank - 2 && shape.dims.back() == area.columns) {
+        MaskFacts rows;
+        rows.boolean = shape.type == DataType::boolean;
+        visitGiven(table, depth, areaOf(shape.dims), rows);
+        facts.causal = facts.causal || rows.causal;
+        facts.window = facts.window || rows.window;
+        facts.blockSparse = facts.blockSparse || rows.blockSparse;
+        if (rows.boolean && rows.unknown) facts.unknown = true;
+        if (rows.boolean || rows.causal || rows.window || rows.blockSparse) return false; // the positions may be fed
+    }
+    if (shape.type == DataType::boolean || (rank < 2 && m_shapes.constant(table))) return false;
+    facts.learned = true;
+    return true;
 }
 
 MaskFacts MaskReader::facts(ValueId mask) {

@@ -1,7 +1,7 @@
 #pragma once
 // What a mask does, told from how it is made. Private to engine/attention.
 
-#include "attention/attention.h"
+#include "attention/trace.h"
 
 #include <unordered_map>
 
@@ -16,6 +16,7 @@ struct MaskFacts {
     bool alibi = false;      ///< slopes of heads times positions
     bool learned = false;    ///< gathered from a table: a relative bias
     bool boolean = false;
+    std::vector<NodeId> products; ///< of an activation and what the file holds: positions, if the activation is the queries
 };
 
 /// Looks at masks of one graph; what was learned of a value is kept, since all layers share their masks.
@@ -32,12 +33,17 @@ private:
     static Area areaOf(Dims dims);
     bool slopes(const Node& node);
     void visit(ValueId value, int depth, Area area, std::set<ValueId>& seen, MaskFacts& facts);
+    void visitNode(const Node& node, int depth, Area area, std::set<ValueId>& seen, MaskFacts& facts);
+    void visitGiven(ValueId value, int depth, Area area, MaskFacts& facts);
+    bool isPicked(const Node& gather, int depth, Area area, MaskFacts& facts);
     /// Content of a constant value of any size up to a million elements; null where a payload is absent.
     const HostTensor* content(ValueId value, int depth);
     /// What the file holds of a value: an initializer or a Constant; null where it is computed.
     TensorPtr givenTensor(ValueId value) const;
     // mask_slice.cpp
     std::shared_ptr<const HostTensor> sliceOf(const Node& slice, const Tensor& tensor) const;
+    std::shared_ptr<const HostTensor> cornerOf(const Tensor& tensor) const;
+    std::shared_ptr<const HostTensor> partOf(const Tensor& tensor, const ColumnView& view, const Dims& dims) const;
     void visitConstant(ValueId value, Area area, MaskFacts& facts);
     static void judge(const HostTensor& mask, MaskFacts& facts);
     static void grade(const HostTensor& mask, MaskFacts& facts);

@@ -7,7 +7,6 @@
 //   table[queries / c]                       blocks that a table lists
 
 #include "attention/mask.h"
-#include "attention/trace.h"
 
 #include <cmath>
 

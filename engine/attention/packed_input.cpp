@@ -46,8 +46,9 @@ std::vector<ValueId> Decomposer::inputApart(const AttentionSpec& spec, std::size
     static constexpr std::array plain{"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"};
     const RoleTrace trace = traceRole(m_graph, m_shapes, m_graph.node(spec.opaque).input(input));
     if (!trace.linear || !trace.columns || m_graph.node(trace.linear).is("Conv") || (m_sizes.forFile() && weightIsAbsent(trace))) return {};
+    const std::set<NodeId> ineffective = cancelledViews(m_graph, m_shapes, trace);
     for (const NodeId id : trace.path)
-        if (id != trace.bias && std::none_of(plain.begin(), plain.end(), [&](const char* op) { return m_graph.node(id).is(op); })) return {};
+        if (id != trace.bias && !ineffective.contains(id) && !isOneOf(m_graph.node(id), plain)) return {};
     const Node& product = m_graph.node(trace.linear);
     const Dims& out = m_shapes.of(product.output()).dims;
     if (out.size() != 3) return {};

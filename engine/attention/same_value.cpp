@@ -2,6 +2,7 @@
 // though all of them read one value by one scale.
 
 #include "attention/same_value.h"
+#include "attention/trace.h"
 
 #include <algorithm>
 #include <array>
@@ -23,6 +24,23 @@ bool sameAttributes(const Attributes& a, const Attributes& b) {
            });
 }
 
+/// Whether a type has every number of another one.
+bool holds(DataType wide, DataType narrow) {
+    if (wide == narrow) return true;
+    const bool half = narrow == DataType::float16 || narrow == DataType::bfloat16;
+    return (wide == DataType::float32 && half) || (wide == DataType::float64 && (half || narrow == DataType::float32));
+}
+
+/// What copies, and views and casts that cancel out, gave again with every element as it was; the value itself where they didn't.
+ValueId restored(const Graph& graph, const Shapes& shapes, ValueId value) {
+    const ValueId before = bare(graph, shapes, value);
+    const DataType type = shapes.of(before).type;
+    if (type != shapes.of(value).type) return value;
+    for (ValueId at = value; at != before; at = graph.node(graph.producer(at)).input(0))
+        if (!holds(shapes.of(at).type, type)) return value;
+    return before;
+}
+
 class Comparison {
 public:
     Comparison(const Graph& graph, const Shapes& shapes) : m_graph(graph), m_shapes(shapes) {}
@@ -30,6 +48,9 @@ public:
     bool same(ValueId a, ValueId b) {
         if (a == b) return true;
         if (!a || !b || --m_left < 0) return false;
+        a = restored(m_graph, m_shapes, a);
+        b = restored(m_graph, m_shapes, b);
+        if (a == b) return true;
         if (m_shapes.isFixed(a) && m_shapes.isFixed(b)) {
             const HostTensor *one = m_shapes.constant(a), *two = m_shapes.constant(b);
             return one && two && one->type == two->type && one->dims == two->dims && one->values == two->values;
@@ -72,14 +93,26 @@ void SameValues::add(const Graph& graph, const Shapes& shapes, ValueId value, Va
     value = of(value);
     as = of(as);
     if (value == as) return;
-    m_same[value] = as;
-    if (shapes.isFixed(value)) return; // constants of equal content, whatever made them
-    const NodeId one = graph.producer(value), two = graph.producer(as);
-    const auto &own = graph.node(one).outputs, &others = graph.node(two).outputs;
-    for (std::size_t i = 0; i < own.size() && i < others.size(); ++i)
-        if (own[i] && others[i]) m_same[own[i]] = others[i];
+    if (shapes.isFixed(value)) { // constants of equal content, whatever made them
+        m_same[value] = as;
+        return;
+    }
+    std::vector<NodeId> made;
+    if (const ValueId root = restored(graph, shapes, value); root == restored(graph, shapes, as)) {
+        // One may be made of the other: both are read as what both are made of.
+        for (const ValueId each : {value, as}) {
+            if (each == root) continue;
+            m_same[each] = root;
+            made.push_back(graph.producer(each));
+        }
+    } else {
+        m_same[value] = as;
+        made.push_back(graph.producer(value));
+        const Node &own = graph.node(made[0]), &other = graph.node(graph.producer(as));
+        for (std::size_t i = 0; own.op == other.op && i < own.outputs.size() && i < other.outputs.size(); ++i)
+            if (own.outputs[i] && other.outputs[i]) m_same[own.outputs[i]] = other.outputs[i];
+    }
     constexpr std::size_t most = 64;
-    std::vector<NodeId> made{one};
     for (std::size_t i = 0; i < made.size() && made.size() < most; ++i)
         for (const ValueId input : graph.node(made[i]).inputs)
             if (const NodeId before = input ? graph.producer(input) : NodeId(); before && isRepeatable(graph.node(before))) made.push_back(before);

@@ -8,7 +8,7 @@
 namespace triptych {
 
 /// Whether two values are equal for all inputs and bindings: one value, constants of equal content, or made of equal values by
-/// operators that change form, type or quantisation only. Looks at a bounded number of values.
+/// operators that change form, type or quantisation only; views and casts that cancel out aside. Looks at a bounded number of values.
 bool sameValue(const Graph& graph, const Shapes& shapes, ValueId a, ValueId b);
 /// What a value was before it was quantised and restored; the value itself where it wasn't.
 ValueId unquantised(const Graph& graph, ValueId value);

@@ -44,12 +44,13 @@ std::string Decomposer::weightPrefix(const Node& product) const {
 std::optional<std::vector<NodeId>> Decomposer::pointwiseBefore(const RoleTrace& trace, const RoleStage& stage, const OwnColumns& own) const {
     const Shapes& shapes = m_active->shapes();
     const Node& product = m_graph.node(trace.linear);
+    const std::set<NodeId> ineffective = cancelledViews(m_graph, shapes, trace);
     std::vector<NodeId> found;
     bool inOrder = !convolves(product), channels = !inOrder; // columns are still the last axis, or still the second
     for (std::size_t i = trace.path.size(); i-- > 0;) {
         const NodeId id = trace.path[i];
         if (id == stage.selector) return found;
-        if (id == trace.bias) continue;
+        if (id == trace.bias || ineffective.contains(id)) continue;
         const Node& node = m_graph.node(id);
         const Dims& dims = shapes.of(node.output()).dims;
         inOrder = inOrder && !node.is("Transpose") && !dims.empty() && dims.back() == shapes.of(product.output()).dims.back();

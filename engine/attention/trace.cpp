@@ -90,9 +90,14 @@ private:
             if (constant(node.input(0))) return false;
             if (const ValueId picked = pickedInput(m_graph, m_shapes, node, m_trace.source)) {
                 m_undone.insert(id);
-                m_undone.insert(m_graph.producer(node.input(0)));
                 m_trace.path.push_back(id);
-                return take(m_graph.producer(node.input(0)), picked);
+                const ValueId joined = bare(m_graph, m_shapes, node.input(0));
+                for (ValueId at = node.input(0); at != joined; at = m_graph.node(m_trace.path.back()).input(0)) {
+                    m_trace.path.push_back(m_graph.producer(at));
+                    m_undone.insert(m_trace.path.back());
+                }
+                m_undone.insert(m_graph.producer(joined));
+                return take(m_graph.producer(joined), picked);
             }
             // A table of pages says where the keys of each sequence lie in a cache; other rows that data pick are no view.
             const NodeId data = m_graph.producer(node.input(0));

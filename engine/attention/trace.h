@@ -70,6 +70,10 @@ std::optional<std::size_t> linearWeight(const Graph& graph, const Shapes& shapes
 bool convolves(const Node& node);
 /// The bias that a projection adds itself; none where it has none.
 ValueId linearBias(const Node& node);
+/// What a view undoes another one of, perhaps with copies and casts between; none where it undoes nothing.
+ValueId undone(const Graph& graph, const Shapes& shapes, const Node& view);
+/// The views on a role's way that cancel out; copies and casts between them are none.
+std::set<NodeId> cancelledViews(const Graph& graph, const Shapes& shapes, const RoleTrace& trace);
 /// The earliest value with the same elements in the same order: back through copies, casts, and views that cancel out.
 ValueId bare(const Graph& graph, const Shapes& shapes, ValueId value);
 /// Whether a value is fed in: an input of the graph or, in a body, of what is round it. `cut`: or what views leave of one.

@@ -22,6 +22,45 @@ std::optional<WeightSource> sliced(const Graph& graph, const Node& slice, const 
     return WeightSource{cutTensor(*source, {{begin, length}}, static_cast<std::size_t>(axis), source->tensor->name + "." + std::to_string(begin)), false};
 }
 
+/// A small constant that is computed, as a tensor.
+TensorPtr folded(const HostTensor& value, const std::string& name) {
+    auto tensor = std::make_shared<Tensor>();
+    tensor->name = name;
+    tensor->type = value.type;
+    tensor->dims = value.dims;
+    auto bytes = std::make_shared<const std::vector<std::byte>>(encodeTensor(value));
+    tensor->payload.place = Payload::Place::memory;
+    tensor->payload.length = bytes->size();
+    tensor->payload.bytes = std::move(bytes);
+    return tensor;
+}
+
+/// Biases (or weights) of several roles that are joined where the model runs: that of the queries, zeros for the keys, that of the values.
+std::optional<WeightSource> joined(const Graph& graph, const Node& concat, const Shapes& shapes) {
+    const ValueShape& shape = shapes.of(concat.output());
+    if (!shape.known() || shape.dims.size() > 2 || bitsOf(shape.type) % 8 != 0) return std::nullopt;
+    const auto rank = static_cast<std::int64_t>(shape.dims.size());
+    std::int64_t axis = concat.attributes.integer("axis", 0);
+    if (axis < 0) axis += rank;
+    auto whole = std::make_shared<Tensor>();
+    whole->name = graph.value(concat.output()).name;
+    whole->type = shape.type;
+    whole->dims = shape.dims;
+    whole->payload.axis = static_cast<int>(axis);
+    whole->payload.length = whole->byteSize().value_or(0);
+    whole->payload.place = Payload::Place::derived;
+    for (const ValueId input : concat.inputs) {
+        auto part = weightSource(graph, input, &shapes);
+        if (const HostTensor* value = shapes.constant(input); !part && value) part = WeightSource{folded(*value, graph.value(input).name), false};
+        if (!part) return std::nullopt;
+        whole->payload.parts.push_back({part->tensor, part->transposed, 0, shapes.of(input).dims[static_cast<std::size_t>(axis)]});
+        if (part->tensor->payload.place != Payload::Place::absent) continue;
+        whole->payload.place = Payload::Place::absent;
+        whole->payload.missing = "joined from " + part->tensor->name + ", which is not in the file";
+    }
+    return WeightSource{whole, false};
+}
+
 } // namespace
 
 std::optional<WeightSource> weightSource(const Graph& graph, ValueId value, const Shapes* shapes) {
@@ -44,6 +83,9 @@ std::optional<WeightSource> weightSource(const Graph& graph, ValueId value, cons
         } else if (node.is("Slice") && shapes) {
             const auto part = sliced(graph, node, *shapes);
             return part ? std::optional(WeightSource{part->tensor, source.transposed}) : std::nullopt;
+        } else if (node.is("Concat") && shapes) {
+            const auto whole = joined(graph, node, *shapes);
+            return whole ? std::optional(WeightSource{whole->tensor, source.transposed}) : std::nullopt;
         } else if (!node.is("Identity")) {
             return std::nullopt;
         }

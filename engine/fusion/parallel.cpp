@@ -5,6 +5,7 @@
 #include "fusion/structure.h"
 
 #include <algorithm>
+#include <map>
 
 namespace triptych {
 
@@ -44,6 +45,12 @@ private:
         ParallelGroup group;
         group.pattern = patternOf(roles);
         if (!group.pattern) return;
+        if (const auto [known, isNew] = m_ofMembers.emplace(members, m_found.groups.size()); !isNew && !attention.empty()) {
+            // Several attentions of the same projections, as of the blocks of one sequence, are served by one product.
+            auto& all = m_found.groups[known->second].attention;
+            all.insert(all.end(), attention.begin(), attention.end());
+            return;
+        }
         group.id = "parallel_" + std::to_string(m_found.groups.size());
         const auto others = static_cast<std::int64_t>(roles.size()) - 1;
         group.sharedInput = shared;
@@ -129,6 +136,7 @@ private:
     const PatternLibrary& m_library;
     const Units& m_units;
     ParallelFinds m_found;
+    std::map<std::vector<std::vector<NodeId>>, std::size_t> m_ofMembers; ///< the group of these products
 };
 
 } // namespace

@@ -174,6 +174,20 @@ private slots:
         QCOMPARE(bench.groups(partition), QString("qx+kx+vx[parallel.qkv] kt+vt[parallel.kv] kc vc"));
         QCOMPARE(partition.parallel[1].attention, std::vector<std::size_t>{0});
     }
+    // Blocks of a sequence that attend apart (BigBird's first, last and middle ones) have the same projections.
+    void attentionsOfTheSameProjectionsShareAGroup() {
+        Bench bench(R"(
+            x: f32[1,4,8]
+            @qx q = MatMul(x, wq: f32[8,8])
+            @kx k = MatMul(x, wk: f32[8,8])
+            @vx v = MatMul(x, wv: f32[8,8])
+            return q, k, v)");
+        bench.attention({"qx"}, {"kx"}, {"vx"}, "x");
+        bench.attention({"qx"}, {"kx"}, {"vx"}, "x");
+        const Partition partition = bench.preset("parallel");
+        QCOMPARE(partition.parallel.size(), std::size_t(1));
+        QCOMPARE(partition.parallel[0].attention, (std::vector<std::size_t>{0, 1}));
+    }
     void differentlyQuantisedProjectionsStayApart() {
         Bench bench(R"(
             x: f32[4,8]

@@ -1,6 +1,6 @@
 // What changes nothing in what a model computes changes nothing in what is found: every form of tests/data/forms, mutated.
 
-#include "attention/attention.h"
+#include "attention/decompose.h"
 #include "graph/text.h"
 
 #include <QDir>
@@ -41,6 +41,23 @@ QString summary(const Attentions& attentions) {
     }
     all.sort();
     return all.join("; ");
+}
+
+/// Which projections of a sequence read the same value: what could be one product.
+QString shared(const Seen& seen) {
+    const auto written = decompose(seen.model, *seen.model.graph, *seen.shapes, seen.attentions, Expansion::canonical);
+    if (!written) return QString::fromStdString(written.error().message());
+    QStringList all;
+    const auto add = [&](const DecomposedStream& stream) {
+        const bool qk = !stream.q.empty() && !stream.k.empty() && stream.inputQ == stream.inputK, kv = !stream.k.empty() && !stream.v.empty() && stream.inputK == stream.inputV;
+        all << QString(qk && kv ? "qkv" : kv ? "kv" : qk ? "qk" : "none") + QString(stream.wasPacked && (stream.q == stream.k || stream.k == stream.v) ? " in one" : "");
+    };
+    for (const DecomposedAttention& each : written->attentions) {
+        add(each);
+        for (const DecomposedStream& other : each.joined) add(other);
+    }
+    all.sort();
+    return all.join(' ');
 }
 
 GraphPtr rebuilt(const Graph& from, Random& random, const std::function<void(GraphBuilder&, Node&)>& change) {
@@ -131,7 +148,7 @@ void PropertyTest::nothingChanges_data() {
 void PropertyTest::nothingChanges() {
     QFETCH(QString, source);
     const Seen plain = look(*parseText(source.toStdString()));
-    const QString expected = summary(plain.attentions);
+    const QString expected = summary(plain.attentions), groups = shared(plain);
     const Graph& graph = *plain.model.graph;
     for (std::uint32_t seed = 1; seed <= 12; ++seed) {
         Random random(seed);
@@ -149,6 +166,7 @@ void PropertyTest::nothingChanges() {
             });
             const Seen seen = look(stuffed);
             QVERIFY2(summary(seen.attentions) == expected, qPrintable(QStringLiteral("kind %1, seed %2: %3 instead of %4\n%5").arg(kind).arg(seed).arg(summary(seen.attentions), expected, qEnvironmentVariableIsSet("SHOW") ? QString::fromStdString(printText(*stuffed)) : QString())));
+            QVERIFY2(shared(seen) == groups, qPrintable(QStringLiteral("kind %1, seed %2: groups %3 instead of %4\n%5").arg(kind).arg(seed).arg(shared(seen), groups, qEnvironmentVariableIsSet("SHOW") ? QString::fromStdString(printText(*stuffed)) : QString())));
         }
     }
 }
