@@ -113,7 +113,7 @@ Decoder::Location Decoder::lookAt(const std::filesystem::path& file, const std::
     };
     if (!upward && (noName || unresolved)) return unusable(noName ? "its name has a zero in it" : unresolved.message());
     if ((upward || !within(folder)) && (file.empty() || std::none_of(m_allowed.begin(), m_allowed.end(), within))) {
-        const std::string why = upward ? "its path leaves the model's folder" : "it is a link that leaves the model's folder";
+        const std::string why = file.empty() ? "it names no file" : upward ? "its path leaves the model's folder" : "it is a link that leaves the model's folder";
         warn("external data '" + shown + "' of " + tensor + " is refused: " + why);
         if (!file.empty()) m_refused.insert(whole.parent_path());
         return {why, {}};
