@@ -281,7 +281,7 @@ void HostileTest::deepNesting() {
 
 void HostileTest::externalPaths_data() {
     QTest::addColumn<QString>("location");
-    for (const char* path : {"/etc/passwd", "../outside.bin", "a/../../outside.bin", "link.bin", ""}) QTest::newRow(*path ? path : "empty") << QString(path);
+    for (const char* path : {"/etc/passwd", "../outside.bin", "a/../../outside.bin", "link.bin", "", "*/_ORT_MEM_ADDR_/*"}) QTest::newRow(*path ? path : "empty") << QString(path);
 }
 
 void HostileTest::externalPaths() {
@@ -297,7 +297,7 @@ void HostileTest::externalPaths() {
     const TensorPtr& tensor = graph.value(graph.findValue("w")).initializer;
     QVERIFY(!readPayload(*(*result)->model, *tensor));
     const auto& warnings = (*result)->model->warnings;
-    const std::string said = location.isEmpty() ? "names no file" : "refused";
+    const std::string said = location.isEmpty() ? "names no file" : location.startsWith('*') ? "memory of the program" : "refused";
     QVERIFY(std::any_of(warnings.begin(), warnings.end(), [&](const std::string& each) { return each.find(said) != std::string::npos; }));
 }
 

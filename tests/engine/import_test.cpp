@@ -24,6 +24,7 @@ private slots:
     void functionsAreInlinedWithTheirSource();
     void otherFormatsAreNamed_data();
     void otherFormatsAreNamed();
+    void whatIsLeftAsideIsSaid();
     void functionsDeclareTheirValues();
     void defaultsThatDontFitGiveWayToOthers();
     void aConditionThatAsksAnUnknownShapeSaysWhy();
@@ -196,6 +197,9 @@ void ImportTest::otherFormatsAreNamed_data() {
     row("TensorRT", "ftrt and more of it", "TensorRT");
     row("safetensors", QByteArray("\x40\0\0\0\0\0\0\0{\"weight\":{}}", 20), "safetensors");
     row("text", "a note that somebody left", "text file");
+    row("PaddlePaddle", bytesOf(Wire().message(1, Wire().integer(1, 0).integer(2, 0).message(3, Wire().text(1, "w")))), "PaddlePaddle");
+    row("rar", "Rar!\x1a\x07 and more", "archive");
+    row("zeros", QByteArray(5000, '\0'), "zeros alone");
 }
 
 void ImportTest::otherFormatsAreNamed() {
@@ -204,6 +208,16 @@ void ImportTest::otherFormatsAreNamed() {
     const auto model = importModel(write(bytes));
     QVERIFY(!model);
     QVERIFY2(QString::fromStdString(model.error().message()).contains(says), model.error().message().c_str());
+}
+
+void ImportTest::whatIsLeftAsideIsSaid() {
+    const Wire graph = Wire().message(1, node("n", "Relu", {"x"}, {"y"})).text(2, "g").message(11, valueInfo("x", {2})).message(12, Wire().text(1, "y"));
+    const std::string bytes = model(graph) + Wire().message(20, Wire().message(2, Wire().text(2, "step"))).message(26, Wire().text(1, "two").integer(2, 2)).bytes;
+    const auto read = importModel(write(QByteArray::fromStdString(bytes)));
+    QVERIFY2(read.has_value(), read ? "" : read.error().message().c_str());
+    QCOMPARE((*read)->warnings.size(), std::size_t(2));
+    QVERIFY((*read)->warnings[0].find("trained") != std::string::npos);
+    QVERIFY((*read)->warnings[1].find("devices") != std::string::npos);
 }
 
 void ImportTest::functionsDeclareTheirValues() {
