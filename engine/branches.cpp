@@ -12,13 +12,13 @@ namespace {
 /// An If in a branch needs a round of its own: bodies nest no deeper in honest files.
 constexpr int mostRounds = 24;
 
-/// What is tried, in turn, in place of a default that doesn't fit: smaller sequences (tables of 77 or 512 positions), sides that halve
-/// more often than 224 does, and windows of sound.
+/// What is tried, in turn, in place of a default that doesn't fit: shorter sequences (a table of 77 positions), half a minute of
+/// speech in hundredths of a second, sides that halve more often than 224 does, and windows of sound.
 struct OtherSizes {
     std::string_view use;
     std::array<std::int64_t, 3> sizes;
 };
-constexpr std::array<OtherSizes, 3> otherSizes{{{"sequence", {64, 16, 1}}, {"image", {256, 512, 384}}, {"samples", {512, 1024, 160'000}}}};
+constexpr std::array<OtherSizes, 3> otherSizes{{{"sequence", {64, 16, 3000}}, {"image", {256, 512, 384}}, {"samples", {512, 1024, 160'000}}}};
 
 /// Which branch each If takes under given shapes; those whose condition isn't constant are left out.
 std::map<NodeId, bool> branchesUnder(const Graph& graph, const Shapes& shapes, bool forAllSizes) {

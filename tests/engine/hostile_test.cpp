@@ -50,6 +50,7 @@ private slots:
     void bombs_data();
     void bombs() { files(); }
     void whatASizeMendsIsNoContradiction();
+    void whatTheOtherBranchGivesIsNoContradiction();
     void functionBomb();
     void bombOfNothing();
     void overloadsAreTold();
@@ -218,6 +219,20 @@ void HostileTest::whatASizeMendsIsNoContradiction() {
     QVERIFY2(result, result ? "" : result.error().message().c_str());
     QVERIFY2((*result)->warnings.empty(), (*result)->warnings.empty() ? "" : (*result)->warnings.front().c_str());
     QCOMPARE((*result)->inlinedShapes->of((*result)->inlined->findValue("y")).dims, (Dims{1, 1, 4, 1}));
+}
+
+void HostileTest::whatTheOtherBranchGivesIsNoContradiction() {
+    // A merged decoder declares its keys as one more than those of before, which holds for the branch with keys of before.
+    const auto info = [](const std::string& name, const Wire& dim) { return Wire().text(1, name).message(2, Wire().message(1, Wire().integer(1, 1).message(2, Wire().message(1, dim).message(1, Wire().integer(1, 4))))); };
+    const auto branch = [](const Wire& made) { return Wire().message(1, made).text(2, "b").message(12, Wire().text(1, "b")); };
+    Wire choice = node("choice", "If", {"use_cache"}, {"y"}), grown = node("grow", "Concat", {"past", "x"}, {"b"});
+    grown.message(5, Wire().text(1, "axis").integer(3, 0).integer(20, 2));
+    choice.message(5, Wire().text(1, "then_branch").message(6, branch(grown)).integer(20, 5)).message(5, Wire().text(1, "else_branch").message(6, branch(node("as_is", "Relu", {"x"}, {"b"}))).integer(20, 5));
+    const Wire flag = Wire().text(1, "use_cache").message(2, Wire().message(1, Wire().integer(1, 9).message(2, Wire().message(1, Wire().integer(1, 1)))));
+    const auto result = analysed(model(Wire().message(1, choice).text(2, "g").message(11, info("x", Wire().text(2, "sequence"))).message(11, info("past", Wire().text(2, "past_sequence"))).message(11, flag).message(12, info("y", Wire().text(2, "past_sequence + 1")))));
+    QVERIFY2(result, result ? "" : result.error().message().c_str());
+    QVERIFY2((*result)->warnings.empty(), (*result)->warnings.empty() ? "" : (*result)->warnings.front().c_str());
+    QCOMPARE((*result)->inlinedShapes->of((*result)->inlined->findValue("y")).dims, (Dims{128, 4}));
 }
 
 void HostileTest::functionBomb() {
