@@ -2,12 +2,23 @@
 
 #include "support/stopwatch.h"
 
+#include <algorithm>
+#include <array>
+
 namespace triptych {
 
 namespace {
 
 /// An If in a branch needs a round of its own: bodies nest no deeper in honest files.
 constexpr int mostRounds = 24;
+
+/// What is tried, in turn, in place of a default that doesn't fit: shorter sequences (a table of 77 positions), half a minute of
+/// speech in hundredths of a second, sides that halve more often than 224 does, and windows of sound.
+struct OtherSizes {
+    std::string_view use;
+    std::array<std::int64_t, 3> sizes;
+};
+constexpr std::array<OtherSizes, 3> otherSizes{{{"sequence", {64, 16, 3000}}, {"image", {256, 512, 384}}, {"samples", {512, 1024, 160'000}}}};
 
 /// Which branch each If takes under given shapes; those whose condition isn't constant are left out.
 std::map<NodeId, bool> branchesUnder(const Graph& graph, const Shapes& shapes, bool forAllSizes) {
@@ -49,6 +60,25 @@ Result<FlatGraph> flatten(const Model& model, const Bindings& bindings, bool for
         if (!graph) return tl::unexpected(graph.error());
         flat.graph = *graph;
     }
+}
+
+Result<FlatGraph> flattenFitting(const Model& model, const Bindings& bindings, const Bindings& wanted, bool forAllSizes, const Job& job) {
+    auto first = flatten(model, bindings, forAllSizes, job);
+    if (!first || first->shapes->warnings().empty()) return first;
+    const std::vector<SymbolicDim> dims = symbolicDims(*model.graph);
+    for (std::size_t trial = 0; trial < otherSizes.front().sizes.size(); ++trial) {
+        Bindings other = wanted;
+        for (const SymbolicDim& dim : dims) {
+            const auto usual = std::find_if(otherSizes.begin(), otherSizes.end(), [&](const OtherSizes& each) { return dim.use == each.use; });
+            if (usual != otherSizes.end()) other.try_emplace(dim.name, usual->sizes[trial]);
+        }
+        if (other == wanted) return first;
+        const auto sizes = resolveBindings(*model.graph, other);
+        if (!sizes) return first;
+        auto flat = flatten(model, *sizes, forAllSizes, job);
+        if (!flat || flat->shapes->warnings().size() < first->shapes->warnings().size()) return flat;
+    }
+    return first;
 }
 
 Result<GraphPtr> flattenAlike(const Model& model, const std::vector<TakenBranches>& taken, const std::function<bool(const Graph&, NodeId)>& keep, const Job& job) {

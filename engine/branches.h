@@ -20,6 +20,11 @@ struct FlatGraph {
 /// @param forAllSizes  only branches that are taken whatever sizes and switches are
 Result<FlatGraph> flatten(const Model& model, const Bindings& bindings, bool forAllSizes, const Job& job = {});
 
+/// As flatten(), under the first sizes that fit: where those that are taken by default don't go together (a table of positions has
+/// fewer rows than the usual sequence, a window wants one frame), other usual ones are tried in their place. `wanted` ones stay as they
+/// are. The sizes are those of the shapes.
+Result<FlatGraph> flattenFitting(const Model& model, const Bindings& bindings, const Bindings& wanted, bool forAllSizes, const Job& job = {});
+
 /// The same branches, and all calls but those to keep, replaced in the file's own graph.
 Result<GraphPtr> flattenAlike(const Model& model, const std::vector<TakenBranches>& taken, const std::function<bool(const Graph&, NodeId)>& keep, const Job& job = {});
 

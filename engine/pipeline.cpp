@@ -155,8 +155,9 @@ Result<void> writeOutBodies(Analysis& analysis, const Bindings& varied, const Jo
 /// Import has run: everything up to the two decompositions.
 Result<void> findAndDecompose(Analysis& analysis, const Job& job) {
     const Model& model = *analysis.model;
-    auto flat = flatten(model, analysis.bindings, analysis.options.forFile, job);
+    auto flat = flattenFitting(model, analysis.bindings, analysis.options.bindings, analysis.options.forFile, job);
     if (!flat) return tl::unexpected(flat.error());
+    analysis.bindings = flat->shapes->bindings();
     analysis.inlined = flat->graph;
     analysis.inlinedShapes = flat->shapes;
     analysis.taken = std::move(flat->taken);

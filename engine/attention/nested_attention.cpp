@@ -1,4 +1,5 @@
 #include "attention/nested_attention.h"
+#include "shapes/infer.h"
 
 #include <algorithm>
 
@@ -22,7 +23,7 @@ Result<Entered> enter(const Model& model, const Graph& outer, const Shapes& shap
     // A body that an operator of another domain runs has inputs, and names for their sizes, of its own.
     if (!told)
         for (const SymbolicDim& dim : symbolicDims(**flat)) bindings.try_emplace(dim.name, dim.defaultSize);
-    auto inner = inferShapes(model, **flat, bindings, job);
+    auto inner = inferNestedShapes(model, **flat, bindings, {}, budget, job);
     if (!inner) return tl::unexpected(inner.error());
     return Entered{*flat, *inner};
 }
@@ -48,9 +49,9 @@ public:
 private:
     void body(const Graph& outer, const Shapes& shapes, NodeId node, std::size_t which, const std::string& place, int level) {
         const std::size_t size = nestedGraphs(m_model, outer.node(node))[which].graph->nodes().size();
-        if (level > NestingBudget::deepest || size > m_budget) return;
-        m_budget -= size;
-        auto entered = enter(m_model, outer, shapes, node, which, {}, m_job);
+        if (level > NestingBudget::deepest || size > *m_budget) return;
+        *m_budget -= size;
+        auto entered = enter(m_model, outer, shapes, node, which, {level, m_budget}, m_job);
         if (!entered) return;
         const std::size_t at = found.size();
         found.push_back({m_node, place, entered->graph, entered->shapes, findAttention(m_model, *entered->graph, *entered->shapes, m_job)});
@@ -61,7 +62,8 @@ private:
     const Model& m_model;
     const Job& m_job;
     NodeId m_node;
-    std::size_t m_budget = 2'000'000;
+    /// Of all bodies together: each is looked at anew on the way to those inside of it.
+    std::shared_ptr<std::size_t> m_budget = NestingBudget().nodes;
 };
 
 class NestedDecomposer {
@@ -101,9 +103,9 @@ private:
     }
 
     Result<GraphPtr> one(const Graph& outer, const Shapes& shapes, const Shapes& varied, NodeId node, std::size_t which, const Graph& body, const std::set<std::string>& names, int level) {
-        auto entered = enter(m_model, outer, shapes, node, which, {}, m_job);
+        auto entered = enter(m_model, outer, shapes, node, which, {level, m_budget}, m_job);
         if (!entered) return tl::unexpected(entered.error());
-        auto other = enter(m_model, outer, varied, node, which, {}, m_job);
+        auto other = enter(m_model, outer, varied, node, which, {level, m_budget}, m_job);
         if (!other) return tl::unexpected(other.error());
         const Attentions attentions = findAttention(m_model, *entered->graph, *entered->shapes, m_job);
         auto made = decompose(m_model, *entered->graph, *entered->shapes, attentions, Expansion::canonical, other->shapes.get(), m_job);
@@ -111,11 +113,11 @@ private:
         m_warnings.insert(m_warnings.end(), made->warnings.begin(), made->warnings.end());
         GraphPtr graph = made->graph;
         if (hasBodies(*graph)) {
-            auto inner = inferShapes(m_model, *graph, entered->shapes->bindings(), m_job);
+            auto inner = inferNestedShapes(m_model, *graph, entered->shapes->bindings(), {}, {level, m_budget}, m_job);
             if (!inner) return tl::unexpected(inner.error());
             const auto elsewhere = inSurroundings(*graph, *other->graph, body);
             if (!elsewhere) return elsewhere;
-            auto innerVaried = inferShapes(m_model, **elsewhere, other->shapes->bindings(), m_job);
+            auto innerVaried = inferNestedShapes(m_model, **elsewhere, other->shapes->bindings(), {}, {level, m_budget}, m_job);
             if (!innerVaried) return tl::unexpected(innerVaried.error());
             auto deeper = run(graph, **inner, **innerVaried, names, level + 1);
             if (!deeper) return deeper;
@@ -171,6 +173,7 @@ private:
     const Model& m_model;
     std::vector<std::string>& m_warnings;
     const Job& m_job;
+    std::shared_ptr<std::size_t> m_budget = NestingBudget().nodes;
 };
 
 } // namespace

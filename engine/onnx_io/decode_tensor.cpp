@@ -113,11 +113,13 @@ Decoder::Location Decoder::lookAt(const std::filesystem::path& file, const std::
     };
     if (!upward && (noName || unresolved)) return unusable(noName ? "its name has a zero in it" : unresolved.message());
     if ((upward || !within(folder)) && (file.empty() || std::none_of(m_allowed.begin(), m_allowed.end(), within))) {
-        const std::string why = upward ? "its path leaves the model's folder" : "it is a link that leaves the model's folder";
+        const std::string why = file.empty() ? "it names no file" : upward ? "its path leaves the model's folder" : "it is a link that leaves the model's folder";
         warn("external data '" + shown + "' of " + tensor + " is refused: " + why);
         if (!file.empty()) m_refused.insert(whole.parent_path());
         return {why, {}};
     }
+    // ONNX Runtime's sign for weights that it holds itself: a file that it wrote out of a session.
+    if (file == "*/_ORT_MEM_ADDR_/*") return unusable("they lie in the memory of the program that wrote the file; write it with its weights");
     const FileStamp stamp = stampOf(whole);
     if (stamp.size < 0 && std::filesystem::exists(whole, error)) return unusable("it is no regular file");
     return {stamp.size < 0 ? "the file " + shown + " is not beside the model" : "", {whole, stamp}};

@@ -105,6 +105,8 @@ std::string calledName(const std::string& domain, const std::string& name, const
 struct Parts {
     std::vector<std::span<const std::byte>> graphs, functions;
     std::string version; ///< of the producer
+    bool trains = false;     ///< there is a graph of training beside the other
+    std::size_t devices = 0; ///< configurations of devices that the nodes are spread over
     bool bad = false;
 };
 
@@ -135,7 +137,9 @@ Parts readHeader(std::span<const std::byte> bytes, Model& model) {
             break;
         }
         case 14: model.metadata.push_back(metadataEntry(field.bytes)); break;
+        case 20: parts.trains = true; break;
         case 25: parts.functions.push_back(field.bytes); break;
+        case 26: ++parts.devices; break;
         default: break;
         }
     }
@@ -162,6 +166,8 @@ Result<ModelPtr> decodeModel(const std::shared_ptr<const MappedFile>& file, cons
         if (!fresh) decoder.warn("the function " + function->name + " is given twice; the first one counts");
         model->functions.push_back(std::move(*function));
     }
+    if (parts.trains) decoder.warn("the file holds how it is trained, too: neither shown nor written, only what infers is");
+    if (parts.devices > 0) decoder.warn("the file says how its nodes are spread over devices: it is looked at, and written, as for one");
     if (parts.graphs.size() > 1) decoder.warn("the file holds " + std::to_string(parts.graphs.size()) + " graphs; the last one counts");
     auto decoded = decoder.graph(parts.graphs.back(), 0);
     if (!decoded) return otherFormat(bytes).empty() ? tl::unexpected(decoded.error()) : noModel(bytes, decoded.error().cause);

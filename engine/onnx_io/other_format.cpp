@@ -30,8 +30,15 @@ bool isTensorFlowNode(std::span<const std::byte> message) {
     return !reader.bad() && named && typed && attributes;
 }
 
+/// BlockDesc {idx, parent_idx, vars, ops} of Paddle's ProgramDesc.
+bool isPaddleBlock(std::span<const std::byte> message) {
+    WireReader reader(message);
+    WireField first, second, third;
+    return reader.next(first) && reader.next(second) && reader.next(third) && first.number == 1 && first.kind == Kind::varint && second.number == 2 && second.kind == Kind::varint && (third.number == 3 || third.number == 4) && third.kind == Kind::bytes;
+}
+
 /// A protobuf message of another kind, by the numbers and kinds of its fields.
-/// Sources: saved_model.proto and graph.proto of TensorFlow, Model.proto of Core ML, caffe.proto, onnx.proto (TensorProto).
+/// Sources: saved_model.proto and graph.proto of TensorFlow, Model.proto of Core ML, caffe.proto, framework.proto of Paddle, onnx.proto (TensorProto).
 std::string otherMessage(std::span<const std::byte> bytes) {
     bool versioned = false, typed = false, content = false;
     WireReader reader(bytes);
@@ -42,6 +49,7 @@ std::string otherMessage(std::span<const std::byte> bytes) {
         if (at == 0 && field.number == 1 && isBytes && isTensorFlowNode(field.bytes)) return "this is a TensorFlow graph; convert it to ONNX with tf2onnx";
         // A MetaGraphDef begins with what it is about, then comes its graph.
         if (at == 1 && versioned && field.number == 2 && isBytes && beginsWith(field.bytes, {1, 2})) return "this is a TensorFlow SavedModel; convert it to ONNX with tf2onnx";
+        if (at == 0 && field.number == 1 && isBytes && isPaddleBlock(field.bytes)) return "this is a PaddlePaddle program; convert it to ONNX with paddle2onnx";
         if (versioned && field.number >= 200 && isBytes) return "this is a Core ML model; export the model that it was made from to ONNX";
         if (field.number == 100 && isBytes && beginsWith(field.bytes, {1, 2})) return "this is a Caffe model; convert it to ONNX";
         typed = typed || (field.number == 2 && field.kind == Kind::varint && isKnown(typeNumbered(field.integer)));
@@ -81,7 +89,8 @@ std::string otherFormat(std::span<const std::byte> bytes) {
     if (starts("version https://git-lfs")) return "this is a Git LFS pointer, not the model; fetch it with git lfs pull";
     if (head.size() > 9 && head[8] == '{' && head.substr(0, 8).find('\0') != std::string_view::npos) return "this is a safetensors file: weights without a graph; export the model to ONNX";
     if (head.size() > 8 && head.substr(4, 4) == "ORTM") return "this is a model in ONNX Runtime's own format; open the ONNX file that it was made from";
-    if (starts("\xfd" "7zXZ") || starts("BZh") || starts("7z\xbc\xaf") || starts("\x28\xb5\x2f\xfd") || head.substr(std::min<std::size_t>(257, head.size())).starts_with("ustar")) return "this is an archive; unpack it first";
+    if (starts("\xfd" "7zXZ") || starts("BZh") || starts("7z\xbc\xaf") || starts("Rar!\x1a\x07") || starts("\x28\xb5\x2f\xfd") || head.substr(std::min<std::size_t>(257, head.size())).starts_with("ustar")) return "this is an archive; unpack it first";
+    if (!head.empty() && head.find_first_not_of('\0') == std::string_view::npos) return "this begins with zeros alone, as a download does that was broken off; fetch it again";
     if (starts("\x93NUMPY")) return "this is a NumPy array; name the model that it belongs to";
     if (starts("\x7f" "ELF")) return "this is a program; name an .onnx file";
     if (std::string other = otherMessage(bytes); !other.empty()) return other;

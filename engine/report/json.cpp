@@ -149,7 +149,7 @@ Json partitionJson(const Analysis& analysis, const Projected& projected) {
         for (const PatternId id : group.patterns) patterns.push_back((*analysis.library)[id].id);
         groups.push_back({{"id", group.id},
                           {"pattern", group.pattern ? (*analysis.library)[group.pattern].id : group.composite},
-                          {"patterns", patterns},
+                          {"patterns", std::move(patterns)},
                           {"nodes", namesOf(*projected.graph, group.nodes)},
                           {"launches", metrics.launches},
                           {"flops", number(metrics.flops)},
@@ -184,8 +184,8 @@ Json nodesJson(const Analysis& analysis, const Projected& projected) {
         for (const ValueId value : node.outputs) outputs.push_back(nameOf(graph, value));
         for (const SourceId source : graph.sources(id))
             if (source.position() < fileNames.size()) sources.push_back(fileNames[source.position()]);
-        nodes.push_back({{"name", node.name}, {"op", node.domain.empty() ? node.op : node.domain + "." + node.op}, {"inputs", inputs}, {"outputs", outputs},
-                         {"class", toString(projected.classes->of[id])}, {"sources", sources}});
+        nodes.push_back({{"name", node.name}, {"op", node.domain.empty() ? node.op : node.domain + "." + node.op}, {"inputs", std::move(inputs)}, {"outputs", std::move(outputs)},
+                         {"class", toString(projected.classes->of[id])}, {"sources", std::move(sources)}});
     }
     return nodes;
 }
@@ -258,10 +258,10 @@ std::string analysisJson(const Analysis& analysis, const JsonOptions& options) {
                     {"model", modelJson(analysis)},
                     {"attention", attentionsJson(analysis)},
                     {"parallel_groups", parallelJson(analysis)},
-                    {"graphs", graphs},
+                    {"graphs", std::move(graphs)},
                     {"patterns", patternEffects(analysis)},
-                    {"unrecognised", unrecognised},
-                    {"near_misses", misses},
+                    {"unrecognised", std::move(unrecognised)},
+                    {"near_misses", std::move(misses)},
                     {"visibility", number(analysis.visibility)},
                     {"warnings", analysis.warnings}};
     return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";

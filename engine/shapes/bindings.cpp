@@ -17,7 +17,7 @@ bool contains(std::string_view text, std::string_view part) {
 
 /// What weighs an input first.
 struct Weighted {
-    const Node* node = nullptr; ///< Conv, MatMul, Gemm or a norm; null: none was found
+    const Node* node = nullptr; ///< Conv, MatMul, Gemm, a norm or STFT, which has no weight; null: none was found
     Dims weight;
     std::vector<std::size_t> axes; ///< where each axis of the input lies in what is weighed; empty: that can't be told
     bool is(const char* op) const { return node && node->is(op); }
@@ -71,7 +71,7 @@ Weighted firstWeighted(const Graph& graph, ValueId input, std::size_t rank, int 
             // A vector that is added tells the features as a product's rows do, where nothing else does.
             const Dims added = node.is("Add") && weight.empty() ? weightDims(graph, node.input(node.input(0) == here.value ? 1 : 0)) : Dims();
             if (added.size() == 1 && added[0] > 1 && !bias.node) bias = {&node, added, here.axes};
-            if (!weight.empty()) return {&node, weight, here.axes};
+            if (!weight.empty() || (node.is("STFT") && node.input(0) == here.value)) return {&node, weight, here.axes};
             if (Place next = open.size() < most ? handedOn(node, here) : Place(); next.value) open.push_back(std::move(next));
             if (!node.is("If") || level > 4) continue;
             for (const char* branch : {"then_branch", "else_branch"}) {
@@ -153,7 +153,9 @@ Use useOf(const Graph& graph, const std::string& symbol, const Value& input, con
     if (axis > 0)
         if (auto fixed = fixedByWeight(weighted, axis); fixed && fixed->size > 0) return *fixed;
     if (real && rank >= 4 && place) return {"image", sideByPositions(graph, weighted).value_or(pixels)};
-    if (real && rank == 2 && axis == 1 && convolved) return {"samples", samples};
+    const bool sound = convolved || weighted.is("STFT") || contains(symbol, "sample") || contains(symbol, "audio") || contains(symbol, "wave");
+    if (real && rank == 2 && axis == 1 && sound) return {"samples", samples};
+    if (real && rank == 3 && axis == 1 && weighted.is("STFT")) return {"samples", samples};
     // Some exporters name what has no name after the input, which tells nothing.
     if (!symbol.starts_with(input.name + "_dynamic_axes")) {
         if (contains(symbol, "past")) return {"past", tokens};

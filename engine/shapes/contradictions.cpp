@@ -64,15 +64,28 @@ bool ofFunction(const Model& model, const Graph& graph, const DeclaredOtherwise&
     return sources.size() == 1 && sources[0].position() < model.graph->nodes().size() && model.function(model.graph->nodes()[sources[0].position()]);
 }
 
+/// What an If gives is declared for both of its branches: symbols and ranks may be those of the one that isn't taken
+/// (`past_sequence_length + 1` of a merged decoder).
+bool ofTakenBranch(const Model& model, const Graph& graph, const DeclaredOtherwise& each) {
+    const ValueId before = model.graph->findValue(graph.value(each.value).name);
+    const NodeId maker = before ? model.graph->producer(before) : NodeId();
+    return maker && model.graph->node(maker).is("If") && !graph.node(each.producer).is("If");
+}
+
 std::vector<Suspect> suspects(const Model& model, const Graph& graph, const Shapes& shapes) {
     std::vector<Suspect> found;
     for (const DeclaredOtherwise& each : shapes.declaredOtherwise()) {
         if (ofFunction(model, graph, each)) continue;
         const Dims& ours = shapes.of(each.value).dims;
-        if (ours.size() != each.declared.size()) found.push_back({&each, std::nullopt});
-        else
-            for (std::size_t axis = 0; axis < ours.size(); ++axis)
-                if (each.declared[axis] >= 0 && ours[axis] >= 0 && each.declared[axis] != ours[axis]) found.push_back({&each, axis});
+        const bool numbersAlone = ofTakenBranch(model, graph, each);
+        if (ours.size() != each.declared.size()) {
+            if (!numbersAlone) found.push_back({&each, std::nullopt});
+            continue;
+        }
+        for (std::size_t axis = 0; axis < ours.size(); ++axis) {
+            const bool symbolic = graph.value(each.value).declared.dims[axis] < 0;
+            if (each.declared[axis] >= 0 && ours[axis] >= 0 && each.declared[axis] != ours[axis] && !(symbolic && numbersAlone)) found.push_back({&each, axis});
+        }
     }
     return found;
 }

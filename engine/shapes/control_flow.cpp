@@ -68,7 +68,8 @@ private:
         const auto all = nestedGraphs(m_model, m_node);
         const auto found = std::find_if(all.begin(), all.end(), [&](const NestedGraph& each) { return each.name == attribute; });
         if (found == all.end()) return std::nullopt;
-        std::size_t cost = found->graph->nodes().size() + found->graph->values().size() + 1;
+        constexpr std::size_t always = 32; // what building the smallest graph costs, in nodes
+        std::size_t cost = found->graph->nodes().size() + found->graph->values().size() + always;
         for (const ValueShape& input : inputs) cost += itemsOf(input);
         if (cost > *m_budget.nodes) return std::nullopt;
         *m_budget.nodes -= cost;
@@ -105,9 +106,20 @@ private:
         }
     }
 
+    /// A condition that asks a shape which isn't known is open for the reason that the shape is.
+    std::string whyOpen(ValueId condition) const {
+        constexpr int most = 8; // steps to the shape that it asks
+        for (int step = 0; step < most && condition; ++step) {
+            if (const std::string reason = m_shapes.reasonUnknown(condition); !reason.empty()) return reason;
+            const NodeId maker = m_outer.producer(condition);
+            condition = maker ? m_outer.node(maker).input(0) : ValueId();
+        }
+        return "its condition decides";
+    }
+
     void conditional() {
         const auto condition = m_node.input(0) ? m_shapes.scalar(m_node.input(0)) : std::nullopt;
-        m_made.reason = "its condition decides";
+        m_made.reason = whyOpen(m_node.input(0));
         std::vector<Seen> branches;
         for (const char* name : {"then_branch", "else_branch"}) {
             if (condition && (*condition != 0) != (std::string_view(name) == "then_branch")) continue;

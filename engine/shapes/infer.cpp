@@ -219,10 +219,21 @@ private:
             return;
         }
         shapes = std::move(call.outputs());
-        reason = call.dataDependent.empty() ? call.misfit : call.dataDependent;
+        reason = !call.dataDependent.empty() ? call.dataDependent : !call.misfit.empty() ? call.misfit : silence(node, call);
         if (!call.misfit.empty() && m_result->m_warnings.size() < mostWarnings) m_result->m_warnings.push_back(describe(m_graph, id) + ": " + call.misfit);
         for (ValueShape& shape : shapes)
             if (shape.sequence) boundItems(shape);
+    }
+
+    /// Why a rule told nothing, where the shapes of all inputs are known; else it follows from those.
+    std::string silence(const Node& node, const RuleCall& call) const {
+        const auto known = [&](ValueId input) { return !input || m_result->m_shapes[input].known(); };
+        if (!std::all_of(node.inputs.begin(), node.inputs.end(), known)) return {};
+        if (call.wanting()) return "the content of '" + excerpt(m_graph.value(call.wanting()).name) + "' decides";
+        std::string sizes;
+        for (const ValueId input : node.inputs)
+            if (input && sizes.size() < 200) sizes += (sizes.empty() ? "" : ", ") + dimsText(m_result->m_shapes[input].dims);
+        return sizes.empty() ? "its attributes don't tell it" : "inputs of these sizes don't fit it: " + sizes;
     }
 
     /// Sequences that grow one by one make as many copies of themselves.
@@ -336,7 +347,7 @@ private:
             m_result->m_reasons[id] = found == m_result->m_reasons.end() ? "follows from '" + excerpt(m_graph.value(input).name) + "'" : found->second;
             return;
         }
-        m_result->m_reasons[id] = here + "depends on the content of its inputs";
+        m_result->m_reasons[id] = here + "its inputs don't tell it";
     }
 
     static constexpr std::size_t mostWarnings = 10;

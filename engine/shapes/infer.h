@@ -1,5 +1,5 @@
 #pragma once
-// Inference inside of bodies. Private to engine/shapes.
+// Inference inside of bodies, which share one budget.
 
 #include "shapes/enter.h"
 

@@ -44,6 +44,12 @@ const ValueShape& RuleCall::in(std::size_t index) const {
     return has(index) ? m_known.shape(node.input(index)) : nothing;
 }
 
+const HostTensor* RuleCall::constant(std::size_t index) const {
+    const HostTensor* content = has(index) ? m_known.constant(node.input(index)) : nullptr;
+    if (!content && has(index) && !m_wanting) m_wanting = node.input(index);
+    return content;
+}
+
 std::optional<std::vector<std::int64_t>> RuleCall::list(std::size_t index, std::string_view attribute) const {
     if (has(index)) {
         const HostTensor* given = constant(index);

@@ -24,7 +24,9 @@ public:
     bool has(std::size_t index) const { return node.input(index).valid(); }
     /// Unknown where left out.
     const ValueShape& in(std::size_t index) const;
-    const HostTensor* constant(std::size_t index) const { return has(index) ? m_known.constant(node.input(index)) : nullptr; }
+    const HostTensor* constant(std::size_t index) const;
+    /// The first input whose content was asked for in vain; no value where none was.
+    ValueId wanting() const { return m_wanting; }
     /// Null where it is none, or nothing is known of it.
     const SequenceShape* sequence(std::size_t index) const { return in(index).sequence.get(); }
     /// Integers of a constant input or, where there is no such input, of the attribute; empty optional where unknown.
@@ -48,6 +50,7 @@ public:
 
 private:
     Known m_known;
+    mutable ValueId m_wanting;
     std::vector<ValueShape> m_outputs;
 };
 

@@ -1,5 +1,5 @@
 // Attention operators and what newer opsets bring with them.
-// Sources: the ONNX operator specification (opset 23 to 25); ONNX Runtime's ContribOperators.md.
+// Sources: the ONNX operator specification (opset 23 to 25, ai.onnx.preview 1); ONNX Runtime's ContribOperators.md.
 
 #include "shapes/rules.h"
 
@@ -25,6 +25,13 @@ void standardAttention(RuleCall& call) {
     call.set(1, k.type, {batch, kvHeads, total, size});
     call.set(2, v.type, {batch, kvHeads, total, vSize});
     call.set(3, q.type, {batch, heads, rows, total});
+}
+
+/// ai.onnx.preview FlexAttention: as Attention of four axes, with what is done to scores and probabilities in graphs of its own.
+void flexAttention(RuleCall& call) {
+    const ValueShape &q = call.in(0), &v = call.in(2);
+    if (!q.ranked || q.dims.size() != 4) return call.setType(0, q.type);
+    call.set(0, q.type, {q.dims[0], q.dims[1], q.dims[2], last(v)});
 }
 
 /// com.microsoft Attention: B x S x Dv, present 2 x B x N x T x H.
@@ -90,6 +97,7 @@ void rotaryEmbedding(RuleCall& call) { call.set(0, call.in(0)); }
 
 void addAttentionRules(RuleTable& table) {
     table["Attention"] = standardAttention;
+    table["ai.onnx.preview::FlexAttention"] = flexAttention;
     table["com.microsoft::Attention"] = packedAttention;
     table["com.microsoft::MultiHeadAttention"] = table["com.microsoft::DecoderMaskedMultiHeadAttention"] = multiHeadAttention;
     table["com.microsoft::GroupQueryAttention"] = groupQueryAttention;

@@ -122,6 +122,7 @@ void recurrence(RuleCall& call) {
     const ValueShape& in = call.in(0);
     const std::int64_t hidden = call.node.attributes.integer("hidden_size", unknownDim);
     const Dim directions = call.node.attributes.text("direction", "forward") == "bidirectional" ? 2 : 1;
+    if (in.ranked && in.dims.size() != 3) call.misfit = "it reads " + dimsText(in.dims) + ", not steps, batch and features";
     if (!in.ranked || in.dims.size() != 3) return call.setType(0, in.type);
     const bool batchFirst = call.node.attributes.integer("layout", 0) != 0;
     const Dim steps = in.dims[batchFirst ? 1 : 0], batch = in.dims[batchFirst ? 0 : 1];

@@ -37,10 +37,9 @@ void reshape(RuleCall& call) {
         }
         rest = times(rest, dim < 0 ? unknownDim : dim);
     }
+    const Dim count = in.known() ? in.count() : unknownDim;
+    if (count >= 0 && rest >= 0 && (open ? rest == 0 || count % rest != 0 : count != rest)) call.misfit = "it makes " + dimsText(*dims) + " of " + dimsText(in.dims) + ", which has another number of elements";
     if (open) {
-        Dim count = in.ranked ? Dim(1) : unknownDim;
-        if (in.ranked)
-            for (const Dim dim : in.dims) count = times(count, dim);
         (*dims)[*open] = count >= 0 && rest > 0 && count % rest == 0 ? count / rest : unknownDim;
     }
     call.set(0, in.type, std::move(*dims));
@@ -107,12 +106,14 @@ void concat(RuleCall& call) {
     for (std::size_t i = 1; i < call.inputCount(); ++i) {
         const ValueShape& next = call.in(i);
         if (!next.ranked || next.dims.size() != out.dims.size()) {
+            if (next.ranked) call.misfit = "it joins " + dimsText(out.dims) + " and " + dimsText(next.dims) + ", which have other numbers of axes";
             out.dims[along] = unknownDim;
             continue;
         }
         for (std::size_t d = 0; d < out.dims.size(); ++d) {
             if (d == along) out.dims[d] = plus(out.dims[d], next.dims[d]);
             else if (out.dims[d] < 0) out.dims[d] = next.dims[d];
+            else if (next.dims[d] >= 0 && next.dims[d] != out.dims[d]) call.misfit = "it joins axis " + std::to_string(along) + " of " + dimsText(call.in(0).dims) + " and " + dimsText(next.dims) + ", whose other sizes differ";
         }
     }
     call.set(0, out);

@@ -24,7 +24,10 @@ private slots:
     void functionsAreInlinedWithTheirSource();
     void otherFormatsAreNamed_data();
     void otherFormatsAreNamed();
+    void whatIsLeftAsideIsSaid();
     void functionsDeclareTheirValues();
+    void defaultsThatDontFitGiveWayToOthers();
+    void aConditionThatAsksAnUnknownShapeSaysWhy();
     void elementsOfSequencesAreDeclared();
     void linkPutThereLater_data();
     void linkPutThereLater();
@@ -194,6 +197,9 @@ void ImportTest::otherFormatsAreNamed_data() {
     row("TensorRT", "ftrt and more of it", "TensorRT");
     row("safetensors", QByteArray("\x40\0\0\0\0\0\0\0{\"weight\":{}}", 20), "safetensors");
     row("text", "a note that somebody left", "text file");
+    row("PaddlePaddle", bytesOf(Wire().message(1, Wire().integer(1, 0).integer(2, 0).message(3, Wire().text(1, "w")))), "PaddlePaddle");
+    row("rar", "Rar!\x1a\x07 and more", "archive");
+    row("zeros", QByteArray(5000, '\0'), "zeros alone");
 }
 
 void ImportTest::otherFormatsAreNamed() {
@@ -202,6 +208,16 @@ void ImportTest::otherFormatsAreNamed() {
     const auto model = importModel(write(bytes));
     QVERIFY(!model);
     QVERIFY2(QString::fromStdString(model.error().message()).contains(says), model.error().message().c_str());
+}
+
+void ImportTest::whatIsLeftAsideIsSaid() {
+    const Wire graph = Wire().message(1, node("n", "Relu", {"x"}, {"y"})).text(2, "g").message(11, valueInfo("x", {2})).message(12, Wire().text(1, "y"));
+    const std::string bytes = model(graph) + Wire().message(20, Wire().message(2, Wire().text(2, "step"))).message(26, Wire().text(1, "two").integer(2, 2)).bytes;
+    const auto read = importModel(write(QByteArray::fromStdString(bytes)));
+    QVERIFY2(read.has_value(), read ? "" : read.error().message().c_str());
+    QCOMPARE((*read)->warnings.size(), std::size_t(2));
+    QVERIFY((*read)->warnings[0].find("trained") != std::string::npos);
+    QVERIFY((*read)->warnings[1].find("devices") != std::string::npos);
 }
 
 void ImportTest::functionsDeclareTheirValues() {
@@ -214,6 +230,36 @@ void ImportTest::functionsDeclareTheirValues() {
     const ValueShape& shape = (*analysis)->inlinedShapes->of((*analysis)->inlined->findValue("y"));
     QVERIFY(shape.known());
     QCOMPARE(shape.dims, (Dims{4, 3}));
+}
+
+void ImportTest::defaultsThatDontFitGiveWayToOthers() {
+    // A table of 77 positions, cut to the length of the sequence: 128 are more than there are.
+    const Wire length = node("s", "Shape", {"x"}, {"n"}).message(5, Wire().text(1, "end").integer(3, 1).integer(20, 2));
+    const Wire graph = Wire().message(1, length).message(1, node("cut", "Slice", {"table", "zero", "n"}, {"rows"})).message(1, node("sum", "Add", {"x", "rows"}, {"y"})).message(5, tensor("table", {77, 4}, std::string(1232, '\0')))
+                           .message(5, Wire().integer(1, 1).integer(2, 7).text(8, "zero").text(9, std::string(8, '\0'))).text(2, "g").message(11, symbolicInfo("x", "seq", 4)).message(12, Wire().text(1, "y"));
+    const auto path = write(QByteArray::fromStdString(model(graph)));
+    const auto analysis = analyze(path, AnalysisOptions());
+    QVERIFY2(analysis.has_value(), analysis ? "" : analysis.error().message().c_str());
+    QCOMPARE((*analysis)->bindings.at("seq"), std::int64_t(64));
+    QVERIFY((*analysis)->warnings.empty());
+    AnalysisOptions options;
+    options.bindings = {{"seq", 128}};
+    const auto bound = analyze(path, options);
+    QVERIFY2(bound.has_value(), bound ? "" : bound.error().message().c_str());
+    QCOMPARE((*bound)->bindings.at("seq"), std::int64_t(128));
+    QCOMPARE((*bound)->warnings.size(), std::size_t(1));
+}
+
+void ImportTest::aConditionThatAsksAnUnknownShapeSaysWhy() {
+    const auto branch = [](const char* op) { return Wire().message(1, node(op, op, {"odd"}, {"b"})).text(2, op).message(12, Wire().text(1, "b")); };
+    Wire choice = node("choice", "If", {"c"}, {"y"});
+    choice.message(5, Wire().text(1, "then_branch").message(6, branch("Neg")).integer(20, 5)).message(5, Wire().text(1, "else_branch").message(6, branch("Abs")).integer(20, 5));
+    const Wire graph = Wire().message(1, node("strange", "Frobnicate", {"x"}, {"odd"}, "acme")).message(1, node("s", "Size", {"odd"}, {"n"})).message(1, node("c", "Cast", {"n"}, {"c"}).message(5, Wire().text(1, "to").integer(3, 9).integer(20, 2)))
+                           .message(1, choice).text(2, "g").message(11, valueInfo("x", {2})).message(12, Wire().text(1, "y"));
+    const auto analysis = analyze(write(QByteArray::fromStdString(model(graph))), AnalysisOptions());
+    QVERIFY2(analysis.has_value(), analysis ? "" : analysis.error().message().c_str());
+    const std::string reason = (*analysis)->inlinedShapes->reasonUnknown((*analysis)->inlined->findValue("y"));
+    QVERIFY2(reason.find("acme.Frobnicate") != std::string::npos, reason.c_str());
 }
 
 void ImportTest::elementsOfSequencesAreDeclared() {

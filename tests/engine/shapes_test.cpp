@@ -144,6 +144,11 @@ void ShapesTest::whatDataDecideIsSaid_data() {
     QTest::newRow("part of a sequence") << "y = SequenceAt(SequenceConstruct(a: f32[2], b: f32[3]), i: i64[])" << "its place in a sequence decides";
     QTest::newRow("sequence from elsewhere") << "y = ConcatFromSequence(s, axis=0)" << "as long as its sequence";
     QTest::newRow("maps") << "y = ai.onnx.ml::ZipMap(x: f32[4,3])" << "it is a sequence of maps";
+    QTest::newRow("steps of other axes") << "y = LSTM(x: f32[1,5,2,4], w: f32[1,12,4], r: f32[1,12,3], hidden_size=3)" << "it reads 1x5x2x4, not steps, batch and features";
+    QTest::newRow("inputs that don't fit") << "y = com.microsoft::Attention(x: f32[2,4], w: f32[4,12], num_heads=2)" << "inputs of these sizes don't fit it: 2x4, 4x12";
+    QTest::newRow("content that decides") << "y = AffineGrid(t: f32[2,2,3], s: i64[4])" << "the content of 's' decides";
+    QTest::newRow("elements too few") << "y = Reshape(x: f32[2,3], {-1,4})" << "it makes ?x4 of 2x3, which has another number of elements";
+    QTest::newRow("parts that don't fit") << "y = Concat(SequenceAt(SequenceConstruct(a: f32[2,3], b: f32[2,4]), i: i64[]), c: f32[3,4], axis=1)" << "whose other sizes differ";
     QTest::newRow("unknown operator") << "y = somebody::Thing(x: f32[4])" << "no shape rule for somebody.Thing";
 }
 
@@ -234,8 +239,10 @@ void ShapesTest::defaultsByUse() {
     builder.addNode(std::move(second));
     builder.addNode(nodeOf("Neg", {ids}, builder.value("n")));
     builder.addNode(nodeOf("Abs", {state}, builder.value("m")));
+    const ValueId speech = inputOf(builder, "speech", DataType::float32, {1, -1}, {"", "s3"}), step = builder.addInitializer(makeTensor("step", {}, std::vector<std::int64_t>{160}));
+    builder.addNode(nodeOf("STFT", {speech, step, ValueId(), step}, builder.value("spectrum")));
     const Bindings found = *resolveBindings(**builder.finish(), {});
-    const Bindings expected{{"batch_size", 1}, {"num_channels", 3}, {"height", 224}, {"width", 224}, {"sequence_length", 16000}, {"a", 1}, {"b", 128}, {"state_dim_1", 1}};
+    const Bindings expected{{"batch_size", 1}, {"num_channels", 3}, {"height", 224}, {"width", 224}, {"sequence_length", 16000}, {"a", 1}, {"b", 128}, {"state_dim_1", 1}, {"s3", 16000}};
     QVERIFY(found == expected);
 }
 
