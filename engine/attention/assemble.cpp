@@ -101,13 +101,17 @@ std::int64_t ownWidth(const Graph& graph, const Shapes& shapes, const RoleTrace&
     return columns;
 }
 
-/// One projection that is two roles as a whole is not packed: nothing cuts it on the way to either, or one cut serves both (a latent that is keys and values).
-bool servesWhole(const Graph& graph, const RoleTrace& a, const RoleTrace& b) {
+/// One projection that is two roles as a whole is not packed: nothing cuts it on the way to either, or one cut serves both (a latent that is keys and values), or cuts
+/// pick copies that a table of scales made.
+bool servesWhole(const Graph& graph, const Shapes& shapes, const RoleTrace& a, const RoleTrace& b) {
     const auto cut = [&](const RoleTrace& trace) {
         return std::any_of(trace.path.begin(), trace.path.end(), [&](NodeId id) { return graph.node(id).is("Split") || graph.node(id).is("Slice") || graph.node(id).is("Gather"); });
     };
     if (!a.stages.empty() && !b.stages.empty() && a.stages.back().value == b.stages.back().value) return true;
-    return a.columns && b.columns && !cut(a) && !cut(b);
+    if (!a.columns || !b.columns) return false;
+    const std::int64_t columns = linearColumns(graph, shapes, a.linear);
+    const auto one = columnRange(*a.columns, columns), two = columnRange(*b.columns, columns);
+    return (!joined(graph, a) && !joined(graph, b) && one && two && one->width == columns && two->width == columns) || (!cut(a) && !cut(b));
 }
 
 ProjectionForm packedForm(const Graph& graph, const Shapes& shapes, const RoleTrace& role, const Roles& roles) {
@@ -143,9 +147,8 @@ void countHeads(const Graph& graph, const Shapes& shapes, const Roles& roles, At
     }
     if (spec.heads == 0) spec.heads = q.heads > 0 ? q.heads : heads(spec.projectionQ, q, spec.headDim);
     // Queries may have a part of positions beside each head's own: then V tells how many heads there are.
-    const auto joined = [&](const RoleTrace& trace) { return std::any_of(trace.path.begin(), trace.path.end(), [&](NodeId id) { return graph.node(id).is("Concat"); }); };
     const std::int64_t byValues = heads(spec.projectionV, v, spec.vHeadDim);
-    if (!spec.opaque && joined(q) && byValues > spec.heads && q.linear != v.linear && shapes.of(q.operand).dims.size() == 3) spec.heads = spec.kvHeads = byValues;
+    if (!spec.opaque && joined(graph, q) && byValues > spec.heads && q.linear != v.linear && shapes.of(q.operand).dims.size() == 3) spec.heads = spec.kvHeads = byValues;
     spec.operandKvHeads = spec.kvHeads;
     // Heads that were repeated before the operator are fewer where they are projected.
     const std::int64_t projected = heads(spec.projectionK, k, spec.headDim);
@@ -169,7 +172,7 @@ StreamProjections projectionsOf(const Graph& graph, const Shapes& shapes, const 
     made.q = sourceOf(graph, q);
     made.k = sourceOf(graph, k);
     made.v = sourceOf(graph, v);
-    const auto packed = [&](const RoleTrace& a, const RoleTrace& b) { return a.linear && a.linear == b.linear && (spec.opaque || !servesWhole(graph, a, b)); };
+    const auto packed = [&](const RoleTrace& a, const RoleTrace& b) { return a.linear && a.linear == b.linear && (spec.opaque || !servesWhole(graph, shapes, a, b)); };
     const bool qk = packed(q, k), kv = packed(k, v), qv = packed(q, v);
     if (kv || qk) made.projections = packedForm(graph, shapes, k, roles);
     else if (!k.linear && !v.linear) made.projections = ProjectionForm::none;
@@ -202,6 +205,10 @@ void addEvidence(const Graph& graph, const RoleTrace& trace, const char* role, c
 }
 
 } // namespace
+
+bool joined(const Graph& graph, const RoleTrace& trace) {
+    return std::any_of(trace.path.begin(), trace.path.end(), [&](NodeId id) { return graph.node(id).is("Concat"); });
+}
 
 void assembleRoles(const Graph& graph, const Shapes& shapes, const std::vector<Roles>& streams, AttentionSpec& spec) {
     const Roles& roles = streams[0];

@@ -16,6 +16,8 @@ struct Roles {
 
 /// What a role's projection reads; without one, where its walk ended.
 ValueId sourceOf(const Graph& graph, const RoleTrace& trace);
+/// Whether a role is put together of pieces, as of several scales or of positions beside contents.
+bool joined(const Graph& graph, const RoleTrace& trace);
 /// Q, K and V from the operands back to their projections: for each of the sequences that are joined on the way, the one with all
 /// roles first. Mostly it is one.
 std::vector<Roles> traceStreams(const Graph& graph, const Shapes& shapes, const std::array<ValueId, 3>& operands);

@@ -8,6 +8,7 @@
 
 #include "attention/product_axes.h"
 #include "attention/products.h"
+#include "attention/starts.h"
 #include "attention/trace.h"
 
 #include <algorithm>
@@ -15,19 +16,6 @@
 namespace triptych {
 
 namespace {
-
-/// Of floats, or of what integers stand for.
-bool isSoftmax(const Node& node) { return node.is("Softmax") || node.is("com.microsoft", "QLinearSoftmax"); }
-
-/// ONNX Runtime joins what is added to scores with the softmax.
-bool addsBias(const Node& node) { return node.is("com.microsoft", "BiasSoftmax"); }
-
-/// It takes everything from its axis on together: only over the last one it is the softmax of an attention.
-bool overLastAxis(const Shapes& shapes, const Node& node) {
-    const auto rank = static_cast<std::int64_t>(shapes.of(node.input(0)).dims.size());
-    const std::int64_t axis = node.attributes.integer("axis", 1);
-    return addsBias(node) && node.input(1) && rank > 0 && (axis == -1 || axis == rank - 1);
-}
 
 class CoreWalk {
 public:
@@ -40,7 +28,8 @@ public:
         const Node& softmax = m_graph.node(m_core.softmax);
         ValueId input = softmax.input(0);
         if (addsBias(softmax)) m_core.masks.push_back(softmax.input(1));
-        else if (!isSoftmax(softmax)) input = spelledOut(softmax);
+        else if (m_spelled.ends(softmax) || m_spelled.sumsLate(softmax)) input = spelledOut(softmax);
+        else if (!isSoftmax(softmax)) input = weighed();
         if (!input) return {};
         if (!backward(input, 0)) return {std::nullopt, m_reason, m_detail};
         if (!forward()) return {std::nullopt, m_reason, m_detail};
@@ -51,6 +40,16 @@ public:
     }
 
 private:
+    /// What a function in a softmax's place is taken of.
+    ValueId weighed() {
+        const auto function = weighing(m_graph, m_shapes, m_core.softmax);
+        if (!function) return {};
+        m_core.nodes.insert(m_core.nodes.end(), function->inner.begin(), function->inner.end());
+        m_core.extras.insert(function->word);
+        m_core.weighed = m_core.altered = true;
+        return function->scores;
+    }
+
     /// What a spelled-out softmax is taken of; none where it isn't one.
     ValueId spelledOut(const Node& end) {
         if (end.is("Div")) return throughWeights(end.input(0));
@@ -113,7 +112,7 @@ private:
     ValueId step(const Node& node) {
         for (const char* op : {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Slice", "Expand", "Contiguous"})
             if (node.is(op)) return node.input(0);
-        for (const char* op : {"Clip", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
+        for (const char* op : {"Clip", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Relu", "LeakyRelu", "Elu", "Sigmoid", "Abs"})
             if (node.is(op)) return altered(node.input(0));
         if (node.is("Pow") && m_products.constant(node.input(1))) return altered(node.input(0));
         if (node.is("Gather") && m_products.constant(node.input(1))) return node.input(0);
@@ -236,19 +235,29 @@ private:
         };
         std::vector<Place> open{{m_graph.node(m_core.softmax).output(), {}}};
         constexpr std::size_t most = 48;
+        std::vector<NodeId> ends; // of the ways
         for (std::size_t i = 0; i < open.size() && i < most; ++i) {
             const Place here = open[i];
             for (const NodeId reader : m_graph.readers(here.value)) {
                 const Node& node = m_graph.node(reader);
                 if (m_products.of(node)) return reached(reader, here.value, here.way);
-                if (!keepsWeights(node, here.value, here.way)) continue;
+                if (!keepsWeights(node, here.value, here.way)) {
+                    ends.push_back(reader);
+                    continue;
+                }
                 std::vector<NodeId> way = here.way;
                 way.push_back(reader);
                 open.push_back({node.output(), std::move(way)});
             }
         }
-        m_reason = "no product of two activations reads its softmax";
-        m_detail = describe(m_graph, m_core.softmax) + " follows " + describe(m_graph, m_core.scores);
+        for (const NodeId end : ends) {
+            // Logits of pairs, or a transport between two sets, weigh no values.
+            if (!m_products.leadsToProduct(end)) continue;
+            const Node& node = m_graph.node(end);
+            m_reason = Products::multiplies(node) ? "its values are weights of the file" : "no product of two activations reads its softmax";
+            m_detail = describe(m_graph, m_core.softmax) + " follows " + describe(m_graph, m_core.scores) + "; " + describe(m_graph, end) + (Products::multiplies(node) ? " multiplies it by a constant" : " keeps no weights");
+            break;
+        }
         return false;
     }
 
@@ -257,8 +266,8 @@ private:
         if (m_products.mixesHeads(node) || (node.is("Add") && m_products.isMixersBias(value, besides(node, value)))) return true;
         if (node.is("Add") || node.is("Sub")) return m_shapes.scalar(besides(node, value)) || m_spelled.weighs(besides(node, value)); // kept above 0, or mixed with other weights
         if (node.is("ReduceSum")) return !way.empty() && m_graph.node(way.back()).is("Mul");
-        if (node.is("Div")) return node.input(0) == value && m_spelled.sumOf(node.input(1), value); // brought to a sum of 1 again
-        for (const char* op : {"Cast", "Identity", "Dropout", "Reshape", "Transpose", "Where", "Mul", "Unsqueeze", "Squeeze", "Slice", "Pad", "Gather", "Expand", "Concat", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
+        if (node.is("Div")) return node.input(0) == value && (m_shapes.scalar(node.input(1)) || m_spelled.sumOf(node.input(1), value)); // by the number of keys, or brought to a sum of 1 again
+        for (const char* op : {"Cast", "Identity", "Dropout", "Reshape", "Transpose", "Where", "Mul", "Unsqueeze", "Squeeze", "Slice", "Split", "Pad", "Gather", "Expand", "Concat", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
             if (node.is(op)) return true;
         return false;
     }
@@ -277,7 +286,7 @@ private:
                 const bool keys = shape.known() && weights.known() && !shape.dims.empty() && !weights.dims.empty() && shape.dims.back() == weights.dims.back() && shape.dims.back() > 1;
                 if (keys && !m_products.leadsTo(other)) m_core.multiplied.push_back(other);
             }
-            if (node.is("Div")) m_core.nodes.push_back(m_spelled.sumOf(node.input(1), value));
+            if (const NodeId sum = node.is("Div") ? m_spelled.sumOf(node.input(1), value) : NodeId()) m_core.nodes.push_back(sum);
             if (node.is("Transpose")) m_turned = m_turned != turnsLastAxes(node);
             m_core.altered = m_core.altered || (&node != operands && (node.is("Mul") || node.is("Div") || node.is("Add") || node.is("Sub")));
             value = node.output();
@@ -303,8 +312,9 @@ private:
             if (condition && m_graph.node(condition).is("IsNaN")) m_core.nodes.push_back(condition);
         }
         const Node& softmax = m_graph.node(m_core.softmax);
-        if (!softmax.is("Exp") || m_spelled.ends(softmax)) return true;
+        if (!m_core.weighed && (!softmax.is("Exp") || m_spelled.ends(softmax))) return true;
         const NodeId division = m_spelled.lateDivision(softmax.output(), m_core.result);
+        if (!division && m_core.weighed) return true;
         if (!division) {
             m_reason = "the product with exponents is divided by no sum of them";
             m_detail = describe(m_graph, product);
@@ -326,7 +336,7 @@ private:
         }
         const auto rank = static_cast<std::int64_t>(m_shapes.of(softmax.output()).dims.size());
         const std::int64_t axis = isSoftmax(softmax) ? softmax.attributes.integer("axis", -1) : -1;
-        const bool competing = axis == -2 || axis == rank - 2;
+        const bool competing = m_core.weighed || axis == -2 || axis == rank - 2; // without a softmax V alone tells which axis is the keys'
         return rows != (rank >= 2 && competing && !sumsLast());
     }
 
@@ -374,19 +384,6 @@ private:
 CoreResult findCore(const Graph& graph, const Shapes& shapes, NodeId softmax) {
     CoreResult found = CoreWalk(graph, shapes, softmax).run();
     if (found.core) joinPositions(graph, shapes, *found.core);
-    return found;
-}
-
-bool isOverSeveralAxes(const Shapes& shapes, const Node& node) { return addsBias(node) && node.input(1) && shapes.of(node.input(0)).ranked && !overLastAxis(shapes, node); }
-
-std::vector<NodeId> softmaxes(const Graph& graph, const Shapes& shapes) {
-    std::vector<NodeId> found;
-    const Spelled spelled(graph, shapes);
-    for (std::size_t i = 0; i < graph.nodes().size(); ++i) {
-        const Node& node = graph.nodes()[i];
-        const bool live = node.input(0) && !isGiven(graph, shapes, node.input(0));
-        if (live && (isSoftmax(node) || overLastAxis(shapes, node) || spelled.ends(node) || spelled.sumsLate(node))) found.emplace_back(i);
-    }
     return found;
 }
 

@@ -14,15 +14,16 @@ struct Core {
     std::vector<ValueId> selecting; ///< those of them that are conditions of a Where
     std::vector<ValueId> multiplied; ///< masks that hide probabilities, behind the softmax or before its sum
     std::vector<ValueId> addends;   ///< what else of products of activations is added to the scores
+    bool weighed = false;           ///< `softmax` is a function of each score by itself, in a softmax's place
     bool altered = false;           ///< scores or probabilities are changed by more than scale, soft cap and masks
     double scale = 1;
     bool scaled = false;
     bool scaleUnknown = false;      ///< a factor is learned or its value is not in the file
     ValueId result;                 ///< the context, behind a division that ends the softmax there
-    std::set<std::string> extras;   ///< "softcap", "nan_guard", "cast", "relative_bias"
+    std::set<std::string> extras;   ///< "softcap", "nan_guard", "cast", "sigmoid", ...
 };
 
-/// The core round a softmax, or why there is none: {reason, detail}; an empty reason means "nothing like attention".
+/// The core round a softmax or what stands in its place, or why there is none: {reason, detail}; an empty reason means "nothing like attention".
 struct CoreResult {
     std::optional<Core> core;
     std::string reason, detail;
@@ -32,12 +33,5 @@ CoreResult findCore(const Graph& graph, const Shapes& shapes, NodeId softmax);
 /// Takes scores of rotated positions that are added to those of contents as part of one product: heads are as wide as both, and
 /// operands are the contents.
 void joinPositions(const Graph& graph, const Shapes& shapes, Core& core);
-
-/// Softmax nodes and where spelled-out ones end:
-///   Exp -- ReduceSum -- Div | Reciprocal, Mul;   LogSoftmax -- Exp;   Exp whose product with V is divided by its sum
-/// and what is made to sum to 1 otherwise: Relu or its square, exponents that a mask multiplies.
-std::vector<NodeId> softmaxes(const Graph& graph, const Shapes& shapes);
-/// A BiasSoftmax that takes more than the last axis together.
-bool isOverSeveralAxes(const Shapes& shapes, const Node& node);
 
 } // namespace triptych

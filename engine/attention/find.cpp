@@ -1,5 +1,7 @@
 #include "attention/kernel_attention.h"
+#include "attention/memory.h"
 #include "attention/product_axes.h"
+#include "attention/starts.h"
 #include "onnx_io/export.h"
 
 #include <algorithm>
@@ -75,6 +77,19 @@ AttentionSpec explicitAttention(const Graph& graph, const Shapes& shapes, const 
     return spec;
 }
 
+/// Attention whose weights are functions of single scores.
+void findWeighed(const Graph& graph, const Shapes& shapes, MaskReader& masks, Attentions& result) {
+    std::set<NodeId> taken;
+    for (const AttentionSpec& spec : result.found) taken.insert(spec.scores);
+    for (const NodeId function : weighings(graph, shapes)) {
+        const CoreResult found = findCore(graph, shapes, function);
+        if (!found.core || !taken.insert(found.core->scores).second) continue;
+        const auto why = whyNotWeighed(graph, shapes, *found.core);
+        if (!why) result.found.push_back(explicitAttention(graph, shapes, *found.core, masks));
+        else if (!why->first.empty()) result.unrecognised.push_back({graph.node(function).name, "attention without a softmax", why->first, why->second});
+    }
+}
+
 /// Position in the graph, so that opaque and explicit attention come in one order.
 NodeId anchor(const AttentionSpec& spec) { return spec.opaque ? spec.opaque : spec.softmax ? spec.softmax : spec.context; }
 
@@ -133,8 +148,10 @@ Attentions findAttention(const Model& model, const Graph& graph, const Shapes& s
         CoreResult found = findCore(graph, shapes, softmax);
         if (found.core) result.found.push_back(explicitAttention(graph, shapes, *found.core, masks));
         else if (!found.reason.empty()) result.unrecognised.push_back({graph.node(softmax).name, "softmax attention", found.reason, found.detail});
+        else if (const auto memory = looksMemoryUp(graph, shapes, softmax)) result.unrecognised.push_back({graph.node(softmax).name, "attention over a memory", memory->first, memory->second});
     }
     joinLandmarks(graph, shapes, result.found);
+    findWeighed(graph, shapes, masks, result);
     for (AttentionSpec& spec : kernelAttentions(graph, shapes)) result.found.push_back(std::move(spec));
     std::stable_sort(result.found.begin(), result.found.end(), [](const AttentionSpec& a, const AttentionSpec& b) { return anchor(a) < anchor(b); });
     for (std::size_t i = 0; i < result.found.size(); ++i) {

@@ -1,6 +1,7 @@
 #include "attention/kernel_attention.h"
 
 #include "attention/product_axes.h"
+#include "attention/spelled.h"
 
 #include <algorithm>
 
@@ -29,18 +30,25 @@ NodeId productBehind(const Graph& graph, const Shapes& shapes, ValueId value) {
     return {};
 }
 
+/// What a node of a feature map changes: of two activations the one that is no norm of each row.
+ValueId changedByMap(const Shapes& shapes, const Node& node) {
+    if (shapes.isConstant(node.input(0))) return node.input(1);
+    const auto ofRow = [&](ValueId value) { return shapes.of(value).known() && !shapes.of(value).dims.empty() && shapes.of(value).dims.back() == 1; };
+    return node.is("Mul") && node.input(1) && !shapes.isConstant(node.input(1)) && ofRow(node.input(0)) && !ofRow(node.input(1)) ? node.input(1) : node.input(0);
+}
+
 /// An operand behind its feature map: what is positive on every input, over one projection.
 struct Mapped {
     RoleTrace role;
     std::vector<NodeId> map;
-    bool mapped = false;
+    bool mapped = false, rotated = false;
 };
 
 Mapped throughMap(const Graph& graph, const Shapes& shapes, ValueId value) {
     Mapped made;
     ValueId behind = value; // what enters the map, or the features before it
     for (int steps = 0; steps < 24 && value; ++steps) {
-        const NodeId id = graph.producer(value);
+        const NodeId id = graph.producer(bare(graph, shapes, value));
         if (!id) break;
         const Node& node = graph.node(id);
         const bool map = node.is("Relu") || node.is("Elu") || node.is("Exp") || node.is("Softplus") || node.is("Softmax") || node.is("Sigmoid") || node.is("Gelu");
@@ -48,26 +56,36 @@ Mapped throughMap(const Graph& graph, const Shapes& shapes, ValueId value) {
         const bool features = !made.role.linear && node.is("MatMul") && shapes.isConstant(node.input(1)) && shapes.of(node.input(0)).dims.size() >= 4;
         const bool view = node.is("Transpose") || node.is("Reshape") || node.is("Identity") || node.is("Cast") || node.is("Unsqueeze") || node.is("Squeeze") ||
                           (!made.mapped && (node.is("Slice") || node.is("Split") || node.is("Gather")));
-        const bool arithmetic = node.is("Add") || node.is("Sub") || node.is("Mul") || node.is("Div") || node.is("Clip") || node.is("Max");
+        const bool arithmetic = node.is("Add") || node.is("Sub") || node.is("Mul") || node.is("Div") || node.is("Clip") || node.is("Max") || node.is("Pow");
+        if (!made.mapped && !made.rotated && (node.is("Add") || node.is("Concat"))) {
+            // Positions may be rotated behind the map.
+            const RoleTrace turned = traceRole(graph, shapes, value);
+            if (turned.extras.contains("rope") && !turned.linear) {
+                made.rotated = true;
+                value = turned.source;
+                continue;
+            }
+        }
         if (!map && !features && !view && (!arithmetic || made.mapped)) break;
         made.mapped = made.mapped || map;
         if (map || features) made.map.push_back(id);
-        const ValueId next = shapes.isConstant(node.input(0)) ? node.input(1) : node.input(0);
+        const ValueId next = changedByMap(shapes, node);
         if (!next || shapes.isConstant(next)) break;
         value = next;
         if (map || features) behind = next;
     }
     made.role = traceRole(graph, shapes, behind);
+    if (made.rotated) made.role.extras.insert("rope");
     return made;
 }
 
-/// Whether a value depends on the sum of a product's mapped keys: the normaliser.
-bool sumsAlong(const Graph& graph, ValueId value, int depth = 0) {
-    const NodeId id = value ? graph.producer(value) : NodeId();
+/// Whether a value depends on a sum, or on the mean of a product's mapped keys: the normaliser.
+bool sumsAlong(const Graph& graph, const Shapes& shapes, const Mapped& keys, ValueId value, int depth = 0) {
+    const NodeId id = value ? graph.producer(bare(graph, shapes, value)) : NodeId();
     if (!id || depth > 12) return false;
     const Node& node = graph.node(id);
-    if (node.is("ReduceSum")) return true;
-    return std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId input) { return sumsAlong(graph, input, depth + 1); });
+    if (node.is("ReduceSum") || (node.is("ReduceMean") && throughMap(graph, shapes, node.input(0)).map == keys.map)) return true;
+    return std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId input) { return sumsAlong(graph, shapes, keys, input, depth + 1); });
 }
 
 /// Whether a value is cut out of a product: V had a column of ones, so that the product's last column is the sum of the keys.
@@ -87,24 +105,19 @@ bool cutFrom(const Graph& graph, const Shapes& shapes, ValueId value, ValueId pr
 }
 
 /// A product behind its normaliser, through views; none where nothing divides it by a sum.
-ValueId normalisedResult(const Graph& graph, const Shapes& shapes, ValueId product, ValueId from, int depth = 0) {
+ValueId normalisedResult(const Graph& graph, const Shapes& shapes, const Mapped& keys, ValueId product, ValueId from, int depth = 0) {
     for (const NodeId reader : graph.readers(from)) {
         const Node& node = graph.node(reader);
         if (node.is("Div") && node.input(0) == from && cutFrom(graph, shapes, node.input(1), product)) return node.output();
-        if ((node.is("Div") || node.is("Mul")) && sumsAlong(graph, node.input(0) == from ? node.input(1) : node.input(0))) return node.output();
+        if ((node.is("Div") || node.is("Mul")) && sumsAlong(graph, shapes, keys, node.input(0) == from ? node.input(1) : node.input(0))) return node.output();
         const bool passes = node.is("Identity") || node.is("Cast") || node.is("Transpose") || node.is("Reshape") || node.is("Slice") || node.is("Split");
-        if (const ValueId found = passes && depth < 12 ? normalisedResult(graph, shapes, product, node.output(), depth + 1) : ValueId()) return found;
+        if (const ValueId found = passes && depth < 12 ? normalisedResult(graph, shapes, keys, product, node.output(), depth + 1) : ValueId()) return found;
     }
     return {};
 }
 
 bool has(const Graph& graph, const Mapped& mapped, const char* op) {
     return std::any_of(mapped.map.begin(), mapped.map.end(), [&](NodeId each) { return graph.node(each).is(op); });
-}
-
-/// Whether a role is put together of pieces, as of several scales.
-bool joined(const Graph& graph, const RoleTrace& trace) {
-    return std::any_of(trace.path.begin(), trace.path.end(), [&](NodeId id) { return graph.node(id).is("Concat"); });
 }
 
 /// Keys and values cut from one product must be different columns of it: what multiplies a thing by itself is no attention.
@@ -148,10 +161,10 @@ std::optional<AttentionSpec> kernelAttention(const Graph& graph, const Shapes& s
     const bool one = sumsToOne(graph, shapes, k, inner, keys);
     if ((!q.mapped && !one) || !q.role.linear || !k.mapped || !k.role.linear) return std::nullopt;
     const RoleTrace v = traceRole(graph, shapes, graph.node(inner).input(1 - keys));
-    const ValueId third = node.inputs.size() == 3 && sumsAlong(graph, node.input(2)) ? node.output() : ValueId();
-    const ValueId divided = third ? third : normalisedResult(graph, shapes, node.output(), node.output());
+    const ValueId third = node.inputs.size() == 3 && sumsAlong(graph, shapes, k, node.input(2)) ? node.output() : ValueId();
+    const ValueId divided = third ? third : normalisedResult(graph, shapes, k, node.output(), node.output());
     const bool twice = has(graph, q, "Softmax") && has(graph, k, "Softmax");
-    if (!v.linear || !apart(graph, shapes, k.role, v) || (!divided && !twice && !one)) return std::nullopt;
+    if ((!v.linear && (!divided || !q.mapped)) || !apart(graph, shapes, k.role, v) || (!divided && !twice && !one)) return std::nullopt;
     AttentionSpec spec;
     spec.form = "explicit";
     spec.core = {inner, id};
@@ -215,6 +228,27 @@ std::vector<AttentionSpec> kernelAttentions(const Graph& graph, const Shapes& sh
     for (std::size_t i = 0; i < graph.nodes().size(); ++i)
         if (auto spec = kernelAttention(graph, shapes, NodeId(i))) found.push_back(std::move(*spec));
     return found;
+}
+
+std::optional<std::pair<std::string, std::string>> whyNotWeighed(const Graph& graph, const Shapes& shapes, const Core& core) {
+    using Why = std::pair<std::string, std::string>;
+    const RoleTrace q = traceRole(graph, shapes, core.q), k = traceRole(graph, shapes, core.k), v = traceRole(graph, shapes, core.v);
+    const auto alike = [&](const RoleTrace& a, const RoleTrace& b) { return a.linear && a.linear == b.linear ? !apart(graph, shapes, a, b) : bare(graph, shapes, a.source) == bare(graph, shapes, b.source); };
+    if (bare(graph, shapes, core.q) == bare(graph, shapes, core.k) || alike(q, v) || alike(k, v)) return Why{};
+    if (Spelled(graph, shapes).weighs(core.v)) return Why{}; // classes of masks
+    // A softmax makes an attention of anything; other functions of products stand in much else.
+    for (const auto& [trace, name] : {std::pair(&q, "queries"), std::pair(&k, "keys"), std::pair(&v, "values")}) {
+        if (trace->linear) continue;
+        const NodeId end = trace->source ? graph.producer(trace->source) : NodeId();
+        return Why{std::string("its ") + name + " come from no projection", end ? "their way ends at " + describe(graph, end) : "their way ends at " + graph.value(trace->source).name};
+    }
+    const Node& context = graph.node(core.context);
+    const std::size_t values = factorOf(context, 0) == core.v ? 0 : 1;
+    const std::int64_t columns = linearColumns(graph, shapes, v.linear);
+    if (!v.columns || columns <= 0 || context.is("Einsum") || v.columns->axes.size() < 2) return std::nullopt;
+    const auto& keys = v.columns->axes[v.columns->axes.size() - (sumsLastAxis(context, values) ? 1 : 2)];
+    const bool inRow = std::any_of(keys.begin(), keys.end(), [&](const ColumnView::Factor& each) { return each.size > 1 && std::abs(each.stride) < columns; });
+    return inRow ? std::optional(Why{"what it weighs are columns of one row", describe(graph, v.linear) + " makes all of them of each row: a layer whose matrix is made of data, or channels that attend"}) : std::nullopt;
 }
 
 void joinLandmarks(const Graph& graph, const Shapes& shapes, std::vector<AttentionSpec>& found) {

@@ -66,6 +66,19 @@ bool Products::leadsTo(ValueId value, int depth) {
     return m_leads[value] = leads;
 }
 
+bool Products::leadsToProduct(NodeId node) const {
+    if (multiplies(m_graph.node(node))) return true;
+    constexpr std::size_t most = 32;
+    std::vector<NodeId> open{node};
+    for (std::size_t i = 0; i < open.size() && i < most; ++i) {
+        if (of(m_graph.node(open[i]))) return true;
+        if (multiplies(m_graph.node(open[i]))) continue;
+        for (const ValueId output : m_graph.node(open[i]).outputs)
+            if (output) open.insert(open.end(), m_graph.readers(output).begin(), m_graph.readers(output).end());
+    }
+    return false;
+}
+
 bool Products::mixesHeads(const Node& node) const {
     if (constant(node.input(0)) || !constant(node.input(1))) return false;
     if (node.is("Conv")) { // heads as channels

@@ -21,6 +21,8 @@ public:
     bool ofOneRow(const Node& sum) const;
     /// Whether a product of two activations lies behind a value, without crossing a softmax or a weight. Cost: once for each value.
     bool leadsTo(ValueId value, int depth = 0);
+    /// Whether a node multiplies matrices, or one soon behind it multiplies two activations.
+    bool leadsToProduct(NodeId node) const;
     /// A square constant over the axis of heads, turned to the end for it.
     bool mixesHeads(const Node& node) const;
     /// Added to heads that were mixed, before they are turned back.

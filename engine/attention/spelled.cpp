@@ -62,7 +62,7 @@ bool Spelled::weighs(ValueId value, int depth) const {
         if (node.is("Softmax")) return true;
         if (node.is("Mul")) return depth < deepest && (weighs(node.input(0), depth + 1) || weighs(node.input(1), depth + 1));
         const bool passes = node.is("Identity") || node.is("Cast") || node.is("Dropout") || node.is("Expand") || node.is("Unsqueeze") || node.is("Transpose") || node.is("Reshape") ||
-                            node.is("Squeeze") || node.is("Gather") || node.is("Slice"); // some of the heads
+                            node.is("Squeeze") || node.is("Gather") || node.is("Slice") || node.is("Split"); // some of the heads
         if (!passes) return false;
         value = node.input(0);
     }

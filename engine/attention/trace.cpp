@@ -1,6 +1,7 @@
 #include "attention/trace.h"
 
 #include "attention/product_axes.h"
+#include "attention/starts.h"
 #include "attention/weights.h"
 
 #include <algorithm>
@@ -199,6 +200,7 @@ private:
     /// Two activations meet: a rotary embedding (both come from one value), a spelled-out norm (x times its own
     /// reciprocal root), or a low-rank branch beside the projection.
     bool join(NodeId id, const Node& node) {
+        if (const auto function = weighing(m_graph, m_shapes, id)) return take(id, function->scores); // SiLU, spelled out
         auto a = nearest(node.input(0)), b = nearest(node.input(1));
         const bool rotary = node.is("Add") || node.is("Sub");
         if (rotary && a && b && a != b && wholeOf(m_graph, a) == wholeOf(m_graph, b)) a = b = wholeOf(m_graph, a); // its halves, or every other element

@@ -142,7 +142,12 @@ bool applyView(const Shapes& shapes, ColumnView& view, const Node& node, ValueId
     if (node.is("Slice")) return applySlice(shapes, view, node, to);
     if (from == to) return true;
     const ValueShape &before = shapes.of(from), &after = shapes.of(to);
-    return !before.known() || !after.known() || before.dims.size() == after.dims.size();
+    if (!before.known() || !after.known()) return true;
+    if (before.dims.size() != after.dims.size()) return false;
+    // A table of several rows makes copies.
+    for (std::size_t i = 0; i < after.dims.size() && i < view.axes.size(); ++i)
+        if (before.dims[i] == 1 && after.dims[i] > 1 && view.size(i) == 1) view.axes[i] = {{after.dims[i], 0}};
+    return true;
 }
 
 void viewColumns(const Graph& graph, const Shapes& shapes, const std::set<NodeId>& undone, RoleTrace& trace) {

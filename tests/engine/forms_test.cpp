@@ -76,9 +76,11 @@ void FormsTest::form() {
     const ShapesPtr shapes = *inferShapes(model, **graph, {});
     QCOMPARE(shapes->unknownCount(), 0U);
     const Attentions found = findAttention(model, **graph, *shapes);
-    QString why;
+    QString why, reasons;
+    for (const Unrecognised& each : found.unrecognised) reasons += (reasons.isEmpty() ? "" : "; ") + text(each.reason);
     for (const Unrecognised& each : found.unrecognised) why += QStringLiteral("\n%1: %2 (%3)").arg(text(each.at), text(each.reason), text(each.detail));
     QVERIFY2(summary(found) == comment(source, "expect"), qPrintable("found: " + summary(found) + why));
+    if (const QString reason = comment(source, "reason"); !reason.isEmpty()) QVERIFY2((reasons.isEmpty() ? "none" : reasons) == reason, qPrintable("near misses:" + why));
     for (const QString& extra : comment(source, "extras").split(' ', Qt::SkipEmptyParts))
         QVERIFY2(found.found[0].extras.contains(extra.toStdString()), qPrintable("no " + extra));
     if (const QString masks = comment(source, "masks"); !masks.isEmpty()) {

@@ -1,0 +1,79 @@
+#include "attention/starts.h"
+
+#include "attention/product_axes.h"
+#include "attention/products.h"
+#include "attention/trace.h"
+
+#include <algorithm>
+#include <array>
+
+namespace triptych {
+
+namespace {
+
+/// It takes everything from its axis on together: only over the last one it is the softmax of an attention.
+bool overLastAxis(const Shapes& shapes, const Node& node) {
+    const auto rank = static_cast<std::int64_t>(shapes.of(node.input(0)).dims.size());
+    const std::int64_t axis = node.attributes.integer("axis", 1);
+    return addsBias(node) && node.input(1) && rank > 0 && (axis == -1 || axis == rank - 1);
+}
+
+} // namespace
+
+bool isSoftmax(const Node& node) { return node.is("Softmax") || node.is("com.microsoft", "QLinearSoftmax"); }
+
+bool addsBias(const Node& node) { return node.is("com.microsoft", "BiasSoftmax"); }
+
+bool isOverSeveralAxes(const Shapes& shapes, const Node& node) { return addsBias(node) && node.input(1) && shapes.of(node.input(0)).ranked && !overLastAxis(shapes, node); }
+
+std::vector<NodeId> softmaxes(const Graph& graph, const Shapes& shapes) {
+    std::vector<NodeId> found;
+    const Spelled spelled(graph, shapes);
+    for (std::size_t i = 0; i < graph.nodes().size(); ++i) {
+        const Node& node = graph.nodes()[i];
+        const bool live = node.input(0) && !isGiven(graph, shapes, node.input(0));
+        if (live && (isSoftmax(node) || overLastAxis(shapes, node) || spelled.ends(node) || spelled.sumsLate(node))) found.emplace_back(i);
+    }
+    return found;
+}
+
+std::optional<Weighing> weighing(const Graph& graph, const Shapes& shapes, NodeId id) {
+    static constexpr std::array<std::pair<const char*, const char*>, 9> functions{
+        {{"Sigmoid", "sigmoid"}, {"HardSigmoid", "sigmoid"}, {"Relu", "relu"}, {"LeakyRelu", "leaky_relu"}, {"Elu", "elu"}, {"Softplus", "softplus"}, {"Gelu", "gelu"}, {"Tanh", "tanh"}, {"Swish", "silu"}}};
+    const Node& node = graph.node(id);
+    if (node.is("com.microsoft", "QuickGelu") && node.attributes.real("alpha", 1.702F) == 1) return Weighing{"silu", node.input(0), {}};
+    for (const auto& [op, word] : functions)
+        if (node.is(op)) return Weighing{word, node.input(0), {}};
+    const Spelled spelled(graph, shapes);
+    if (spelled.squares(node)) {
+        const NodeId relu = spelled.maker(node.input(0));
+        return relu && graph.node(relu).is("Relu") ? std::optional(Weighing{"squared_relu", graph.node(relu).input(0), {relu}}) : std::nullopt;
+    }
+    for (const std::size_t side : {0U, 1U}) {
+        const NodeId gate = node.is("Mul") ? spelled.maker(node.input(side)) : NodeId();
+        if (gate && graph.node(gate).is("Sigmoid") && bare(graph, shapes, graph.node(gate).input(0)) == bare(graph, shapes, node.input(1 - side))) return Weighing{"silu", node.input(1 - side), {gate}};
+    }
+    return std::nullopt;
+}
+
+std::vector<NodeId> weighings(const Graph& graph, const Shapes& shapes) {
+    // Such functions are everywhere: in one pass, behind which of them a product of two activations can be, with no weight between.
+    std::vector<bool> behind(graph.values().size(), false);
+    std::vector<NodeId> found, alone;
+    for (std::size_t i = 0; i < graph.nodes().size(); ++i) {
+        const Node& node = graph.nodes()[i];
+        const auto live = [&](ValueId value) { return value && !shapes.isConstant(value); };
+        const auto leads = [&](ValueId value) { return live(value) && behind[value.position()]; };
+        const bool weight = convolves(node) || isSoftmax(node);
+        const bool product = Products::multiplies(node) ? live(node.input(0)) && live(factorOf(node, 1)) : node.is("ReduceSum");
+        const bool after = !weight && (product || std::any_of(node.inputs.begin(), node.inputs.end(), leads));
+        for (const ValueId output : node.outputs)
+            if (output) behind[output.position()] = after;
+        const auto each = after ? weighing(graph, shapes, NodeId(i)) : std::nullopt;
+        if (each && leads(each->scores)) (each->inner.empty() ? alone : found).emplace_back(i);
+    }
+    found.insert(found.end(), alone.begin(), alone.end());
+    return found;
+}
+
+} // namespace triptych
