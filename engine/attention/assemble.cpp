@@ -138,6 +138,11 @@ void countHeads(const Graph& graph, const Shapes& shapes, const Roles& roles, At
     const auto& [q, k, v] = roles;
     const auto heads = [&](const std::optional<Projection>& projection, const RoleTrace& trace, std::int64_t size) {
         if (projection && projection->width > 0 && size > 0 && projection->width % size == 0) return projection->width / size;
+        // With sizes that don't fit the file (pictures smaller than a window) no view tells the columns, and another axis stands before the places: then equal parts do.
+        const std::int64_t parts = std::int64_t(trace.linear && trace.linear == q.linear) + std::int64_t(trace.linear && trace.linear == k.linear) + std::int64_t(trace.linear && trace.linear == v.linear);
+        const std::int64_t columns = projection ? linearColumns(graph, shapes, trace.linear) : 0;
+        const bool several = shapes.of(trace.operand).dims.size() > 4;
+        if (several && projection && projection->width == 0 && size > 0 && parts > 1 && columns % (parts * size) == 0) return columns / (parts * size);
         return headsFromOperand(shapes, trace.operand);
     };
     if (const std::int64_t many = spec.heads == 0 ? headsOverPlaces(shapes, spec.projectionQ, q, spec.headDim) : 0) {
@@ -273,6 +278,10 @@ void findOutputProjection(const Graph& graph, const Shapes& shapes, ValueId cont
                 }
                 spec.nodes.insert(spec.nodes.end(), between.begin(), between.end());
                 spec.nodes.insert(spec.nodes.end(), projection.nodes.begin(), projection.nodes.end());
+                const Dims& weight = shapes.of(projection.weight).dims;
+                const std::size_t rows = node.attributes.integer("transB", 0) != 0 ? 1 : 0;
+                const bool merged = (node.is("MatMul") || node.is("Gemm")) && weight.size() == 2 && spec.vHeadDim > 0 && weight[rows] > 0 && weight[rows] % spec.vHeadDim == 0;
+                if (spec.heads == 0 && merged) spec.heads = spec.kvHeads = spec.operandKvHeads = weight[rows] / spec.vHeadDim; // where no shape tells, what it reads does
                 spec.projectionOut = std::move(projection);
                 return;
             }

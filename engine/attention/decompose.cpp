@@ -17,6 +17,7 @@ Result<Decomposition> Decomposer::run() {
     m_builder.adoptValues(m_graph);
     for (std::size_t i = 0; i < m_attentions.found.size(); ++i) {
         if (m_job.stopped()) return fail("decompose", "stopped");
+        if (m_attentions.found[i].heads == 0) m_result.warnings.push_back(whyNoHeads(m_attentions.found[i]));
         m_named.push_back(one(m_attentions.found[i]));
         if (m_expansion == Expansion::canonical) shareInputs(m_named.back());
     }
@@ -28,6 +29,14 @@ Result<Decomposition> Decomposer::run() {
     m_result.graph = *graph;
     for (std::size_t i = 0; i < m_named.size(); ++i) m_result.attentions.push_back(resolved(i));
     return std::move(m_result);
+}
+
+std::string Decomposer::whyNoHeads(const AttentionSpec& spec) const {
+    const NodeId at = spec.opaque ? spec.opaque : spec.scores;
+    std::string why;
+    for (const ValueId input : m_graph.node(at).inputs)
+        if (why.empty()) why = m_shapes.reasonUnknown(input);
+    return spec.id + ": how many heads " + describe(m_graph, at) + " has isn't known: " + (why.empty() ? "no projection tells, and with the bound sizes nothing is left of the axis before its places" : why);
 }
 
 std::vector<SourceId> Decomposer::sourcesOf(const std::vector<NodeId>& nodes) const {

@@ -62,6 +62,8 @@ private slots:
     void masks();
     void unknownOperatorsAreNamed();
     void softmaxOverSeveralAxesIsNamed();
+    void headsOfNothing();
+    void headsThatNothingTells();
     void packedIsTakenApart();
     void opaqueIsWrittenOut();
     void longMasksAreRead();
@@ -176,6 +178,48 @@ void AttentionTest::softmaxOverSeveralAxesIsNamed() {
     QCOMPARE(found.attentions.found.size(), std::size_t(0));
     QCOMPARE(found.attentions.unrecognised.size(), std::size_t(1));
     QVERIFY2(found.attentions.unrecognised[0].reason.find("from 2 on") != std::string::npos, found.attentions.unrecognised[0].reason.c_str());
+}
+
+/// A picture that is smaller than a window has none of them: their axis is no axis of heads, and none is left to be read.
+void AttentionTest::headsOfNothing() {
+    const std::string picture = "x: f32[1,1,1,64]\n", windows = R"(
+        s = MatMul(q, Transpose(k, perm=[0,1,2,4,3]))
+        context = MatMul(Softmax(s, axis=-1), v)
+        return context)";
+    const Found packed = find(picture + R"(
+        a = Reshape(Transpose(Reshape(MatMul(x, w: f32[64,192]), {1,0,7,0,7,3,4,16}, allowzero=1), perm=[5,0,6,1,3,2,4,7]), {3,1,4,0,49,16}, allowzero=1)
+        q = Gather(a, i: i64[] = {0}, axis=0)
+        k = Gather(a, j: i64[] = {1}, axis=0)
+        v = Gather(a, l: i64[] = {2}, axis=0))" + windows);
+    QCOMPARE(packed.attentions.found.size(), 1U);
+    QCOMPARE(packed.attentions.found[0].heads, 4);
+    const Found fed = find("q: f32[1,4,0,49,16]\nk: f32[1,4,0,49,16]\nv: f32[1,4,0,49,16]" + windows);
+    QCOMPARE(fed.attentions.found.size(), 1U);
+    const auto written = decompose(fed.model, *fed.graph, *fed.shapes, fed.attentions, Expansion::canonical);
+    QVERIFY(written.has_value());
+    QCOMPARE(written->warnings.size(), 1U);
+    QVERIFY2(written->warnings[0].find("attention_0: how many heads MatMul") == 0, written->warnings[0].c_str());
+}
+
+void AttentionTest::headsThatNothingTells() {
+    const std::string middle = R"(
+        x: f32[1,8,64]
+        a = Transpose(Reshape(custom::Mystery(x), {1,8,3,-1,16}), perm=[2,0,3,1,4])
+        q = Gather(a, i: i64[] = {0}, axis=0)
+        k = Gather(a, j: i64[] = {1}, axis=0)
+        v = Gather(a, l: i64[] = {2}, axis=0)
+        context = MatMul(Softmax(MatMul(q, Transpose(k, perm=[0,1,3,2])), axis=-1), v))";
+    const auto warned = [](const Found& found) {
+        const auto written = decompose(found.model, *found.graph, *found.shapes, found.attentions, Expansion::canonical);
+        return written && !written->warnings.empty() ? QString::fromStdString(written->warnings[0]) : QString();
+    };
+    const Found unknown = find(middle + "\nreturn context");
+    QCOMPARE(unknown.attentions.found.size(), 1U);
+    QVERIFY2(warned(unknown).contains("no shape rule for custom.Mystery"), qPrintable(warned(unknown)));
+    const Found projected = find(middle + tail); // what the output projection reads tells
+    QCOMPARE(projected.attentions.found.size(), 1U);
+    QCOMPARE(projected.attentions.found[0].heads, 4);
+    QCOMPARE(warned(projected), QString());
 }
 
 void AttentionTest::packedIsTakenApart() {
