@@ -25,13 +25,12 @@ public:
     }
 
     CoreResult run() {
-        const Node& softmax = m_graph.node(m_core.softmax);
-        ValueId input = softmax.input(0);
-        if (addsBias(softmax)) m_core.masks.push_back(softmax.input(1));
-        else if (m_spelled.ends(softmax) || m_spelled.sumsLate(softmax)) input = spelledOut(softmax);
-        else if (!isSoftmax(softmax)) input = weighed();
-        if (!input) return {};
-        if (!backward(input, 0)) return {std::nullopt, m_reason, m_detail};
+        if (m_products.of(m_graph.node(m_core.softmax))) {
+            m_core.scores = m_core.softmax;
+            m_core.weighed = m_core.altered = true;
+        } else if (const ValueId input = weighedFrom(m_graph.node(m_core.softmax)); !input || !backward(input, 0)) {
+            return {std::nullopt, m_reason, m_detail};
+        }
         if (!forward()) return {std::nullopt, m_reason, m_detail};
         operands();
         std::sort(m_core.nodes.begin(), m_core.nodes.end());
@@ -40,6 +39,14 @@ public:
     }
 
 private:
+    /// What a softmax, spelled out or not, is taken of, or what stands in its place; none where it is none of them.
+    ValueId weighedFrom(const Node& softmax) {
+        if (addsBias(softmax)) m_core.masks.push_back(softmax.input(1));
+        else if (m_spelled.ends(softmax) || m_spelled.sumsLate(softmax)) return spelledOut(softmax);
+        else if (!isSoftmax(softmax)) return weighed();
+        return softmax.input(0);
+    }
+
     /// What a function in a softmax's place is taken of.
     ValueId weighed() {
         const auto function = weighing(m_graph, m_shapes, m_core.softmax);

@@ -14,7 +14,7 @@ struct Core {
     std::vector<ValueId> selecting; ///< those of them that are conditions of a Where
     std::vector<ValueId> multiplied; ///< masks that hide probabilities, behind the softmax or before its sum
     std::vector<ValueId> addends;   ///< what else of products of activations is added to the scores
-    bool weighed = false;           ///< `softmax` is a function of each score by itself, in a softmax's place
+    bool weighed = false;           ///< `softmax` is a function of each score by itself, in a softmax's place; or the scores product
     bool altered = false;           ///< scores or probabilities are changed by more than scale, soft cap and masks
     double scale = 1;
     bool scaled = false;
@@ -23,7 +23,7 @@ struct Core {
     std::set<std::string> extras;   ///< "softcap", "nan_guard", "cast", "sigmoid", ...
 };
 
-/// The core round a softmax or what stands in its place, or why there is none: {reason, detail}; an empty reason means "nothing like attention".
+/// The core round a softmax or what stands in its place (or a scores product that weighs values as it is), or why there is none: {reason, detail}; an empty reason means "nothing like attention".
 struct CoreResult {
     std::optional<Core> core;
     std::string reason, detail;

@@ -1,6 +1,7 @@
 #include "attention/kernel_attention.h"
 #include "attention/memory.h"
 #include "attention/product_axes.h"
+#include "attention/products.h"
 #include "attention/starts.h"
 #include "onnx_io/export.h"
 
@@ -90,6 +91,24 @@ void findWeighed(const Graph& graph, const Shapes& shapes, MaskReader& masks, At
     }
 }
 
+/// Attention whose scores weigh values as they are: of mapped queries and keys, else a near miss. What data multiply onto scores is a state-space scan's decay.
+void findUnweighed(const Graph& graph, const Shapes& shapes, MaskReader& masks, Attentions& result) {
+    std::set<NodeId> taken;
+    for (const AttentionSpec& spec : result.found) taken.insert(spec.core.begin(), spec.core.end());
+    for (std::size_t i = 0; i < graph.nodes().size(); ++i) {
+        if (!Products::multiplies(graph.nodes()[i]) || taken.contains(NodeId(i)) || shapes.isConstant(factorOf(graph.nodes()[i], 1))) continue;
+        const CoreResult found = findCore(graph, shapes, NodeId(i));
+        if (!found.core || taken.contains(found.core->context)) continue;
+        if (auto spec = kernelAttention(graph, shapes, *found.core)) {
+            describeMasks({}, masks, *spec, found.core->multiplied);
+            taken.insert(spec->core.begin(), spec->core.end());
+            result.found.push_back(std::move(*spec));
+        } else if (std::all_of(found.core->multiplied.begin(), found.core->multiplied.end(), [&](ValueId mask) { return shapes.isConstant(mask); }) && !whyNotWeighed(graph, shapes, *found.core)) {
+            result.unrecognised.push_back({graph.nodes()[i].name, "attention without a softmax", "nothing makes weights of its scores", describe(graph, found.core->context) + " reads " + describe(graph, NodeId(i)) + " as it is: neither a softmax nor a sum of mapped keys divides it"});
+        }
+    }
+}
+
 /// Position in the graph, so that opaque and explicit attention come in one order.
 NodeId anchor(const AttentionSpec& spec) { return spec.opaque ? spec.opaque : spec.softmax ? spec.softmax : spec.context; }
 
@@ -153,6 +172,7 @@ Attentions findAttention(const Model& model, const Graph& graph, const Shapes& s
     joinLandmarks(graph, shapes, result.found);
     findWeighed(graph, shapes, masks, result);
     for (AttentionSpec& spec : kernelAttentions(graph, shapes)) result.found.push_back(std::move(spec));
+    findUnweighed(graph, shapes, masks, result);
     std::stable_sort(result.found.begin(), result.found.end(), [](const AttentionSpec& a, const AttentionSpec& b) { return anchor(a) < anchor(b); });
     for (std::size_t i = 0; i < result.found.size(); ++i) {
         AttentionSpec& spec = result.found[i];

@@ -1,7 +1,8 @@
 #include "attention/kernel_attention.h"
 
 #include "attention/product_axes.h"
-#include "attention/spelled.h"
+#include "attention/products.h"
+#include "attention/starts.h"
 
 #include <algorithm>
 
@@ -51,7 +52,8 @@ Mapped throughMap(const Graph& graph, const Shapes& shapes, ValueId value) {
         const NodeId id = graph.producer(bare(graph, shapes, value));
         if (!id) break;
         const Node& node = graph.node(id);
-        const bool map = node.is("Relu") || node.is("Elu") || node.is("Exp") || node.is("Softplus") || node.is("Softmax") || node.is("Sigmoid") || node.is("Gelu");
+        const auto function = weighing(graph, shapes, id);
+        const bool map = function || node.is("Exp") || node.is("Softmax");
         // Random features are a product with a constant between the heads and the map.
         const bool features = !made.role.linear && node.is("MatMul") && shapes.isConstant(node.input(1)) && shapes.of(node.input(0)).dims.size() >= 4;
         const bool view = node.is("Transpose") || node.is("Reshape") || node.is("Identity") || node.is("Cast") || node.is("Unsqueeze") || node.is("Squeeze") ||
@@ -69,7 +71,7 @@ Mapped throughMap(const Graph& graph, const Shapes& shapes, ValueId value) {
         if (!map && !features && !view && (!arithmetic || made.mapped)) break;
         made.mapped = made.mapped || map;
         if (map || features) made.map.push_back(id);
-        const ValueId next = changedByMap(shapes, node);
+        const ValueId next = function ? function->scores : changedByMap(shapes, node);
         if (!next || shapes.isConstant(next)) break;
         value = next;
         if (map || features) behind = next;
@@ -82,7 +84,7 @@ Mapped throughMap(const Graph& graph, const Shapes& shapes, ValueId value) {
 /// Whether a value depends on a sum, or on the mean of a product's mapped keys: the normaliser.
 bool sumsAlong(const Graph& graph, const Shapes& shapes, const Mapped& keys, ValueId value, int depth = 0) {
     const NodeId id = value ? graph.producer(bare(graph, shapes, value)) : NodeId();
-    if (!id || depth > 12) return false;
+    if (!id || depth > 12 || linearWeight(graph, shapes, id)) return false;
     const Node& node = graph.node(id);
     if (node.is("ReduceSum") || (node.is("ReduceMean") && throughMap(graph, shapes, node.input(0)).map == keys.map)) return true;
     return std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId input) { return sumsAlong(graph, shapes, keys, input, depth + 1); });
@@ -154,6 +156,45 @@ bool sumsToOne(const Graph& graph, const Shapes& shapes, const Mapped& k, NodeId
     return false;
 }
 
+/// What is known of the two products and their operands.
+struct Kernel {
+    NodeId first, last;        ///< the products
+    std::vector<NodeId> nodes; ///< both, and what is between them
+    Mapped q, k;
+    RoleTrace v;
+    ValueId divided;           ///< behind the normaliser; none where nothing divides the last product
+    Dim summed = 0, own = 0;   ///< features; what V has of its own
+};
+
+AttentionSpec specOf(const Graph& graph, const Shapes& shapes, const Kernel& kernel, const std::string& why) {
+    const auto& [first, context, nodes, q, k, v, divided, summed, own] = kernel;
+    AttentionSpec spec;
+    spec.form = "explicit";
+    spec.core = nodes;
+    spec.core.insert(spec.core.end(), q.map.begin(), q.map.end());
+    spec.core.insert(spec.core.end(), k.map.begin(), k.map.end());
+    std::sort(spec.core.begin(), spec.core.end());
+    spec.core.erase(std::unique(spec.core.begin(), spec.core.end()), spec.core.end());
+    spec.nodes = spec.core;
+    spec.scores = first;
+    spec.context = context;
+    spec.scope = graph.node(context).scope;
+    spec.causal = false;
+    // Random features are more than a head is wide.
+    const auto last = [&](ValueId value) { return shapes.of(value).known() && !shapes.of(value).dims.empty() ? shapes.of(value).dims.back() : 0; };
+    spec.headDim = has(graph, q, "MatMul") || summed == 0 ? last(q.role.operand) : summed;
+    spec.vHeadDim = own;
+    const bool ones = std::any_of(v.path.begin(), v.path.end(), [&](NodeId each) { return graph.node(each).is("Pad") || graph.node(each).is("Concat"); });
+    if (ones && spec.vHeadDim == spec.headDim + 1) --spec.vHeadDim;
+    const Dims& operand = shapes.of(q.role.operand).dims;
+    if (joined(graph, q.role) && operand.size() >= 4) spec.heads = spec.kvHeads = operand[operand.size() - 3]; // a projection is but one scale of them
+    assembleRoles(graph, shapes, {Roles{q.role, k.role, v}}, spec);
+    spec.extras.insert("performer");
+    spec.evidence.push_back({"context", graph.node(context).name, why});
+    findOutputProjection(graph, shapes, divided ? divided : graph.node(context).output(), spec);
+    return spec;
+}
+
 /// The products Q (K V), `side` being Q's in the outer and `keys` K's in the inner one.
 std::optional<AttentionSpec> kernelAttention(const Graph& graph, const Shapes& shapes, NodeId id, NodeId inner, std::size_t side, std::size_t keys) {
     const Node& node = graph.node(id);
@@ -165,33 +206,7 @@ std::optional<AttentionSpec> kernelAttention(const Graph& graph, const Shapes& s
     const ValueId divided = third ? third : normalisedResult(graph, shapes, k, node.output(), node.output());
     const bool twice = has(graph, q, "Softmax") && has(graph, k, "Softmax");
     if ((!v.linear && (!divided || !q.mapped)) || !apart(graph, shapes, k.role, v) || (!divided && !twice && !one)) return std::nullopt;
-    AttentionSpec spec;
-    spec.form = "explicit";
-    spec.core = {inner, id};
-    spec.core.insert(spec.core.end(), q.map.begin(), q.map.end());
-    spec.core.insert(spec.core.end(), k.map.begin(), k.map.end());
-    std::sort(spec.core.begin(), spec.core.end());
-    spec.core.erase(std::unique(spec.core.begin(), spec.core.end()), spec.core.end());
-    spec.nodes = spec.core;
-    spec.scores = inner;
-    spec.context = id;
-    spec.scope = node.scope;
-    spec.causal = false;
-    // Random features are more than a head is wide.
-    const auto last = [&](ValueId value) { return shapes.of(value).known() && !shapes.of(value).dims.empty() ? shapes.of(value).dims.back() : 0; };
-    const Dim summed = summedSize(graph, shapes, id);
-    const bool features = has(graph, q, "MatMul");
-    spec.headDim = features || summed == 0 ? last(q.role.operand) : summed;
-    spec.vHeadDim = ownSize(graph, shapes, inner, 1 - keys);
-    const bool ones = std::any_of(v.path.begin(), v.path.end(), [&](NodeId each) { return graph.node(each).is("Pad") || graph.node(each).is("Concat"); });
-    if (ones && spec.vHeadDim == spec.headDim + 1) --spec.vHeadDim;
-    const Dims& operand = shapes.of(q.role.operand).dims;
-    if (joined(graph, q.role) && operand.size() >= 4) spec.heads = spec.kvHeads = operand[operand.size() - 3]; // a projection is but one scale of them
-    assembleRoles(graph, shapes, {Roles{q.role, k.role, v}}, spec);
-    spec.extras.insert("performer");
-    spec.evidence.push_back({"context", node.name, "multiplies mapped queries by " + graph.node(inner).name + ", which sums mapped keys times values"});
-    findOutputProjection(graph, shapes, divided ? divided : node.output(), spec);
-    return spec;
+    return specOf(graph, shapes, {inner, id, {inner, id}, q, k, v, divided, summedSize(graph, shapes, id), ownSize(graph, shapes, inner, 1 - keys)}, "multiplies mapped queries by " + graph.node(inner).name + ", which sums mapped keys times values");
 }
 
 std::optional<AttentionSpec> kernelAttention(const Graph& graph, const Shapes& shapes, NodeId id) {
@@ -202,6 +217,15 @@ std::optional<AttentionSpec> kernelAttention(const Graph& graph, const Shapes& s
             if (auto found = inner ? kernelAttention(graph, shapes, id, inner, side, keys) : std::nullopt) return found;
     }
     return std::nullopt;
+}
+
+/// Whether a product sums an operand over rows of its projection, not over columns of one; true where it can't be told.
+bool sumsPlaces(const Graph& graph, const Shapes& shapes, NodeId product, ValueId operand, const RoleTrace& trace) {
+    const Node& node = graph.node(product);
+    const std::int64_t columns = linearColumns(graph, shapes, trace.linear);
+    if (!Products::multiplies(node) || node.is("Einsum") || !trace.columns || columns <= 0 || trace.columns->axes.size() < 2) return true;
+    const auto& summed = trace.columns->axes[trace.columns->axes.size() - (sumsLastAxis(node, factorOf(node, 0) == operand ? 0 : 1) ? 1 : 2)];
+    return std::none_of(summed.begin(), summed.end(), [&](const ColumnView::Factor& each) { return each.size > 1 && std::abs(each.stride) < columns; });
 }
 
 /// The softmaxes that a value is computed from without crossing a projection or another one of them, in the order of operands.
@@ -230,6 +254,18 @@ std::vector<AttentionSpec> kernelAttentions(const Graph& graph, const Shapes& sh
     return found;
 }
 
+std::optional<AttentionSpec> kernelAttention(const Graph& graph, const Shapes& shapes, const Core& core) {
+    const Node& context = graph.node(core.context);
+    const Mapped q = throughMap(graph, shapes, core.q), k = throughMap(graph, shapes, core.k);
+    const RoleTrace v = traceRole(graph, shapes, core.v);
+    if (!q.mapped || !k.mapped || !q.role.linear || !k.role.linear || !v.linear || !apart(graph, shapes, k.role, v)) return std::nullopt;
+    const bool within = std::any_of(core.nodes.begin(), core.nodes.end(), [&](NodeId each) { return graph.node(each).is("ReduceSum"); });
+    const bool third = context.inputs.size() == 3 && sumsAlong(graph, shapes, k, context.input(2));
+    const ValueId divided = within || third ? core.result : normalisedResult(graph, shapes, k, context.output(), context.output());
+    if (!divided) return std::nullopt;
+    return specOf(graph, shapes, {core.scores, core.context, core.nodes, q, k, v, divided, core.headDim, core.vHeadDim}, "sums values by products of mapped queries and keys (" + graph.node(core.scores).name + "), which are divided by their sum");
+}
+
 std::optional<std::pair<std::string, std::string>> whyNotWeighed(const Graph& graph, const Shapes& shapes, const Core& core) {
     using Why = std::pair<std::string, std::string>;
     const RoleTrace q = traceRole(graph, shapes, core.q), k = traceRole(graph, shapes, core.k), v = traceRole(graph, shapes, core.v);
@@ -242,13 +278,10 @@ std::optional<std::pair<std::string, std::string>> whyNotWeighed(const Graph& gr
         const NodeId end = trace->source ? graph.producer(trace->source) : NodeId();
         return Why{std::string("its ") + name + " come from no projection", end ? "their way ends at " + describe(graph, end) : "their way ends at " + graph.value(trace->source).name};
     }
-    const Node& context = graph.node(core.context);
-    const std::size_t values = factorOf(context, 0) == core.v ? 0 : 1;
-    const std::int64_t columns = linearColumns(graph, shapes, v.linear);
-    if (!v.columns || columns <= 0 || context.is("Einsum") || v.columns->axes.size() < 2) return std::nullopt;
-    const auto& keys = v.columns->axes[v.columns->axes.size() - (sumsLastAxis(context, values) ? 1 : 2)];
-    const bool inRow = std::any_of(keys.begin(), keys.end(), [&](const ColumnView::Factor& each) { return each.size > 1 && std::abs(each.stride) < columns; });
-    return inRow ? std::optional(Why{"what it weighs are columns of one row", describe(graph, v.linear) + " makes all of them of each row: a layer whose matrix is made of data, or channels that attend"}) : std::nullopt;
+    if (sumsPlaces(graph, shapes, core.context, core.v, v)) return std::nullopt;
+    // Keys times values first: then those two are summed over places, and the last product over features.
+    if (core.scores == core.softmax && sumsPlaces(graph, shapes, core.scores, core.q, q)) return std::nullopt;
+    return Why{"what it weighs are columns of one row", describe(graph, v.linear) + " makes all of them of each row: a layer whose matrix is made of data, or channels that attend"};
 }
 
 void joinLandmarks(const Graph& graph, const Shapes& shapes, std::vector<AttentionSpec>& found) {
