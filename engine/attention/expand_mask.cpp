@@ -70,6 +70,10 @@ std::string MaskExpansion::unknown(const OpaqueCall& call) {
 ValueId MaskExpansion::apply(ValueId scores, ValueId past, ValueId before) {
     if (m_call.standard()) return standard(scores, past);
     if (m_call.node.input(inputsOf(m_call.node).global)) return banded(scores);
+    if (const auto does = decoderSwitches(m_call.node, m_call.shapes)) { // true where a key is padding
+        if (!does->padding) return scores;
+        return hide(scores, m_emit.op("mask", "Not", {m_emit.unsqueeze("mask", m_emit.unsqueeze("mask", m_call.node.input(5), 1), 1)}), "mask");
+    }
     return m_call.grouped() ? groupedQuery(scores, before) : classic(scores, past, before);
 }
 

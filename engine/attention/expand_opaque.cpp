@@ -22,6 +22,8 @@ Result<NamedAttention> OpaqueExpansion::run() {
     m_named.inputV = m_spec.v;
     if (m_node.input(m_inputs.pages)) {
         paged();
+    } else if (const auto does = decoderSwitches(m_node, m_call.shapes)) {
+        decoder(*does);
     } else {
         if (hasPackedWeight(m_node)) packedWeight();
         else inputs();
@@ -138,9 +140,10 @@ void OpaqueExpansion::core() {
 
 /// Heads side by side again, and packed tokens without their padding.
 void OpaqueExpansion::merge(ValueId context) {
-    const ValueId turned = m_emit.base().transpose("merge", context, {0, 2, 1, 3});
+    const bool placesFirst = m_node.op == "DecoderAttention";
+    const ValueId turned = m_emit.base().transpose("merge", context, placesFirst ? std::vector<std::int64_t>{2, 0, 1, 3} : std::vector<std::int64_t>{0, 2, 1, 3});
     const std::int64_t width = m_spec.heads * m_spec.vHeadDim;
-    if (!m_places) m_emit.base().reshape("merge", turned, {0, -1, width}, m_node.output());
+    if (!m_places) m_emit.base().reshape("merge", turned, {0, placesFirst ? 0 : -1, width}, m_node.output());
     else m_emit.op("merge", "Gather", {m_emit.base().reshape("merge", turned, {-1, width}), places()}, {{"axis", std::int64_t(0), {}}}, m_node.output());
 }
 

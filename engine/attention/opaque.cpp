@@ -1,7 +1,7 @@
 // Attention as one operator:
 //   ai.onnx Attention (opset 23 to 25), com.microsoft Attention, MultiHeadAttention, GroupQueryAttention,
 //   SparseAttention, PagedAttention, DecoderMaskedMultiHeadAttention, DecoderMaskedSelfAttention, QAttention, PackedAttention,
-//   PackedMultiHeadAttention, LongformerAttention.
+//   PackedMultiHeadAttention, LongformerAttention, DecoderAttention whose switches the file gives.
 // Others of com.microsoft are named, not described.
 // Sources: the ONNX operator specification; ONNX Runtime's ContribOperators.md.
 
@@ -102,6 +102,29 @@ void packedAttention(const Shapes& shapes, NodeId id, const Node& node, MaskRead
     }
 }
 
+/// com.microsoft DecoderAttention: weights of its own for queries, and for keys and values together; places come before the batch.
+void decoderAttention(const Shapes& shapes, NodeId id, const Node& node, const DecoderSwitches& does, MaskReader& masks, AttentionSpec& spec) {
+    spec.kind = does.cross ? AttentionKind::cross : AttentionKind::self;
+    spec.heads = spec.kvHeads = node.attributes.integer("num_heads", 0);
+    const std::int64_t width = lastDim(shapes, node.input(0));
+    if (spec.heads > 0) spec.headDim = spec.vHeadDim = width / spec.heads;
+    spec.q = node.input(0);
+    spec.projectionQ = Projection{{id}, spec.q, node.input(2), node.input(4), {}, 0, width};
+    spec.evidence.push_back({"q", node.name, "the operator's own weight"});
+    const bool cached = does.cross && does.past;
+    spec.projections = cached ? ProjectionForm::separate : ProjectionForm::packed;
+    spec.k = spec.v = cached ? node.input(6) : node.input(does.cross ? 1 : 0);
+    if (cached) spec.v = node.input(7);
+    std::int64_t offset = 0;
+    for (auto [slot, role] : {std::pair(&spec.projectionK, "k"), std::pair(&spec.projectionV, "v")}) {
+        if (!cached) *slot = Projection{{id}, spec.k, node.input(3), node.input(4), {}, offset, width};
+        spec.evidence.push_back({role, node.name, cached ? "the cache of another sequence" : "columns of the operator's packed weight, in the documented order"});
+        offset += width;
+    }
+    describeMasks(givenOf(node, {does.padding ? 5 : OpaqueInputs::absent}), masks, spec);
+    if (does.past && !does.cross) spec.extras.insert("kv_cache");
+}
+
 /// com.microsoft MultiHeadAttention and its relatives: Q, K, V (or packed), heads as an attribute.
 void multiHeadAttention(const Graph& graph, const Shapes& shapes, const Node& node, MaskReader& masks, AttentionSpec& spec) {
     const OpaqueInputs inputs = inputsOf(node);
@@ -164,6 +187,7 @@ std::optional<AttentionSpec> opaqueAttention(const Graph& graph, const Shapes& s
     spec.form = (microsoft ? "com.microsoft." : "ai.onnx.") + node.op;
     if (node.is("Attention")) standardAttention(graph, shapes, node, masks, spec);
     else if (packed) packedAttention(shapes, id, node, masks, spec);
+    else if (const auto does = decoderSwitches(node, shapes)) decoderAttention(shapes, id, node, *does, masks, spec);
     else if (hasProjectedInputs(node)) multiHeadAttention(graph, shapes, node, masks, spec);
     else return std::nullopt;
     spec.scale = scaleOf(node, spec);

@@ -66,6 +66,10 @@ private:
     void placeWindow(ValueId now);
     ValueId windowed(const std::string& role, ValueId past, ValueId value, ValueId now, ValueId present);
 
+    // expand_decoder.cpp
+    void decoder(const DecoderSwitches& does);
+    ValueId projectedBy(const std::string& role, ValueId x, ValueId weight, ValueId bias, std::vector<std::string>& names);
+
     // expand_heads.cpp
     void turnHeads(ValueId positions);
     void turnByAngles();

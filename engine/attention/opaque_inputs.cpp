@@ -1,6 +1,7 @@
 #include "attention/opaque_inputs.h"
 
 #include <algorithm>
+#include <array>
 
 namespace triptych {
 
@@ -10,6 +11,7 @@ OpaqueInputs inputsOf(const Node& node) {
     if (op == "GroupQueryAttention") return {.attentionBias = 10, .past = 3, .scales = 12, .norms = 14, .sink = 11, .lengths = 5, .total = 6, .cosines = 7, .positions = 9};
     if (op == "SparseAttention") return {.past = 3, .lengths = 8, .total = 7, .cosines = 9, .blocks = 5};
     if (op == "PagedAttention") return {.past = 3, .scales = 14, .norms = 12, .sink = 11, .lengths = 6, .cosines = 8, .pages = 7, .slots = 10, .sums = 5};
+    if (op == "DecoderAttention") return {.bias = 4, .past = 6};
     if (op == "LongformerAttention") return {.bias = 2, .mask = 3, .global = 6};
     if (op == "MultiHeadAttention") return {.bias = 3, .mask = 4, .attentionBias = 5, .past = 6, .pastLength = 8, .beams = 9};
     if (op == "DecoderMaskedMultiHeadAttention") return {.bias = 10, .mask = 3, .attentionBias = 4, .past = 5, .pastLength = 7, .beams = 9};
@@ -27,6 +29,19 @@ bool hasPackedWeight(const Node& node) {
 
 bool hasProjectedInputs(const Node& node) {
     return node.domain == "com.microsoft" && (node.op == "MultiHeadAttention" || node.op == "GroupQueryAttention" || node.op == "SparseAttention" || node.op == "PagedAttention" || node.op == "DecoderMaskedMultiHeadAttention" || node.op == "PackedMultiHeadAttention");
+}
+
+std::optional<DecoderSwitches> decoderSwitches(const Node& node, const Shapes& shapes) {
+    if (!node.is("com.microsoft", "DecoderAttention")) return std::nullopt;
+    std::array<bool, 4> given{};
+    for (std::size_t i = 0; i < given.size(); ++i) {
+        const auto value = node.input(8 + i) ? shapes.scalar(node.input(8 + i)) : std::nullopt;
+        if (!value) return std::nullopt;
+        given[i] = *value != 0;
+    }
+    const auto [cross, reads, keeps, padding] = given;
+    if (reads != (reads && keeps) || (reads && (!node.input(6) || !node.input(7))) || (padding && !node.input(5))) return std::nullopt;
+    return DecoderSwitches{cross, reads, padding};
 }
 
 bool sharesPast(const Node& node) {

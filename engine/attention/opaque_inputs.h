@@ -40,6 +40,15 @@ bool hasProjectedInputs(const Node& node);
 /// Whether past keys and values lie in a buffer that present ones share: a length says how much of it is filled.
 bool sharesPast(const Node& node);
 
+/// DecoderAttention, where the file says what it does: its switches are inputs.
+struct DecoderSwitches {
+    bool cross = false;   ///< keys and values are of another sequence than queries, and stay
+    bool past = false;    ///< a cache is read: of a cross attention all keys and values, else past ones
+    bool padding = false; ///< a mask names the keys that are padding
+};
+/// None where the node is no DecoderAttention or data decide.
+std::optional<DecoderSwitches> decoderSwitches(const Node& node, const Shapes& shapes);
+
 /// How many past keys a shared buffer holds where only sizes are known: as many as the mask has places for beside the new ones, else
 /// all but the new ones.
 std::int64_t boundPast(const Node& node, const Shapes& shapes);

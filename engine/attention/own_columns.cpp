@@ -35,6 +35,16 @@ std::optional<WeightSource> OwnColumns::source(ValueId value, std::size_t axis, 
     return found;
 }
 
+std::optional<OwnColumns> OwnColumns::byBlocks(std::int64_t block) const {
+    if (block < 1 || m_columns % block != 0) return std::nullopt;
+    ColumnRange range = m_range;
+    for (auto& [begin, length] : range.runs) {
+        if (begin % block != 0 || length % block != 0) return std::nullopt;
+        begin /= block, length /= block;
+    }
+    return OwnColumns(m_graph, m_shapes, std::move(range), m_columns / block);
+}
+
 /// DequantizeLinear and QuantizeLinear, with one scale, one for each of an axis, or one for each block of it.
 bool OwnColumns::quantised(const Node& node, std::size_t axis, std::vector<Operand>& found) const {
     const std::size_t rank = m_shapes.of(node.input(0)).dims.size();
@@ -44,8 +54,9 @@ bool OwnColumns::quantised(const Node& node, std::size_t axis, std::vector<Opera
     for (const std::size_t input : {1U, 2U}) {
         if (!node.input(input) || single(node.input(input))) continue;
         const bool blocks = m_shapes.of(node.input(input)).dims.size() == rank && rank > 1;
-        if (blocks && along == static_cast<std::int64_t>(axis)) return false; // blocks of columns
-        if (blocks) found.push_back({input, axis});
+        const std::int64_t block = along == static_cast<std::int64_t>(axis) ? node.attributes.integer("block_size", 0) : 1;
+        if (blocks && (!byBlocks(block) || (block > 1 && !byBlocks(block)->source(node.input(input), axis, 1)))) return false;
+        if (blocks) found.push_back({input, axis, block});
         else if (along == static_cast<std::int64_t>(axis)) found.push_back({input, 0});
     }
     return true;
@@ -81,7 +92,7 @@ bool OwnColumns::cuts(ValueId value, std::size_t axis, std::int64_t each, int de
     constexpr int deepest = 8;
     if (!id || depth > deepest || each != 1 || !shape.known() || axis >= shape.dims.size() || shape.dims[axis] != m_columns) return false;
     const auto held = operands(m_graph.node(id), axis);
-    return !held.empty() && std::all_of(held.begin(), held.end(), [&](const Operand& operand) { return cuts(m_graph.node(id).input(operand.input), operand.axis, 1, depth + 1); });
+    return !held.empty() && std::all_of(held.begin(), held.end(), [&](const Operand& operand) { return operand.block > 1 || cuts(m_graph.node(id).input(operand.input), operand.axis, 1, depth + 1); });
 }
 
 ValueId OwnColumns::of(Emitter& emit, ValueId value, std::size_t axis, const std::string& name, std::int64_t each) {
@@ -90,7 +101,10 @@ ValueId OwnColumns::of(Emitter& emit, ValueId value, std::size_t axis, const std
     const Node& node = m_graph.node(id);
     m_written.push_back(id);
     std::vector<ValueId> inputs = node.inputs;
-    for (const Operand& operand : operands(node, axis)) inputs[operand.input] = of(emit, inputs[operand.input], operand.axis, operand.input == 0 ? name : name + (operand.input == 1 ? "_scale" : "_zero_point"));
+    for (const Operand& operand : operands(node, axis)) {
+        const std::string own = operand.input == 0 ? name : name + (operand.input == 1 ? "_scale" : "_zero_point");
+        inputs[operand.input] = operand.block > 1 ? byBlocks(operand.block)->of(emit, inputs[operand.input], operand.axis, own) : of(emit, inputs[operand.input], operand.axis, own);
+    }
     return emit.copy(name, node, std::move(inputs));
 }
 

@@ -27,9 +27,12 @@ private:
     /// Which inputs of a node hold the columns, along which axis of theirs; empty where the node isn't known to keep columns apart.
     struct Operand {
         std::size_t input, axis;
+        std::int64_t block = 1; ///< columns that share an element
     };
     std::vector<Operand> operands(const Node& node, std::size_t axis) const;
     bool quantised(const Node& node, std::size_t axis, std::vector<Operand>& found) const;
+    /// What is there for each block of columns, where the role's begin and end with blocks.
+    std::optional<OwnColumns> byBlocks(std::int64_t block) const;
 
     const Graph& m_graph;
     const Shapes& m_shapes;

@@ -101,10 +101,8 @@ private:
                 return take(m_graph.producer(joined), picked);
             }
             // A table of pages says where the keys of each sequence lie in a cache; other rows that data pick are no view.
-            const NodeId data = m_graph.producer(node.input(0));
-            const bool ofPages = data && writtenToBuffer(m_graph, m_shapes, m_graph.node(data));
-            if (node.is("Gather") && !constant(node.input(1)) && !ofPages) return false;
-            if (node.is("Gather") && ofPages) return take(id, node.input(0));
+            if (const NodeId data = m_graph.producer(node.input(0)); node.is("Gather") && data && writtenToBuffer(m_graph, m_shapes, m_graph.node(data))) return take(id, node.input(0));
+            if (node.is("Gather") && !constant(node.input(1))) return false;
             if (node.is("Gather") && m_shapes.of(node.output()).count() > m_shapes.of(node.input(0)).count()) repeats(node.input(0), node.output());
             return take(id, node.input(0));
         }

@@ -329,6 +329,7 @@ void addMicrosoftAttention(KernelTable& table) {
         return multiHead(call, {10, 3, 4, 5, 7, 9}, call.node.attributes.integer("past_present_share_buffer", 0) != 0);
     };
     addBandedAttention(table);
+    addDecoderAttention(table);
     addGroupedAttention(table);
     addPackedAttention(table);
     addPagedAttention(table);

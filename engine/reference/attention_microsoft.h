@@ -30,6 +30,7 @@ HostTensor rootNormalised(const HostTensor& x, const HostTensor& weight, double 
 HostTensor countedFrom(const std::vector<std::int64_t>& first, std::int64_t count);
 
 void addBandedAttention(KernelTable& table);
+void addDecoderAttention(KernelTable& table);
 void addGroupedAttention(KernelTable& table);
 void addPackedAttention(KernelTable& table);
 void addPagedAttention(KernelTable& table);

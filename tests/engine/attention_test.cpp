@@ -165,6 +165,7 @@ void AttentionTest::masks() {
 }
 
 void AttentionTest::unknownOperatorsAreNamed() {
+    // Whether keys of a DecoderAttention are new is an input here.
     for (const char* op : {"DecoderAttention", "QOrderedAttention", "LinearAttention"}) {
         const Found found = find(std::string("x: f32[2,7,16]\ny = com.microsoft::") + op + "(x, x, x, num_heads=2)\nreturn y");
         QCOMPARE(found.attentions.found.size(), std::size_t(0));

@@ -123,6 +123,13 @@ void EquivalenceTest::opaque_data() {
     microsoft("pages, slots that are told, later keys seen", "q: f32[5,64]\n" + pages + fed + "w: i32[5]\ny, k2, v2 = com.microsoft::PagedAttention(q, _, _, kc, vc, u, n, t, c: f32[12,2], s: f32[12,2], w, do_rotary=1, rotary_interleaved=1, is_causal=0" + pagedHeads + ")\nreturn y, k2, v2");
     microsoft("pages, sequences without tokens, half", "q: f16[3,64]\nkc: f16[5,4,2,8]\nvc: f16[5,4,2,8]\nu: i32[4] = {0, 2, 2, 3}\nn: i32[3] = {3, 4, 0}\nt: i32[3,2] = {4, 1, 3, -1, 0, -1}\ny = com.microsoft::PagedAttention(q, _, _, kc, vc, u, n, t" + pagedHeads + ")\nreturn y");
 
+    const QString decoder = "q: f32[3,2,32]\nyes: bool[1] = {1}\nno: bool[1] = {0}\n", cached = "pk: f32[2,4,5,8]\npv: f32[2,4,5,8]\n";
+    microsoft("decoder, self", decoder + "y, k2, v2 = com.microsoft::DecoderAttention(q, q, wq: f32[32,32], w: f32[32,64], b: f32[96], _, _, _, no, no, yes, no" + heads + ")\nreturn y, k2, v2");
+    microsoft("decoder, self, past, padding", decoder + cached + "m: bool[2,8]\ny, k2, v2 = com.microsoft::DecoderAttention(q, q, wq: f32[32,32], w: f32[32,64], b: f32[96], m, pk, pv, no, yes, yes, yes" + heads + ")\nreturn y, k2, v2");
+    microsoft("decoder, weights that are fed", decoder + "w: f32[32,64]\nk: f32[5,2,32]\ny = com.microsoft::DecoderAttention(q, k, wq: f32[32,32], w, b: f32[96], _, _, _, yes, no, no, no" + heads + ")\nreturn y");
+    microsoft("decoder, cross, padding", decoder + "k: f32[5,2,32]\nm: bool[2,5]\ny, k2, v2 = com.microsoft::DecoderAttention(q, k, wq: f32[32,32], w: f32[32,64], b: f32[96], m, _, _, yes, no, yes, yes" + heads + ")\nreturn y, k2, v2");
+    microsoft("decoder, cross, keys in the cache", decoder + cached + "k: f32[5,2,32]\ny, k2, v2 = com.microsoft::DecoderAttention(q, k, wq: f32[32,32], w: f32[32,64], b: f32[96], _, pk, pv, yes, yes, yes, no" + heads + ")\nreturn y, k2, v2");
+
     // Sequences of 3 and 2 tokens among as many places as 4 each have.
     const QString tokens = "o: i32[2,4] = {0, 1, 2, 4, 5, 3, 6, 7}\nc: i32[3] = {0, 3, 5}\n";
     microsoft("packed tokens", "x: f32[5,32]\nw: f32[32,80]\nb: f32[80]\n" + tokens + "y = com.microsoft::PackedAttention(x, w, b, o, c, qkv_hidden_sizes=[32,32,16]" + heads + ")\nreturn y");

@@ -114,6 +114,7 @@ void TakeApartTest::packed_data() {
     cut("dequantised, turned", "qkv = Add(MatMul(x, Transpose(DequantizeLinear(w: i8[96,32], s8: f32[96], axis=0), perm=[1,0])), b: f32[96])\n");
     cut("dequantised as a whole", "qkv = MatMul(x, DequantizeLinear(w: i8[32,96], s8: f32[], z8: i8[]))\n");
     cut("dequantised in blocks of rows", "qkv = MatMul(x, DequantizeLinear(w: i8[32,96], s8: f32[2,96], z8: i8[2,96], axis=0, block_size=16))\n");
+    cut("dequantised in blocks of columns", "qkv = MatMul(x, DequantizeLinear(w: i8[32,96], s8: f32[32,6], z8: i8[32,6], axis=1, block_size=16))\n");
     cut("dequantised from four bits", "qkv = MatMul(x, DequantizeLinear(w: u4[32,96], s8: f32[96], axis=1))\n");
     cut("bias dequantised too", "qkv = Add(MatMul(x, DequantizeLinear(w: i8[32,96], s8: f32[96], axis=1)), DequantizeLinear(b: i8[96], sb: f32[96], axis=0))\n");
     cut("of bits", "qkv = Add(com.microsoft::MatMulNBits(x, w: u8[96,2,8], s8: f32[192], K=32, N=96, bits=4, block_size=16), b: f32[96])\n");
