@@ -131,6 +131,7 @@ void TakeApartTest::packed_data() {
     cut("normalised over the batch", "flat = Reshape(MatMul(x, w: f32[32,96]), {-1,96})\nqkv = Reshape(BatchNormalization(flat, g: f32[96], b: f32[96], mu: f32[96], va: f32[96] = {" + QStringList(QList<QString>(96, "0.5")).join(", ") + "}), Shape(MatMul(x, w)))\n");
     cut("biases that are joined", "qkv = Add(MatMul(x, w: f32[32,96]), Concat(bq: f32[32], ConstantOfShape({32}), bv: f32[32], axis=0))\n");
     cut("weights that are joined", "qkv = Add(MatMul(x, Transpose(Concat(wq: f32[32,32], wk: f32[32,32], wv: f32[32,32], axis=0), perm=[1,0])), b: f32[96])\n");
+    cut("weights and biases that are split from larger ones", "w1, w2 = Split(w: f32[128,32], {32,96}, axis=0)\nb1, b2 = Split(b: f32[128], {32,96}, axis=0)\nqkv = Add(MatMul(x, Transpose(w2, perm=[1,0])), b2)\n");
     cut("scaled by column", "qkv = Mul(Add(MatMul(x, w: f32[32,96]), b: f32[96]), g: f32[96])\n");
 }
 
