@@ -102,6 +102,7 @@ void TakeApartTest::packed_data() {
     operatorInput("input of an operator in five axes", "qkv = Reshape(Add(MatMul(x, w: f32[32,96]), b: f32[96]), {0,0,4,3,8})\nm = com.microsoft::MultiHeadAttention(qkv, num_heads=4)");
     operatorInput("keys and values of an operator in five axes", "q = MatMul(x, wq: f32[32,32])\nkv = Reshape(MatMul(x, w: f32[32,64]), {0,0,4,2,8})\nm = com.microsoft::MultiHeadAttention(q, kv, num_heads=4)");
     operatorInput("input of an operator, turned and turned back", "t = Transpose(Reshape(Add(MatMul(x, w: f32[32,96]), b: f32[96]), {0,0,4,3,8}), perm=[2,0,1,4,3])\nm = com.microsoft::MultiHeadAttention(Transpose(t, perm=[1,2,0,4,3]), num_heads=4)");
+    operatorInput("input of an operator, cast there and back", "qkv = Reshape(Add(MatMul(x, w: f32[32,96]), b: f32[96]), {0,0,4,3,8})\nm = com.microsoft::MultiHeadAttention(Cast(Cast(qkv, to=11), to=1), num_heads=4)");
     operatorInput("input of an operator with groups", "sh = Shape(x)\nt = Cast(Gather(sh, i1: i64[] = {1}), to=6)\nn = Expand(Sub(t, one: i32[] = {1}), Gather(sh, i0: i64[1] = {0}))\n"
                   "qkv = Add(com.microsoft::MatMulNBits(x, w: u8[64,2,8], s8: f32[128], K=32, N=64, bits=4, block_size=16), b: f32[64])\nm = com.microsoft::GroupQueryAttention(qkv, _, _, _, _, n, t, num_heads=4, kv_num_heads=2)");
 
