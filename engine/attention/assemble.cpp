@@ -86,7 +86,9 @@ std::optional<ColumnRange> sharedRange(const Graph& graph, const Shapes& shapes,
         if (other != &role && other->linear == role.linear) others.push_back(other);
     const std::int64_t columns = linearColumns(graph, shapes, role.linear);
     if (const RoleStage* stage = ownStage(role, others, columns)) return columnRange(stage->view, columns);
-    return role.columns ? columnRange(*role.columns, columns) : std::nullopt;
+    // All columns are those of the others too: what cuts them stands behind something that isn't followed.
+    auto range = role.columns ? columnRange(*role.columns, columns) : std::nullopt;
+    return range && (others.empty() || range->width < columns) ? range : std::nullopt;
 }
 
 /// Columns of a role whose projection makes something else besides, as a gate: those of the last cut that leaves heads whole. A cut within heads is joined again.
@@ -124,6 +126,12 @@ std::int64_t headsFromOperand(const Shapes& shapes, ValueId operand) {
     return shape.ranked && shape.dims.size() >= 4 ? std::max<Dim>(shape.dims[shape.dims.size() - 3], 0) : 0;
 }
 
+/// Whether two operands of a product have the same matrices: as many heads, and as many windows of each.
+bool sameBatch(const Shapes& shapes, ValueId a, ValueId b) {
+    const ValueShape &one = shapes.of(a), &two = shapes.of(b);
+    return one.known() && two.known() && one.dims.size() > 2 && one.dims.size() == two.dims.size() && std::equal(one.dims.begin(), one.dims.end() - 2, two.dims.begin());
+}
+
 /// Channel attention sums over places: a head's width is another axis of its operand. 0 where this is no such attention.
 std::int64_t headsOverPlaces(const Shapes& shapes, const std::optional<Projection>& projection, const RoleTrace& trace, std::int64_t size) {
     const ValueShape& operand = shapes.of(trace.operand);
@@ -156,7 +164,8 @@ void countHeads(const Graph& graph, const Shapes& shapes, const Roles& roles, At
     if (!spec.opaque && joined(graph, q) && byValues > spec.heads && q.linear != v.linear && shapes.of(q.operand).dims.size() == 3) spec.heads = spec.kvHeads = byValues;
     spec.operandKvHeads = spec.kvHeads;
     // Heads that were repeated before the operator are fewer where they are projected.
-    const std::int64_t projected = heads(spec.projectionK, k, spec.headDim);
+    const bool lost = spec.projectionK && spec.projectionK->width == 0 && sameBatch(shapes, q.operand, k.operand);
+    const std::int64_t projected = lost ? spec.heads : heads(spec.projectionK, k, spec.headDim);
     if (spec.kvHeads == 0 || (k.extras.contains("kv_repeat") && projected > 0)) spec.kvHeads = projected;
     // Without a projection the copies themselves tell.
     const bool copied = k.extras.contains("kv_repeat") && !k.linear && k.repeats > 1 && spec.kvHeads == spec.heads && spec.heads % k.repeats == 0;

@@ -168,6 +168,11 @@ private:
             m_core.nodes.push_back(most);
             return node.input(0);
         }
+        // Channels that are least alike attend most: the largest less each (DANet).
+        if (const NodeId most = node.is("Sub") ? largestBehind(node.input(0)) : NodeId(); most && m_graph.node(most).is("ReduceMax") && bare(m_graph, m_shapes, m_graph.node(most).input(0)) == bare(m_graph, m_shapes, node.input(1))) {
+            m_core.nodes.push_back(most);
+            return negated(node.input(1));
+        }
         if (node.is("Add") || node.is("Sub") || node.is("Max") || node.is("Min")) return joined(node);
         return {};
     }
@@ -205,7 +210,7 @@ private:
     /// What made a value, behind an axis of one element.
     NodeId largestBehind(ValueId value) const {
         NodeId id = m_spelled.maker(value);
-        if (id && (m_graph.node(id).is("Unsqueeze") || m_graph.node(id).is("Reshape"))) id = m_spelled.maker(m_graph.node(id).input(0));
+        if (id && (m_graph.node(id).is("Unsqueeze") || m_graph.node(id).is("Reshape") || m_graph.node(id).is("Expand"))) id = m_spelled.maker(m_graph.node(id).input(0));
         return id;
     }
 

@@ -178,8 +178,10 @@ bool MaskReader::isPicked(const Node& gather, int depth, Area area, MaskFacts& f
         facts.causal = facts.causal || rows.causal;
         facts.window = facts.window || rows.window;
         facts.blockSparse = facts.blockSparse || rows.blockSparse;
-        if (rows.boolean && rows.unknown) facts.unknown = true;
-        if (rows.boolean || rows.causal || rows.window || rows.blockSparse) return false; // the positions may be fed
+        // Without its values a square of all positions is rather a mask than a table of distances.
+        const bool absent = rows.unknown && (rows.boolean || shape.dims[shape.dims.size() - 2] == shape.dims.back());
+        facts.unknown = facts.unknown || absent;
+        if (rows.boolean || rows.causal || rows.window || rows.blockSparse || absent) return false; // the positions may be fed
     }
     if (shape.type == DataType::boolean || (rank < 2 && m_shapes.constant(table))) return false;
     facts.learned = true;

@@ -44,7 +44,7 @@ std::vector<std::optional<ColumnRange>> Decomposer::rangesOf(const RoleTrace& tr
 /// Each role's own projection [B,S,columns]; empty where something else than views and a bias lies between, or a weight can't be cut.
 std::vector<ValueId> Decomposer::inputApart(const AttentionSpec& spec, std::size_t input, NamedAttention& named) {
     static constexpr std::array plain{"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"};
-    const RoleTrace trace = traceRole(m_graph, m_shapes, m_graph.node(spec.opaque).input(input));
+    const RoleTrace trace = traceRole(m_graph, m_shapes, restored(m_graph, m_shapes, m_graph.node(spec.opaque).input(input)));
     if (!trace.linear || !trace.columns || m_graph.node(trace.linear).is("Conv") || (m_sizes.forFile() && weightIsAbsent(trace))) return {};
     const std::set<NodeId> ineffective = cancelledViews(m_graph, m_shapes, trace);
     for (const NodeId id : trace.path)

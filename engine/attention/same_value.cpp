@@ -31,16 +31,6 @@ bool holds(DataType wide, DataType narrow) {
     return (wide == DataType::float32 && half) || (wide == DataType::float64 && (half || narrow == DataType::float32));
 }
 
-/// What copies, and views and casts that cancel out, gave again with every element as it was; the value itself where they didn't.
-ValueId restored(const Graph& graph, const Shapes& shapes, ValueId value) {
-    const ValueId before = bare(graph, shapes, value);
-    const DataType type = shapes.of(before).type;
-    if (type != shapes.of(value).type) return value;
-    for (ValueId at = value; at != before; at = graph.node(graph.producer(at)).input(0))
-        if (!holds(shapes.of(at).type, type)) return value;
-    return before;
-}
-
 class Comparison {
 public:
     Comparison(const Graph& graph, const Shapes& shapes) : m_graph(graph), m_shapes(shapes) {}
@@ -74,6 +64,15 @@ private:
 };
 
 } // namespace
+
+ValueId restored(const Graph& graph, const Shapes& shapes, ValueId value) {
+    const ValueId before = bare(graph, shapes, value);
+    const DataType type = shapes.of(before).type;
+    if (type != shapes.of(value).type) return value;
+    for (ValueId at = value; at != before; at = graph.node(graph.producer(at)).input(0))
+        if (!holds(shapes.of(at).type, type)) return value;
+    return before;
+}
 
 bool sameValue(const Graph& graph, const Shapes& shapes, ValueId a, ValueId b) { return Comparison(graph, shapes).same(a, b); }
 

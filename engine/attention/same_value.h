@@ -10,6 +10,8 @@ namespace triptych {
 /// Whether two values are equal for all inputs and bindings: one value, constants of equal content, or made of equal values by
 /// operators that change form, type or quantisation only; views and casts that cancel out aside. Looks at a bounded number of values.
 bool sameValue(const Graph& graph, const Shapes& shapes, ValueId a, ValueId b);
+/// What copies, and views and casts that cancel out, gave again with every element as it was; the value itself where they didn't.
+ValueId restored(const Graph& graph, const Shapes& shapes, ValueId value);
 /// What a value was before it was quantised and restored; the value itself where it wasn't.
 ValueId unquantised(const Graph& graph, ValueId value);
 

@@ -22,6 +22,24 @@ std::optional<WeightSource> sliced(const Graph& graph, const Node& slice, const 
     return WeightSource{cutTensor(*source, {{begin, length}}, static_cast<std::size_t>(axis), source->tensor->name + "." + std::to_string(begin)), false};
 }
 
+/// One part of a matrix or vector that a Split cuts, as nn.MultiheadAttention does for queries of another sequence.
+std::optional<WeightSource> partOfSplit(const Graph& graph, const Node& split, ValueId value, const Shapes& shapes) {
+    auto source = weightSource(graph, split.input(0), &shapes);
+    const ValueShape& shape = shapes.of(value);
+    if (!source || source->transposed || !shape.known() || shape.dims.size() > 2 || shape.dims.size() != source->tensor->dims.size()) return std::nullopt;
+    const auto rank = static_cast<std::int64_t>(shape.dims.size());
+    std::int64_t axis = split.attributes.integer("axis", 0), begin = 0;
+    if (axis < 0) axis += rank;
+    if (axis < 0 || axis >= rank) return std::nullopt;
+    const auto at = static_cast<std::size_t>(axis);
+    for (const ValueId output : split.outputs) {
+        if (output == value) return WeightSource{cutTensor(*source, {{begin, shape.dims[at]}}, at, source->tensor->name + "." + std::to_string(begin)), false};
+        if (!shapes.of(output).known() || shapes.of(output).dims.size() != shape.dims.size()) return std::nullopt;
+        begin += shapes.of(output).dims[at];
+    }
+    return std::nullopt;
+}
+
 /// A small constant that is computed, as a tensor.
 TensorPtr folded(const HostTensor& value, const std::string& name) {
     auto tensor = std::make_shared<Tensor>();
@@ -82,6 +100,9 @@ std::optional<WeightSource> weightSource(const Graph& graph, ValueId value, cons
             return source;
         } else if (node.is("Slice") && shapes) {
             const auto part = sliced(graph, node, *shapes);
+            return part ? std::optional(WeightSource{part->tensor, source.transposed}) : std::nullopt;
+        } else if (node.is("Split") && shapes) {
+            const auto part = partOfSplit(graph, node, value, *shapes);
             return part ? std::optional(WeightSource{part->tensor, source.transposed}) : std::nullopt;
         } else if (node.is("Concat") && shapes) {
             const auto whole = joined(graph, node, *shapes);

@@ -5,7 +5,8 @@
 
 namespace triptych {
 
-/// The initializer behind a constant value, through Identity, Transpose and, where shapes tell their bounds, Slices of rows or columns.
+/// The initializer behind a constant value, through Identity, Transpose and, where shapes tell their bounds, Slices and Splits
+/// of rows or columns and what Concat joins.
 struct WeightSource {
     TensorPtr tensor;
     bool transposed = false;

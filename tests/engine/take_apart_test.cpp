@@ -102,6 +102,7 @@ void TakeApartTest::packed_data() {
     operatorInput("input of an operator in five axes", "qkv = Reshape(Add(MatMul(x, w: f32[32,96]), b: f32[96]), {0,0,4,3,8})\nm = com.microsoft::MultiHeadAttention(qkv, num_heads=4)");
     operatorInput("keys and values of an operator in five axes", "q = MatMul(x, wq: f32[32,32])\nkv = Reshape(MatMul(x, w: f32[32,64]), {0,0,4,2,8})\nm = com.microsoft::MultiHeadAttention(q, kv, num_heads=4)");
     operatorInput("input of an operator, turned and turned back", "t = Transpose(Reshape(Add(MatMul(x, w: f32[32,96]), b: f32[96]), {0,0,4,3,8}), perm=[2,0,1,4,3])\nm = com.microsoft::MultiHeadAttention(Transpose(t, perm=[1,2,0,4,3]), num_heads=4)");
+    operatorInput("input of an operator, cast there and back", "qkv = Reshape(Add(MatMul(x, w: f32[32,96]), b: f32[96]), {0,0,4,3,8})\nm = com.microsoft::MultiHeadAttention(Cast(Cast(qkv, to=11), to=1), num_heads=4)");
     operatorInput("input of an operator with groups", "sh = Shape(x)\nt = Cast(Gather(sh, i1: i64[] = {1}), to=6)\nn = Expand(Sub(t, one: i32[] = {1}), Gather(sh, i0: i64[1] = {0}))\n"
                   "qkv = Add(com.microsoft::MatMulNBits(x, w: u8[64,2,8], s8: f32[128], K=32, N=64, bits=4, block_size=16), b: f32[64])\nm = com.microsoft::GroupQueryAttention(qkv, _, _, _, _, n, t, num_heads=4, kv_num_heads=2)");
 
@@ -132,6 +133,7 @@ void TakeApartTest::packed_data() {
     cut("normalised over the batch", "flat = Reshape(MatMul(x, w: f32[32,96]), {-1,96})\nqkv = Reshape(BatchNormalization(flat, g: f32[96], b: f32[96], mu: f32[96], va: f32[96] = {" + QStringList(QList<QString>(96, "0.5")).join(", ") + "}), Shape(MatMul(x, w)))\n");
     cut("biases that are joined", "qkv = Add(MatMul(x, w: f32[32,96]), Concat(bq: f32[32], ConstantOfShape({32}), bv: f32[32], axis=0))\n");
     cut("weights that are joined", "qkv = Add(MatMul(x, Transpose(Concat(wq: f32[32,32], wk: f32[32,32], wv: f32[32,32], axis=0), perm=[1,0])), b: f32[96])\n");
+    cut("weights and biases that are split from larger ones", "w1, w2 = Split(w: f32[128,32], {32,96}, axis=0)\nb1, b2 = Split(b: f32[128], {32,96}, axis=0)\nqkv = Add(MatMul(x, Transpose(w2, perm=[1,0])), b2)\n");
     cut("scaled by column", "qkv = Mul(Add(MatMul(x, w: f32[32,96]), b: f32[96]), g: f32[96])\n");
 }
 
