@@ -110,14 +110,6 @@ struct Parts {
     bool bad = false;
 };
 
-std::pair<std::string, std::string> metadataEntry(std::span<const std::byte> message) {
-    WireReader pair(message);
-    std::pair<std::string, std::string> entry;
-    for (WireField part; pair.next(part);)
-        if (part.kind == WireField::Kind::bytes && part.number <= 2) (part.number == 1 ? entry.first : entry.second) = cleanText(part.text());
-    return entry;
-}
-
 /// ModelProto: what stands beside the graph goes into the model.
 Parts readHeader(std::span<const std::byte> bytes, Model& model) {
     Parts parts;
@@ -136,7 +128,7 @@ Parts readHeader(std::span<const std::byte> bytes, Model& model) {
             known = std::max(known, version);
             break;
         }
-        case 14: model.metadata.push_back(metadataEntry(field.bytes)); break;
+        case 14: model.metadata.push_back(textPair(field.bytes)); break;
         case 20: parts.trains = true; break;
         case 25: parts.functions.push_back(field.bytes); break;
         case 26: ++parts.devices; break;

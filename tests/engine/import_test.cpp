@@ -25,6 +25,7 @@ private slots:
     void otherFormatsAreNamed_data();
     void otherFormatsAreNamed();
     void whatIsLeftAsideIsSaid();
+    void operatorsThatAreOthersInAFunctionAreSaid();
     void functionsDeclareTheirValues();
     void defaultsThatDontFitGiveWayToOthers();
     void aConditionThatAsksAnUnknownShapeSaysWhy();
@@ -218,6 +219,16 @@ void ImportTest::whatIsLeftAsideIsSaid() {
     QCOMPARE((*read)->warnings.size(), std::size_t(2));
     QVERIFY((*read)->warnings[0].find("trained") != std::string::npos);
     QVERIFY((*read)->warnings[1].find("devices") != std::string::npos);
+}
+
+void ImportTest::operatorsThatAreOthersInAFunctionAreSaid() {
+    // Since opset 20 the axis of a Fourier transform is an input.
+    const Wire function = Wire().text(1, "F").text(4, "a").text(5, "b").text(10, "f").message(7, node("spectrum", "DFT", {"a"}, {"b"})).message(9, opset("", 20));
+    const Wire graph = Wire().message(1, node("call", "F", {"x"}, {"y"}, "f")).text(2, "g").message(11, valueInfo("x", {1, 8, 1})).message(12, Wire().text(1, "y"));
+    const auto read = importModel(write(QByteArray::fromStdString(model(graph, {function}))));
+    QVERIFY2(read.has_value(), read ? "" : read.error().message().c_str());
+    QCOMPARE((*read)->warnings.size(), std::size_t(1));
+    QVERIFY2((*read)->warnings[0].find("spectrum (DFT, node 0) means something else") != std::string::npos, (*read)->warnings[0].c_str());
 }
 
 void ImportTest::functionsDeclareTheirValues() {
