@@ -229,7 +229,11 @@ Result<GraphPtr> Decoder::graph(std::span<const std::byte> message, int depth) {
         const ValueId id = builder.value(inputName);
         if (!id) continue;
         if (const TensorPtr& tensor = builder.peek(id).initializer) contradicts(declared, *tensor);
-        if (builder.peek(id).initializer || !given.insert(id).second) continue;
+        if (builder.peek(id).initializer) continue;
+        if (!given.insert(id).second) {
+            warn("the input " + inputName + " is given twice; the first one counts");
+            continue;
+        }
         declare(declared, id);
         builder.addInput(id);
     }
