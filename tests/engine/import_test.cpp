@@ -253,6 +253,19 @@ void ImportTest::defaultsThatDontFitGiveWayToOthers() {
     QVERIFY2(analysis.has_value(), analysis ? "" : analysis.error().message().c_str());
     QCOMPARE((*analysis)->bindings.at("seq"), std::int64_t(64));
     QVERIFY((*analysis)->warnings.empty());
+    // The same where the table is read in a branch that a size decides, and the graph is one for all sizes.
+    const auto branch = [](const Wire& made) { return Wire().message(1, made).text(2, "b").message(12, Wire().text(1, "b")); };
+    const auto attribute = [](const char* name, const Wire& body) { return Wire().text(1, name).message(6, body).integer(20, 5); };
+    Wire choice = node("choice", "If", {"many"}, {"y"});
+    choice.message(5, attribute("then_branch", branch(node("sum", "Add", {"x", "rows"}, {"b"})))).message(5, attribute("else_branch", branch(node("same", "Relu", {"x"}, {"b"}))));
+    const Wire decided = Wire().message(1, length).message(1, node("cut", "Slice", {"table", "zero", "n"}, {"rows"})).message(1, node("c", "Cast", {"n"}, {"many"}).message(5, Wire().text(1, "to").integer(3, 9).integer(20, 2))).message(1, choice).message(5, tensor("table", {77, 4}, std::string(1232, '\0')))
+                             .message(5, Wire().integer(1, 1).integer(2, 7).text(8, "zero").text(9, std::string(8, '\0'))).text(2, "g").message(11, symbolicInfo("x", "seq", 4)).message(12, Wire().text(1, "y"));
+    AnalysisOptions forFile;
+    forFile.forFile = true;
+    const auto written = analyze(write(QByteArray::fromStdString(model(decided))), forFile);
+    QVERIFY2(written.has_value(), written ? "" : written.error().message().c_str());
+    QCOMPARE((*written)->bindings.at("seq"), std::int64_t(64));
+    write(QByteArray::fromStdString(model(graph)));
     AnalysisOptions options;
     options.bindings = {{"seq", 128}};
     const auto bound = analyze(path, options);
