@@ -33,6 +33,26 @@ std::map<NodeId, bool> branchesUnder(const Graph& graph, const Shapes& shapes, b
     return taken;
 }
 
+/// Under the sizes given, or under the first others that go together better.
+Result<FlatGraph> firstThatFits(const Model& model, const Bindings& bindings, const Bindings& wanted, const Job& job) {
+    auto first = flatten(model, bindings, false, job);
+    if (!first || first->shapes->warnings().empty()) return first;
+    const std::vector<SymbolicDim> dims = symbolicDims(*model.graph);
+    for (std::size_t trial = 0; trial < otherSizes.front().sizes.size(); ++trial) {
+        Bindings other = wanted;
+        for (const SymbolicDim& dim : dims) {
+            const auto usual = std::find_if(otherSizes.begin(), otherSizes.end(), [&](const OtherSizes& each) { return dim.use == each.use; });
+            if (usual != otherSizes.end()) other.try_emplace(dim.name, usual->sizes[trial]);
+        }
+        if (other == wanted) return first;
+        const auto sizes = resolveBindings(*model.graph, other);
+        if (!sizes) return first;
+        auto flat = flatten(model, *sizes, false, job);
+        if (!flat || flat->shapes->warnings().size() < first->shapes->warnings().size()) return flat;
+    }
+    return first;
+}
+
 } // namespace
 
 Result<FlatGraph> flatten(const Model& model, const Bindings& bindings, bool forAllSizes, const Job& job) {
@@ -63,22 +83,10 @@ Result<FlatGraph> flatten(const Model& model, const Bindings& bindings, bool for
 }
 
 Result<FlatGraph> flattenFitting(const Model& model, const Bindings& bindings, const Bindings& wanted, bool forAllSizes, const Job& job) {
-    auto first = flatten(model, bindings, forAllSizes, job);
-    if (!first || first->shapes->warnings().empty()) return first;
-    const std::vector<SymbolicDim> dims = symbolicDims(*model.graph);
-    for (std::size_t trial = 0; trial < otherSizes.front().sizes.size(); ++trial) {
-        Bindings other = wanted;
-        for (const SymbolicDim& dim : dims) {
-            const auto usual = std::find_if(otherSizes.begin(), otherSizes.end(), [&](const OtherSizes& each) { return dim.use == each.use; });
-            if (usual != otherSizes.end()) other.try_emplace(dim.name, usual->sizes[trial]);
-        }
-        if (other == wanted) return first;
-        const auto sizes = resolveBindings(*model.graph, other);
-        if (!sizes) return first;
-        auto flat = flatten(model, *sizes, forAllSizes, job);
-        if (!flat || flat->shapes->warnings().size() < first->shapes->warnings().size()) return flat;
-    }
-    return first;
+    // What doesn't fit may stand in a branch that only these sizes take.
+    auto flat = firstThatFits(model, bindings, wanted, job);
+    if (!flat || !forAllSizes || flat->taken.empty()) return flat;
+    return flatten(model, flat->shapes->bindings(), true, job);
 }
 
 Result<GraphPtr> flattenAlike(const Model& model, const std::vector<TakenBranches>& taken, const std::function<bool(const Graph&, NodeId)>& keep, const Job& job) {

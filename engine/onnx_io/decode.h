@@ -15,6 +15,9 @@ bool isKnown(DataType type);
 /// An OperatorSetIdProto: domain ("" for ai.onnx) and version.
 std::pair<std::string, std::int64_t> opsetImport(std::span<const std::byte> message);
 
+/// A StringStringEntryProto, made printable; as it stands in the file where `raw` (paths).
+std::pair<std::string, std::string> textPair(std::span<const std::byte> message, bool raw = false);
+
 /// What decoding shares: where the bytes lie, what was odd.
 class Decoder {
 public:

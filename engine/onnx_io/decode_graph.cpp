@@ -28,18 +28,15 @@ std::vector<T> packedNumbers(const WireField& field, bool& bad) {
     return numbers;
 }
 
-std::pair<std::string, std::string> textPair(std::span<const std::byte> message) {
+} // namespace
+
+std::pair<std::string, std::string> textPair(std::span<const std::byte> message, bool raw) {
     std::pair<std::string, std::string> pair;
     WireReader reader(message);
-    for (WireField field; reader.next(field);) {
-        if (field.kind != Kind::bytes) continue;
-        if (field.number == 1) pair.first = cleanText(field.text());
-        if (field.number == 2) pair.second = cleanText(field.text());
-    }
+    for (WireField field; reader.next(field);)
+        if (field.kind == Kind::bytes && field.number <= 2) (field.number == 1 ? pair.first : pair.second) = raw ? std::string(field.text()) : cleanText(field.text());
     return pair;
 }
-
-} // namespace
 
 std::pair<std::string, std::int64_t> opsetImport(std::span<const std::byte> message) {
     std::pair<std::string, std::int64_t> import{"", 0};
@@ -232,7 +229,11 @@ Result<GraphPtr> Decoder::graph(std::span<const std::byte> message, int depth) {
         const ValueId id = builder.value(inputName);
         if (!id) continue;
         if (const TensorPtr& tensor = builder.peek(id).initializer) contradicts(declared, *tensor);
-        if (builder.peek(id).initializer || !given.insert(id).second) continue;
+        if (builder.peek(id).initializer) continue;
+        if (!given.insert(id).second) {
+            warn("the input " + inputName + " is given twice; the first one counts");
+            continue;
+        }
         declare(declared, id);
         builder.addInput(id);
     }

@@ -71,17 +71,6 @@ std::string oddDims(const Dims& dims) {
     return std::any_of(dims.begin(), dims.end(), [](Dim dim) { return dim < 0; }) ? "a negative dimension" : "";
 }
 
-std::pair<std::string, std::string> entry(std::span<const std::byte> message) {
-    std::pair<std::string, std::string> found;
-    WireReader reader(message);
-    for (WireField field; reader.next(field);) {
-        if (field.kind != WireField::Kind::bytes) continue;
-        if (field.number == 1) found.first = field.text();
-        if (field.number == 2) found.second = field.text();
-    }
-    return found;
-}
-
 /// Digits and nothing else.
 std::optional<std::uint64_t> number(const std::string& text) {
     std::uint64_t value = 0;
@@ -190,7 +179,7 @@ Result<TensorPtr> Decoder::tensor(std::span<const std::byte> message) {
             if (isBytes) tensor->strings.emplace_back(field.text());
             break;
         case TensorField::externalData:
-            if (isBytes) external.push_back(entry(field.bytes));
+            if (isBytes) external.push_back(textPair(field.bytes, true));
             break;
         case TensorField::dataLocation: isExternal = field.integer == 1; break;
         case TensorField::floatData:

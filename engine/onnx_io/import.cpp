@@ -4,8 +4,7 @@
 #include "support/excerpt.h"
 
 #include <algorithm>
-#include <cstring>
-#include <unordered_set>
+#include <tuple>
 
 namespace triptych {
 
@@ -51,6 +50,21 @@ void warnAboutBranches(Model& model, NodeId id) {
         const GraphPtr branch = node.attributes.graph(name);
         if (!branch) model.warnings.push_back(describe(*model.graph, id) + " has no " + name);
         else if (branch->outputs().size() < node.outputs.size()) model.warnings.push_back("the " + std::string(name) + " of " + describe(*model.graph, id) + " has " + std::to_string(branch->outputs().size()) + " outputs, the node " + std::to_string(node.outputs.size()));
+    }
+}
+
+/// What a call hands in or takes beyond what its function has is lost.
+void warnAboutCalls(Model& model) {
+    constexpr std::size_t most = 10;
+    if (model.functions.empty()) return;
+    std::size_t told = 0;
+    for (std::size_t i = 0; i < model.graph->nodes().size() && told < most; ++i) {
+        const Node& node = model.graph->nodes()[i];
+        const Function* function = model.function(node);
+        if (!function) continue;
+        const Graph& body = *function->body;
+        for (const auto& [what, given, has] : {std::tuple("inputs", node.inputs.size(), body.inputs().size()), std::tuple("outputs", node.outputs.size(), body.outputs().size())})
+            if (given > has && ++told <= most) model.warnings.push_back(describe(*model.graph, NodeId(i)) + " has " + std::to_string(given) + " " + what + ", its function " + std::to_string(has));
     }
 }
 
@@ -110,14 +124,6 @@ struct Parts {
     bool bad = false;
 };
 
-std::pair<std::string, std::string> metadataEntry(std::span<const std::byte> message) {
-    WireReader pair(message);
-    std::pair<std::string, std::string> entry;
-    for (WireField part; pair.next(part);)
-        if (part.kind == WireField::Kind::bytes && part.number <= 2) (part.number == 1 ? entry.first : entry.second) = cleanText(part.text());
-    return entry;
-}
-
 /// ModelProto: what stands beside the graph goes into the model.
 Parts readHeader(std::span<const std::byte> bytes, Model& model) {
     Parts parts;
@@ -136,7 +142,7 @@ Parts readHeader(std::span<const std::byte> bytes, Model& model) {
             known = std::max(known, version);
             break;
         }
-        case 14: model.metadata.push_back(metadataEntry(field.bytes)); break;
+        case 14: model.metadata.push_back(textPair(field.bytes)); break;
         case 20: parts.trains = true; break;
         case 25: parts.functions.push_back(field.bytes); break;
         case 26: ++parts.devices; break;
@@ -185,6 +191,7 @@ Result<ModelPtr> decodeModel(const std::shared_ptr<const MappedFile>& file, cons
     warnAboutVersions(*model);
     warnAboutFunctions(*model);
     warnAboutGraph(*model);
+    warnAboutCalls(*model);
     job.report("import", 1);
     return model;
 }

@@ -3,7 +3,6 @@
 #include "onnx_io/decode.h"
 
 #include <algorithm>
-#include <array>
 
 namespace triptych {
 

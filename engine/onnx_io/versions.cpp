@@ -7,7 +7,7 @@ namespace triptych {
 bool differsUnder(const std::map<std::string, std::int64_t>& imports, const Node& node) {
     /// The version from which on an operator is another.
     static const std::map<std::string_view, std::int64_t> changes{
-        {"BatchNormalization", 14}, {"Clip", 11}, {"Dropout", 12}, {"GroupNormalization", 21}, {"Hardmax", 13},
+        {"BatchNormalization", 14}, {"Clip", 11}, {"DFT", 20}, {"Dropout", 12}, {"GroupNormalization", 21}, {"Hardmax", 13},
         {"LogSoftmax", 13}, {"Pad", 11}, {"ReduceL1", 18}, {"ReduceL2", 18}, {"ReduceLogSum", 18},
         {"ReduceLogSumExp", 18}, {"ReduceMax", 18}, {"ReduceMean", 18}, {"ReduceMin", 18}, {"ReduceProd", 18},
         {"ReduceSum", 13}, {"ReduceSumSquare", 18}, {"Resize", 11}, {"Scan", 9}, {"Slice", 10},

@@ -63,8 +63,9 @@ Outputs dropout(const KernelCall& call) {
     if (training && ratio != 0) refuse("it drops at random");
     Outputs out{need(call, 0)};
     if (call.node.outputs.size() > 1) {
-        out.push_back(make(call, DataType::boolean, need(call, 0).dims));
-        std::fill(out[1].integers().begin(), out[1].integers().end(), 1);
+        // Before opset 10 the mask had the type of the input.
+        out.push_back(make(call, call.opset >= 10 ? DataType::boolean : need(call, 0).type, need(call, 0).dims));
+        std::visit([](auto& all) { std::fill(all.begin(), all.end(), 1); }, out[1].values);
     }
     return out;
 }

@@ -1,6 +1,5 @@
 #include "shapes/enter.h"
 
-#include <set>
 
 namespace triptych {
 

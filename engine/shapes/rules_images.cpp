@@ -1,5 +1,5 @@
 // Images and regions of them, and geometry.
-// Sources: the ONNX operator specification (opset 7 to 25); ONNX Runtime's ContribOperators.md.
+// Sources: the ONNX operator specification (opset 7 to 25); ONNX Runtime's ContribOperators.md; TensorRT's efficientNMSPlugin.
 
 #include "shapes/rules.h"
 
@@ -180,6 +180,16 @@ void unfold(RuleCall& call) {
     call.set(0, out);
 }
 
+/// TRT, as detectors are exported for TensorRT: how many boxes are kept, and room for the most of them: boxes, scores, classes.
+void efficientNms(RuleCall& call) {
+    const Dim batch = sizeAt(call.in(0), 0), most = call.node.attributes.integer("max_output_boxes", unknownDim);
+    const DataType type = call.in(0).type;
+    call.set(0, DataType::int32, {batch, 1});
+    call.set(1, type, {batch, most, 4});
+    call.set(2, type, {batch, most});
+    call.set(3, DataType::int32, {batch, most});
+}
+
 } // namespace
 
 void addImageRules(RuleTable& table) {
@@ -196,6 +206,7 @@ void addImageRules(RuleTable& table) {
     table["ImageDecoder"] = imageDecoder;
     table["NonMaxSuppression"] = nonMaxSuppression;
     table["com.microsoft::UnfoldTensor"] = unfold;
+    table["TRT::EfficientNMS_TRT"] = efficientNms;
 }
 
 } // namespace triptych

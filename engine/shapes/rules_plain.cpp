@@ -2,7 +2,6 @@
 
 #include "shapes/rules.h"
 
-#include <algorithm>
 
 namespace triptych {
 
@@ -78,7 +77,7 @@ void dropout(RuleCall& call) {
     call.set(0, call.in(0));
     if (call.node.outputs.size() < 2) return;
     ValueShape mask = call.in(0);
-    mask.type = DataType::boolean;
+    if (call.opset >= 10) mask.type = DataType::boolean; // before, it had the type of the input
     call.set(1, mask);
 }
 

@@ -2,7 +2,6 @@
 
 #include "shapes/rules.h"
 
-#include <algorithm>
 
 namespace triptych {
 

@@ -105,6 +105,8 @@ void HostileTest::files_data() {
     row("two graphs", Wire().integer(1, 8).message(7, graph({relu})).message(7, graph({relu})).message(8, opset("", 17)).bytes, "2 graphs");
     row("functions that call each other", model(graph({node("call", "F", {"x"}, {"y"}, "f")}), {Wire().text(1, "F").text(4, "a").text(5, "b").message(7, node("in", "G", {"a"}, {"b"}, "f")).text(10, "f"), Wire().text(1, "G").text(4, "a").text(5, "b").message(7, node("in", "F", {"a"}, {"b"}, "f")).text(10, "f")}), "call (f.F, node 0): the function F calls itself");
     row("a function twice", model(graph({node("call", "F", {"x"}, {"y"}, "f")}), std::vector<Wire>(2, Wire().text(1, "F").text(4, "a").text(5, "b").message(7, node("in", "Neg", {"a"}, {"b"})).text(10, "f"))), "F is given twice");
+    row("a call of more than its function gives", model(graph({node("call", "F", {"x"}, {"y", "z"}, "f")}), {Wire().text(1, "F").text(4, "a").text(5, "b").message(7, node("in", "Neg", {"a"}, {"b"})).text(10, "f")}), "call (f.F, node 0) has 2 outputs, its function 1");
+    row("an input twice", model(graph({relu}).message(11, valueInfo("x", {3}))), "the input x is given twice");
     row("If without branches", model(graph({node("choice", "If", {"x"}, {"y"})})), "choice (If, node 0) has no else_branch");
     row("names that only look alike", model(graph({node("n", "Neg", {"x"}, {"a\x01"}), node("m", "Abs", {"x"}, {"a\\x01"}), node("o", "Add", {"a\x01", "a\\x01"}, {"y"})})), "");
     row("sizes that don't go together", model(graph({node("n", "MatMul", {"x", "w"}, {"y"})}, {tensor("w", {3, 1}, std::string(12, 'a'))})), "2 columns meet 3 rows");

@@ -25,6 +25,7 @@ private slots:
     void otherFormatsAreNamed_data();
     void otherFormatsAreNamed();
     void whatIsLeftAsideIsSaid();
+    void operatorsThatAreOthersInAFunctionAreSaid();
     void functionsDeclareTheirValues();
     void defaultsThatDontFitGiveWayToOthers();
     void aConditionThatAsksAnUnknownShapeSaysWhy();
@@ -220,6 +221,16 @@ void ImportTest::whatIsLeftAsideIsSaid() {
     QVERIFY((*read)->warnings[1].find("devices") != std::string::npos);
 }
 
+void ImportTest::operatorsThatAreOthersInAFunctionAreSaid() {
+    // Since opset 20 the axis of a Fourier transform is an input.
+    const Wire function = Wire().text(1, "F").text(4, "a").text(5, "b").text(10, "f").message(7, node("spectrum", "DFT", {"a"}, {"b"})).message(9, opset("", 20));
+    const Wire graph = Wire().message(1, node("call", "F", {"x"}, {"y"}, "f")).text(2, "g").message(11, valueInfo("x", {1, 8, 1})).message(12, Wire().text(1, "y"));
+    const auto read = importModel(write(QByteArray::fromStdString(model(graph, {function}))));
+    QVERIFY2(read.has_value(), read ? "" : read.error().message().c_str());
+    QCOMPARE((*read)->warnings.size(), std::size_t(1));
+    QVERIFY2((*read)->warnings[0].find("spectrum (DFT, node 0) means something else") != std::string::npos, (*read)->warnings[0].c_str());
+}
+
 void ImportTest::functionsDeclareTheirValues() {
     // The shape behind an operator that nobody knows: said by the function's own value_info, IR 10 and later.
     const Wire function = Wire().text(1, "F").text(4, "a").text(5, "b").text(10, "f").message(12, valueInfo("q", {3, 4}))
@@ -242,6 +253,19 @@ void ImportTest::defaultsThatDontFitGiveWayToOthers() {
     QVERIFY2(analysis.has_value(), analysis ? "" : analysis.error().message().c_str());
     QCOMPARE((*analysis)->bindings.at("seq"), std::int64_t(64));
     QVERIFY((*analysis)->warnings.empty());
+    // The same where the table is read in a branch that a size decides, and the graph is one for all sizes.
+    const auto branch = [](const Wire& made) { return Wire().message(1, made).text(2, "b").message(12, Wire().text(1, "b")); };
+    const auto attribute = [](const char* name, const Wire& body) { return Wire().text(1, name).message(6, body).integer(20, 5); };
+    Wire choice = node("choice", "If", {"many"}, {"y"});
+    choice.message(5, attribute("then_branch", branch(node("sum", "Add", {"x", "rows"}, {"b"})))).message(5, attribute("else_branch", branch(node("same", "Relu", {"x"}, {"b"}))));
+    const Wire decided = Wire().message(1, length).message(1, node("cut", "Slice", {"table", "zero", "n"}, {"rows"})).message(1, node("c", "Cast", {"n"}, {"many"}).message(5, Wire().text(1, "to").integer(3, 9).integer(20, 2))).message(1, choice).message(5, tensor("table", {77, 4}, std::string(1232, '\0')))
+                             .message(5, Wire().integer(1, 1).integer(2, 7).text(8, "zero").text(9, std::string(8, '\0'))).text(2, "g").message(11, symbolicInfo("x", "seq", 4)).message(12, Wire().text(1, "y"));
+    AnalysisOptions forFile;
+    forFile.forFile = true;
+    const auto written = analyze(write(QByteArray::fromStdString(model(decided))), forFile);
+    QVERIFY2(written.has_value(), written ? "" : written.error().message().c_str());
+    QCOMPARE((*written)->bindings.at("seq"), std::int64_t(64));
+    write(QByteArray::fromStdString(model(graph)));
     AnalysisOptions options;
     options.bindings = {{"seq", 128}};
     const auto bound = analyze(path, options);
