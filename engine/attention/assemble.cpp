@@ -121,6 +121,23 @@ ProjectionForm packedForm(const Graph& graph, const Shapes& shapes, const RoleTr
     return range && !range->contiguous ? ProjectionForm::packedInterleaved : ProjectionForm::packed;
 }
 
+/// Whether a role's product is of split heads, as where blocks of keys are compressed by a network that all heads share.
+bool worksOnHeads(const Graph& graph, const Shapes& shapes, const RoleTrace& trace) { return trace.linear && graph.node(trace.linear).is("MatMul") && shapes.of(graph.node(trace.linear).input(0)).dims.size() >= 4; }
+
+/// What a role is made of: what its projection reads, or, where that works on heads, what split them.
+ValueId originOf(const Graph& graph, const Shapes& shapes, const RoleTrace& trace) {
+    ValueId value = sourceOf(graph, trace);
+    constexpr int longest = 40;
+    for (int steps = 0; steps < longest && value && worksOnHeads(graph, shapes, trace); ++steps) {
+        const NodeId id = graph.producer(value);
+        if (!id) break;
+        const Node& node = graph.node(id);
+        value = node.input(shapes.isConstant(node.input(0)) ? 1 : 0);
+        if (linearWeight(graph, shapes, id) && shapes.of(value).dims.size() <= 3) return value;
+    }
+    return sourceOf(graph, trace);
+}
+
 std::int64_t headsFromOperand(const Shapes& shapes, ValueId operand) {
     const ValueShape& shape = shapes.of(operand);
     return shape.ranked && shape.dims.size() >= 4 ? std::max<Dim>(shape.dims[shape.dims.size() - 3], 0) : 0;
@@ -145,6 +162,7 @@ std::int64_t headsOverPlaces(const Shapes& shapes, const std::optional<Projectio
 void countHeads(const Graph& graph, const Shapes& shapes, const Roles& roles, AttentionSpec& spec) {
     const auto& [q, k, v] = roles;
     const auto heads = [&](const std::optional<Projection>& projection, const RoleTrace& trace, std::int64_t size) {
+        if (projection && spec.heads > 1 && projection->width == size && worksOnHeads(graph, shapes, trace) && headsFromOperand(shapes, trace.operand) == spec.heads) return spec.heads;
         if (projection && projection->width > 0 && size > 0 && projection->width % size == 0) return projection->width / size;
         // With sizes that don't fit the file (pictures smaller than a window) no view tells the columns, and another axis stands before the places: then equal parts do.
         const std::int64_t parts = std::int64_t(trace.linear && trace.linear == q.linear) + std::int64_t(trace.linear && trace.linear == k.linear) + std::int64_t(trace.linear && trace.linear == v.linear);
@@ -230,7 +248,7 @@ void assembleRoles(const Graph& graph, const Shapes& shapes, const std::vector<R
     for (std::size_t i = 1; i < streams.size(); ++i) spec.joined.push_back(projectionsOf(graph, shapes, streams[i], spec));
     const bool self = std::any_of(streams.begin(), streams.end(), [&](const Roles& each) {
         const ValueId q = sourceOf(graph, each.q);
-        return q && (sameOrigin(graph, shapes, q, sourceOf(graph, each.k)) || sameOrigin(graph, shapes, q, sourceOf(graph, each.v)));
+        return q && (sameOrigin(graph, shapes, q, originOf(graph, shapes, each.k)) || sameOrigin(graph, shapes, q, originOf(graph, shapes, each.v)));
     });
     spec.kind = self ? AttentionKind::self : AttentionKind::cross;
     countHeads(graph, shapes, roles, spec);

@@ -5,6 +5,7 @@
 #include "attention/starts.h"
 
 #include <algorithm>
+#include <array>
 
 namespace triptych {
 
@@ -228,6 +229,18 @@ bool sumsPlaces(const Graph& graph, const Shapes& shapes, NodeId product, ValueI
     return std::none_of(summed.begin(), summed.end(), [&](const ColumnView::Factor& each) { return each.size > 1 && std::abs(each.stride) < columns; });
 }
 
+/// What a value is before its views.
+ValueId behindViews(const Graph& graph, ValueId value) {
+    static constexpr std::array views{"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Cast"};
+    constexpr int longest = 16;
+    for (int steps = 0; steps < longest && value; ++steps) {
+        const NodeId id = graph.producer(value);
+        if (!id || !isOneOf(graph.node(id), views)) break;
+        value = graph.node(id).input(0);
+    }
+    return value;
+}
+
 /// The softmaxes that a value is computed from without crossing a projection or another one of them, in the order of operands.
 void softmaxesBehind(const Graph& graph, const Shapes& shapes, ValueId value, std::set<ValueId>& seen, std::vector<NodeId>& found) {
     constexpr std::size_t most = 400;
@@ -270,7 +283,8 @@ std::optional<std::pair<std::string, std::string>> whyNotWeighed(const Graph& gr
     using Why = std::pair<std::string, std::string>;
     const RoleTrace q = traceRole(graph, shapes, core.q), k = traceRole(graph, shapes, core.k), v = traceRole(graph, shapes, core.v);
     const auto alike = [&](const RoleTrace& a, const RoleTrace& b) { return a.linear && a.linear == b.linear ? !apart(graph, shapes, a, b) : bare(graph, shapes, a.source) == bare(graph, shapes, b.source); };
-    if (bare(graph, shapes, core.q) == bare(graph, shapes, core.k) || alike(q, v) || alike(k, v)) return Why{};
+    if (alike(q, v) || alike(k, v)) return Why{};
+    if (behindViews(graph, core.q) == behindViews(graph, core.k)) return Why{"its queries are its keys", describe(graph, core.scores) + " multiplies one value by itself, as a graph of likeness does"};
     if (Spelled(graph, shapes).weighs(core.v)) return Why{}; // classes of masks
     // A softmax makes an attention of anything; other functions of products stand in much else.
     for (const auto& [trace, name] : {std::pair(&q, "queries"), std::pair(&k, "keys"), std::pair(&v, "values")}) {

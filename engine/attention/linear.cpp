@@ -202,7 +202,7 @@ bool closeBehindLinear(const Graph& graph, const Shapes& shapes, ValueId value) 
     static constexpr std::array passing{"Transpose", "BatchNormalization", "Split", "Slice", "Gather", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"};
     constexpr int longest = 10;
     for (int steps = 0; steps < longest && value; ++steps) {
-        const NodeId id = graph.producer(value);
+        const NodeId id = graph.producer(bare(graph, shapes, value));
         if (!id) return false;
         if (linearWeight(graph, shapes, id)) return true;
         const Node& node = graph.node(id);

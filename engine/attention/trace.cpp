@@ -153,11 +153,12 @@ private:
     /// What was another role's projection, one matrix a head, behind a role's own.
     bool absorbs(NodeId id) const { return headsMultiplied(m_graph, m_shapes, id) > 0 && closeBehindLinear(m_graph, m_shapes, m_graph.node(id).input(0)); }
 
-    /// A convolution that mixes no channels, close behind a projection: it takes places together, as pooling does.
+    /// A convolution that mixes no channels, or those of each head, close behind a projection: it takes places together, as pooling does.
     bool pools(NodeId id) const {
         const Node& node = m_graph.node(id);
         const ValueShape& weight = m_shapes.of(node.input(1));
-        if (!node.is("Conv") || !weight.known() || weight.dims.size() < 3 || weight.dims[1] != 1 || node.attributes.integer("group", 1) != weight.dims[0] || weight.dims[0] == 1) return false;
+        const std::int64_t groups = node.attributes.integer("group", 1);
+        if (!node.is("Conv") || !weight.known() || weight.dims.size() < 3 || groups < 2 || weight.dims[0] != groups * weight.dims[1] || (weight.dims[1] != 1 && weight.dims[2] == 1)) return false; // the last: a projection in parts
         return closeBehindLinear(m_graph, m_shapes, node.input(0));
     }
 
