@@ -128,13 +128,10 @@ private:
             m_core.extras.insert("banded");
             return m_products.leadsTo(node.input(0)) ? node.input(0) : node.input(2);
         }
-        if (node.is("Cast")) {
-            m_core.extras.insert("cast");
-            return node.input(0);
-        }
-        if (node.is("Tanh")) {
-            m_core.extras.insert("softcap");
-            return node.input(0);
+        for (const auto& [op, word] : {std::pair("Cast", "cast"), std::pair("Tanh", "softcap"), std::pair("TopK", "top_k")}) {
+            if (!node.is(op)) continue;
+            m_core.extras.insert(word);
+            return node.is("TopK") ? altered(node.input(0)) : node.input(0);
         }
         if (node.is("Where")) {
             for (const std::size_t branch : {1U, 2U}) {
@@ -197,7 +194,11 @@ private:
         const bool number = m_shapes.scalar(other).has_value();
         // A clamp is no mask; a softmax is the same with a number added to all scores.
         if (number && (node.is("Max") || node.is("Min"))) return altered(next);
-        if ((first && m_products.leadsTo(other)) || gathered(other)) {
+        const bool threshold = m_core.weighed && node.is("Sub") && first && dimFromEnd(m_shapes, other, 0) == 1 && m_products.leadsTo(other);
+        if (threshold) { // of the scores themselves: what is left of them sums to 1
+            if (m_core.extras.erase("relu") > 0) m_core.extras.insert("sparsemax");
+            if (m_core.extras.erase("squared_relu") > 0) m_core.extras.insert("entmax");
+        } else if ((first && m_products.leadsTo(other)) || gathered(other)) {
             m_core.extras.insert("disentangled");
             m_core.addends.push_back(other);
         }
@@ -279,6 +280,7 @@ private:
         if (node.is("Add") || node.is("Sub")) return m_shapes.scalar(besides(node, value)) || m_spelled.weighs(besides(node, value)); // kept above 0, or mixed with other weights
         if (node.is("ReduceSum")) return !way.empty() && m_graph.node(way.back()).is("Mul");
         if (node.is("Div")) return node.input(0) == value && (m_shapes.scalar(node.input(1)) || m_spelled.sumOf(node.input(1), value)); // by the number of keys, or brought to a sum of 1 again
+        if (node.is("ScatterElements")) return node.input(2) == value; // the largest ones, put back to their keys
         for (const char* op : {"Cast", "Identity", "Dropout", "Reshape", "Transpose", "Where", "Mul", "Unsqueeze", "Squeeze", "Slice", "Split", "Pad", "Gather", "Expand", "Concat", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
             if (node.is(op)) return true;
         return false;

@@ -44,10 +44,20 @@ std::optional<Weighing> weighing(const Graph& graph, const Shapes& shapes, NodeI
     if (node.is("com.microsoft", "QuickGelu") && node.attributes.real("alpha", 1.702F) == 1) return Weighing{"silu", node.input(0), {}};
     for (const auto& [op, word] : functions)
         if (node.is(op)) return Weighing{word, node.input(0), {}};
+    if (node.is("Clip") && shapes.scalar(node.input(1)) == 0.0 && !node.input(2)) return Weighing{"relu", node.input(0), {}};
     const Spelled spelled(graph, shapes);
     if (spelled.squares(node)) {
         const NodeId relu = spelled.maker(node.input(0));
-        return relu && graph.node(relu).is("Relu") ? std::optional(Weighing{"squared_relu", graph.node(relu).input(0), {relu}}) : std::nullopt;
+        const auto inner = relu ? weighing(graph, shapes, relu) : std::nullopt;
+        return inner && inner->word == "relu" ? std::optional(Weighing{"squared_relu", inner->scores, {relu}}) : std::nullopt;
+    }
+    // Half of an error function and 1: a smooth step that is close to a squared Relu.
+    for (const std::size_t side : {0U, 1U}) {
+        const NodeId sum = node.is("Mul") && shapes.scalar(node.input(1 - side)) == 0.5 ? spelled.maker(node.input(side)) : NodeId();
+        for (const std::size_t addend : {0U, 1U}) {
+            const NodeId erf = sum && graph.node(sum).is("Add") && shapes.scalar(graph.node(sum).input(1 - addend)) == 1.0 ? spelled.maker(graph.node(sum).input(addend)) : NodeId();
+            if (erf && graph.node(erf).is("Erf")) return Weighing{"laplace", graph.node(erf).input(0), {erf, sum}};
+        }
     }
     for (const std::size_t side : {0U, 1U}) {
         const NodeId gate = node.is("Mul") ? spelled.maker(node.input(side)) : NodeId();
