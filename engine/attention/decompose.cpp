@@ -1,4 +1,5 @@
 #include "attention/decomposer.h"
+#include "attention/starts.h"
 
 #include <algorithm>
 
@@ -83,7 +84,8 @@ NamedAttention Decomposer::asWritten(const AttentionSpec& spec) const {
     NamedAttention named;
     for (const NodeId node : spec.nodes) named.nodes.push_back(m_graph.node(node).name);
     if (spec.scores) named.scores = m_graph.node(spec.scores).name;
-    if (spec.softmax) named.softmax = m_graph.node(spec.softmax).name;
+    // What stands in a softmax's place normalises nothing: no kernel of softmax attention computes it.
+    if (spec.softmax && !weighing(m_graph, m_shapes, spec.softmax)) named.softmax = m_graph.node(spec.softmax).name;
     if (spec.context) named.context = m_graph.node(spec.context).name;
     named.inputQ = spec.q;
     named.inputK = spec.k;

@@ -62,6 +62,7 @@ private slots:
     void masks();
     void unknownOperatorsAreNamed();
     void softmaxOverSeveralAxesIsNamed();
+    void functionsOfScoresAreNoSoftmax();
     void headsOfNothing();
     void headsThatNothingTells();
     void packedIsTakenApart();
@@ -179,6 +180,15 @@ void AttentionTest::softmaxOverSeveralAxesIsNamed() {
     QCOMPARE(found.attentions.found.size(), std::size_t(0));
     QCOMPARE(found.attentions.unrecognised.size(), std::size_t(1));
     QVERIFY2(found.attentions.unrecognised[0].reason.find("from 2 on") != std::string::npos, found.attentions.unrecognised[0].reason.c_str());
+}
+
+void AttentionTest::functionsOfScoresAreNoSoftmax() {
+    for (const auto& [weights, softmax] : {std::pair("Sigmoid(s)", false), std::pair("Relu(s)", false), std::pair("Softmax(s, axis=-1)", true)}) {
+        const Found found = find(separate + "s = MatMul(q, k)\ncontext = MatMul(" + weights + ", v)\n" + tail);
+        const auto written = decompose(found.model, *found.graph, *found.shapes, found.attentions, Expansion::canonical);
+        QVERIFY(written && written->attentions.size() == 1);
+        QCOMPARE(written->attentions[0].softmax.valid(), softmax); // flash attention is a kernel of softmaxes
+    }
 }
 
 /// A picture that is smaller than a window has none of them: their axis is no axis of heads, and none is left to be read.
