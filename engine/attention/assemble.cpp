@@ -150,9 +150,12 @@ bool sameBatch(const Shapes& shapes, ValueId a, ValueId b) {
 }
 
 /// Channel attention sums over places: a head's width is another axis of its operand. 0 where this is no such attention.
-std::int64_t headsOverPlaces(const Shapes& shapes, const std::optional<Projection>& projection, const RoleTrace& trace, std::int64_t size) {
+std::int64_t headsOverPlaces(const Graph& graph, const Shapes& shapes, const std::optional<Projection>& projection, const RoleTrace& trace, std::int64_t size) {
     const ValueShape& operand = shapes.of(trace.operand);
     if (!projection || projection->width <= 0 || !operand.known() || operand.dims.size() < 4) return 0;
+    // Halves of heads are as wide as no head of the projection, either: but they are columns.
+    const std::int64_t columns = linearColumns(graph, shapes, trace.linear);
+    if (trace.columns && !trace.columns->axes.empty() && std::any_of(trace.columns->axes.back().begin(), trace.columns->axes.back().end(), [&](const ColumnView::Factor& each) { return each.size > 1 && std::abs(each.stride) < columns; })) return 0;
     const std::size_t rank = operand.dims.size();
     const Dim many = operand.dims[rank - 3];
     return many > 0 && operand.dims[rank - 1] == size && operand.dims[rank - 2] * many == projection->width && size * many != projection->width ? many : 0;
@@ -163,6 +166,8 @@ void countHeads(const Graph& graph, const Shapes& shapes, const Roles& roles, At
     const auto& [q, k, v] = roles;
     const auto heads = [&](const std::optional<Projection>& projection, const RoleTrace& trace, std::int64_t size) {
         if (projection && spec.heads > 1 && projection->width == size && worksOnHeads(graph, shapes, trace) && headsFromOperand(shapes, trace.operand) == spec.heads) return spec.heads;
+        const auto range = projection && trace.columns && !joined(graph, trace) ? columnRange(*trace.columns, linearColumns(graph, shapes, trace.linear)) : std::nullopt;
+        if (range && range->width < projection->width && size > 0 && range->width > 0 && range->width % size == 0) return range->width / size; // a part of each head
         if (projection && projection->width > 0 && size > 0 && projection->width % size == 0) return projection->width / size;
         // With sizes that don't fit the file (pictures smaller than a window) no view tells the columns, and another axis stands before the places: then equal parts do.
         const std::int64_t parts = std::int64_t(trace.linear && trace.linear == q.linear) + std::int64_t(trace.linear && trace.linear == k.linear) + std::int64_t(trace.linear && trace.linear == v.linear);
@@ -171,7 +176,7 @@ void countHeads(const Graph& graph, const Shapes& shapes, const Roles& roles, At
         if (several && projection && projection->width == 0 && size > 0 && parts > 1 && columns % (parts * size) == 0) return columns / (parts * size);
         return headsFromOperand(shapes, trace.operand);
     };
-    if (const std::int64_t many = spec.heads == 0 ? headsOverPlaces(shapes, spec.projectionQ, q, spec.headDim) : 0) {
+    if (const std::int64_t many = spec.heads == 0 ? headsOverPlaces(graph, shapes, spec.projectionQ, q, spec.headDim) : 0) {
         spec.heads = spec.kvHeads = many;
         spec.headDim = spec.projectionQ->width / many;
         if (spec.projectionV && spec.projectionV->width > 0 && spec.projectionV->width % many == 0) spec.vHeadDim = spec.projectionV->width / many;

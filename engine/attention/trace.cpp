@@ -158,7 +158,7 @@ private:
         const Node& node = m_graph.node(id);
         const ValueShape& weight = m_shapes.of(node.input(1));
         const std::int64_t groups = node.attributes.integer("group", 1);
-        if (!node.is("Conv") || !weight.known() || weight.dims.size() < 3 || groups < 2 || weight.dims[0] != groups * weight.dims[1] || (weight.dims[1] != 1 && weight.dims[2] == 1)) return false; // the last: a projection in parts
+        if (!node.is("Conv") || !weight.known() || weight.dims.size() < 3 || groups < 2 || weight.dims[0] % groups != 0 || weight.dims[0] / groups != weight.dims[1] || (weight.dims[1] != 1 && weight.dims[2] == 1)) return false; // the last: a projection in parts
         return closeBehindLinear(m_graph, m_shapes, node.input(0));
     }
 
