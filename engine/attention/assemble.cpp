@@ -106,14 +106,16 @@ std::int64_t ownWidth(const Graph& graph, const Shapes& shapes, const RoleTrace&
 /// One projection that is two roles as a whole is not packed: nothing cuts it on the way to either, or one cut serves both (a latent that is keys and values), or cuts
 /// pick copies that a table of scales made.
 bool servesWhole(const Graph& graph, const Shapes& shapes, const RoleTrace& a, const RoleTrace& b) {
-    const auto cut = [&](const RoleTrace& trace) {
-        return std::any_of(trace.path.begin(), trace.path.end(), [&](NodeId id) { return graph.node(id).is("Split") || graph.node(id).is("Slice") || graph.node(id).is("Gather"); });
+    const auto cuts = [&](const RoleTrace& trace) {
+        return std::size_t(std::count_if(trace.path.begin(), trace.path.end(), [&](NodeId id) { return graph.node(id).is("Split") || graph.node(id).is("Slice") || graph.node(id).is("Gather"); }));
     };
+    // A cut behind something that isn't followed may take any columns.
+    const auto followed = [&](const RoleTrace& trace) { return cuts(trace) == trace.stages.size() && !joined(graph, trace); };
     if (!a.stages.empty() && !b.stages.empty() && a.stages.back().value == b.stages.back().value) return true;
     if (!a.columns || !b.columns) return false;
     const std::int64_t columns = linearColumns(graph, shapes, a.linear);
     const auto one = columnRange(*a.columns, columns), two = columnRange(*b.columns, columns);
-    return (!joined(graph, a) && !joined(graph, b) && one && two && one->width == columns && two->width == columns) || (!cut(a) && !cut(b));
+    return (followed(a) && followed(b) && one && two && one->width == columns && two->width == columns) || (cuts(a) == 0 && cuts(b) == 0);
 }
 
 ProjectionForm packedForm(const Graph& graph, const Shapes& shapes, const RoleTrace& role, const Roles& roles) {
