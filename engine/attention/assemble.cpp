@@ -172,7 +172,8 @@ void countHeads(const Graph& graph, const Shapes& shapes, const Roles& roles, At
         if (range && range->width < projection->width && size > 0 && range->width > 0 && range->width % size == 0) return range->width / size; // a part of each head
         if (projection && projection->width > 0 && size > 0 && projection->width % size == 0) return projection->width / size;
         // With sizes that don't fit the file (pictures smaller than a window) no view tells the columns, and another axis stands before the places: then equal parts do.
-        const std::int64_t parts = std::int64_t(trace.linear && trace.linear == q.linear) + std::int64_t(trace.linear && trace.linear == k.linear) + std::int64_t(trace.linear && trace.linear == v.linear);
+        const auto shares = [&](const RoleTrace& role) { return std::int64_t(trace.linear && trace.linear == role.linear); };
+        const std::int64_t parts = shares(roles.q) + shares(roles.k) + shares(roles.v);
         const std::int64_t columns = projection ? linearColumns(graph, shapes, trace.linear) : 0;
         const bool several = shapes.of(trace.operand).dims.size() > 4;
         if (several && projection && projection->width == 0 && size > 0 && parts > 1 && columns % (parts * size) == 0) return columns / (parts * size);
