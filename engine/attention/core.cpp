@@ -71,6 +71,7 @@ private:
 
     /// Exp(x - max), or what else is positive, before a division by its own sum; masks may multiply it.
     ValueId throughWeights(ValueId value) {
+        bool squared = false;
         for (int steps = 0; steps < 10 && value; ++steps) {
             const NodeId id = m_graph.producer(value);
             if (!id) return {};
@@ -86,12 +87,17 @@ private:
             }
             const bool copies = node.is("Cast") || node.is("Identity") || node.is("Reshape") || node.is("Transpose");
             m_core.altered = m_core.altered || !copies;
-            if (node.is("Relu")) return node.input(0);
+            if (node.is("Relu")) {
+                m_core.extras.insert(squared ? "squared_relu" : "relu");
+                return node.input(0);
+            }
             if (const auto hidden = m_spelled.hiding(node)) {
                 m_core.multiplied.push_back(hidden->mask);
                 value = hidden->weights;
             } else {
-                if (!copies && !m_spelled.squares(node)) return {};
+                const bool squares = m_spelled.squares(node);
+                if (!copies && !squares) return {};
+                squared = squared || squares;
                 value = node.input(0);
             }
         }
@@ -247,15 +253,17 @@ private:
             std::vector<NodeId> way;
         };
         std::vector<Place> open{{m_graph.node(m_core.softmax).output(), {}}};
-        constexpr std::size_t most = 48;
+        constexpr std::size_t most = 48, mostReaders = 256, mostEnds = 32; // a value that thousands read costs each of them no more
+        std::size_t looked = 0;
         std::vector<NodeId> ends; // of the ways
         for (std::size_t i = 0; i < open.size() && i < most; ++i) {
             const Place here = open[i];
             for (const NodeId reader : m_graph.readers(here.value)) {
+                if (++looked > mostReaders) break;
                 const Node& node = m_graph.node(reader);
                 if (m_products.of(node)) return reached(reader, here.value, here.way);
                 if (!keepsWeights(node, here.value, here.way)) {
-                    ends.push_back(reader);
+                    if (ends.size() < mostEnds) ends.push_back(reader);
                     continue;
                 }
                 std::vector<NodeId> way = here.way;

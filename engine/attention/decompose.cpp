@@ -85,7 +85,8 @@ NamedAttention Decomposer::asWritten(const AttentionSpec& spec) const {
     for (const NodeId node : spec.nodes) named.nodes.push_back(m_graph.node(node).name);
     if (spec.scores) named.scores = m_graph.node(spec.scores).name;
     // What stands in a softmax's place normalises nothing: no kernel of softmax attention computes it.
-    if (spec.softmax && !weighing(m_graph, m_shapes, spec.softmax)) named.softmax = m_graph.node(spec.softmax).name;
+    const bool exponents = !spec.extras.contains("relu") && !spec.extras.contains("squared_relu"); // Relu over its sum has no function of single scores at its end
+    if (spec.softmax && exponents && !weighing(m_graph, m_shapes, spec.softmax)) named.softmax = m_graph.node(spec.softmax).name;
     if (spec.context) named.context = m_graph.node(spec.context).name;
     named.inputQ = spec.q;
     named.inputK = spec.k;

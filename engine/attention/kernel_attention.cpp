@@ -82,13 +82,23 @@ Mapped throughMap(const Graph& graph, const Shapes& shapes, ValueId value) {
     return made;
 }
 
-/// Whether a value depends on a sum, or on the mean of a product's mapped keys: the normaliser.
-bool sumsAlong(const Graph& graph, const Shapes& shapes, const Mapped& keys, ValueId value, int depth = 0) {
-    const NodeId id = value ? graph.producer(bare(graph, shapes, value)) : NodeId();
-    if (!id || depth > 12 || linearWeight(graph, shapes, id)) return false;
-    const Node& node = graph.node(id);
-    if (node.is("ReduceSum") || (node.is("ReduceMean") && throughMap(graph, shapes, node.input(0)).map == keys.map)) return true;
-    return std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId input) { return sumsAlong(graph, shapes, keys, input, depth + 1); });
+/// Whether a value depends on a sum, or on the mean of a product's mapped keys: the normaliser. Level by level, each node once.
+bool sumsAlong(const Graph& graph, const Shapes& shapes, const Mapped& keys, ValueId value) {
+    constexpr int deepest = 12;
+    std::set<NodeId> seen;
+    std::vector<ValueId> level{value};
+    for (int depth = 0; depth <= deepest && !level.empty(); ++depth) {
+        std::vector<ValueId> next;
+        for (const ValueId each : level) {
+            const NodeId id = each ? graph.producer(bare(graph, shapes, each)) : NodeId();
+            if (!id || !seen.insert(id).second || linearWeight(graph, shapes, id)) continue;
+            const Node& node = graph.node(id);
+            if (node.is("ReduceSum") || (node.is("ReduceMean") && throughMap(graph, shapes, node.input(0)).map == keys.map)) return true;
+            next.insert(next.end(), node.inputs.begin(), node.inputs.end());
+        }
+        level = std::move(next);
+    }
+    return false;
 }
 
 /// Whether a value is cut out of a product: V had a column of ones, so that the product's last column is the sum of the keys.
@@ -286,6 +296,8 @@ std::optional<std::pair<std::string, std::string>> whyNotWeighed(const Graph& gr
     if (alike(q, v) || alike(k, v)) return Why{};
     if (behindViews(graph, core.q) == behindViews(graph, core.k)) return Why{"its queries are its keys", describe(graph, core.scores) + " multiplies one value by itself, as a graph of likeness does"};
     if (Spelled(graph, shapes).weighs(core.v)) return Why{}; // classes of masks
+    // Outer products of outer products, as tensor fusion makes them, sum nothing.
+    if (summedSize(graph, shapes, core.scores) == 1 && summedSize(graph, shapes, core.context) == 1) return Why{};
     // A softmax makes an attention of anything; other functions of products stand in much else.
     for (const auto& [trace, name] : {std::pair(&q, "queries"), std::pair(&k, "keys"), std::pair(&v, "values")}) {
         if (trace->linear) continue;

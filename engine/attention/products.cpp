@@ -73,8 +73,11 @@ bool Products::leadsToProduct(NodeId node) const {
     for (std::size_t i = 0; i < open.size() && i < most; ++i) {
         if (of(m_graph.node(open[i]))) return true;
         if (multiplies(m_graph.node(open[i]))) continue;
-        for (const ValueId output : m_graph.node(open[i]).outputs)
-            if (output) open.insert(open.end(), m_graph.readers(output).begin(), m_graph.readers(output).end());
+        for (const ValueId output : m_graph.node(open[i]).outputs) {
+            if (!output) continue;
+            const auto readers = m_graph.readers(output);
+            open.insert(open.end(), readers.begin(), readers.begin() + static_cast<std::ptrdiff_t>(std::min(readers.size(), most - std::min(most, open.size()))));
+        }
     }
     return false;
 }

@@ -3,6 +3,7 @@
 #include "attention/decompose.h"
 #include "graph/text.h"
 
+#include <QElapsedTimer>
 #include <QTest>
 
 using namespace triptych;
@@ -63,6 +64,7 @@ private slots:
     void unknownOperatorsAreNamed();
     void softmaxOverSeveralAxesIsNamed();
     void functionsOfScoresAreNoSoftmax();
+    void normalisersOfManyWaysAreReadOnce();
     void headsOfNothing();
     void headsThatNothingTells();
     void packedIsTakenApart();
@@ -183,12 +185,29 @@ void AttentionTest::softmaxOverSeveralAxesIsNamed() {
 }
 
 void AttentionTest::functionsOfScoresAreNoSoftmax() {
-    for (const auto& [weights, softmax] : {std::pair("Sigmoid(s)", false), std::pair("Relu(s)", false), std::pair("Softmax(s, axis=-1)", true)}) {
-        const Found found = find(separate + "s = MatMul(q, k)\ncontext = MatMul(" + weights + ", v)\n" + tail);
+    for (const auto& [weights, softmax] : {std::pair("Sigmoid(s)", false), std::pair("Relu(s)", false), std::pair("Div(r, ReduceSum(r, {-1}))", false), std::pair("Softmax(s, axis=-1)", true)}) {
+        const Found found = find(separate + "s = MatMul(q, k)\nr = Relu(s)\ncontext = MatMul(" + weights + ", v)\n" + tail);
         const auto written = decompose(found.model, *found.graph, *found.shapes, found.attentions, Expansion::canonical);
         QVERIFY(written && written->attentions.size() == 1);
         QCOMPARE(written->attentions[0].softmax.valid(), softmax); // flash attention is a kernel of softmaxes
     }
+}
+
+/// Each level reads the one below many times: every value is looked at once, not once for each way to it.
+void AttentionTest::normalisersOfManyWaysAreReadOnce() {
+    std::string text = separate + "inner = MatMul(Exp(k), v)\nouter = MatMul(Exp(q), inner)\nd0 = Tanh(q)\n";
+    constexpr int levels = 12;
+    for (int i = 0; i < levels; ++i) {
+        const std::string below = "d" + std::to_string(i);
+        text += "d" + std::to_string(i + 1) + " = Sum(" + below;
+        for (int each = 1; each < 8; ++each) text += ", " + below;
+        text += ")\n";
+    }
+    QElapsedTimer timer;
+    timer.start();
+    const Found found = find(text + "context = Div(outer, d" + std::to_string(levels) + ")\n" + tail);
+    QVERIFY(found.attentions.found.empty());
+    QVERIFY2(timer.elapsed() < 10000, qPrintable(QString::number(timer.elapsed())));
 }
 
 /// A picture that is smaller than a window has none of them: their axis is no axis of heads, and none is left to be read.
