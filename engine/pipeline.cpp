@@ -111,7 +111,8 @@ Result<StageTimes> project(const Analysis& analysis, Projected& projected, const
     StageTimes times;
     {
         const Stopwatch watch(times.fusion);
-        auto partition = fuse({*projected.graph, *projected.shapes, *projected.classes, with.decomposition, with.viewsStayApart}, *analysis.library, with.enabled, job);
+        const auto opset = analysis.model->opsets.find("");
+        auto partition = fuse({*projected.graph, *projected.shapes, *projected.classes, with.decomposition, with.viewsStayApart, opset == analysis.model->opsets.end() ? 0 : opset->second}, *analysis.library, with.enabled, job);
         if (!partition) return tl::unexpected(partition.error());
         projected.partition = std::make_shared<const Partition>(std::move(*partition));
     }

@@ -50,7 +50,7 @@ int runFuse(WriteArguments& arguments) {
     const auto analysis = analyzed(arguments, false);
     if (!analysis) return analysis.error();
     const Analysis& a = **analysis;
-    const auto fused = fusedModel(*a.enhanced.graph, *a.enhanced.partition, *a.library, a.model->opsets);
+    const auto fused = fusedModel(*a.enhanced.graph, *a.enhanced.shapes, *a.enhanced.partition, *a.library, a.model->opsets);
     if (!fused) return complain(arguments.file, fused.error(), exitUnreadable);
     printWarnings(arguments, a.decomposition->warnings);
     printWarnings(arguments, fused->warnings);

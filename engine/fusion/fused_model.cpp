@@ -11,8 +11,8 @@ namespace {
 
 class FusedModelWriter {
 public:
-    FusedModelWriter(const Graph& graph, const Partition& partition, const PatternLibrary& library, const std::map<std::string, std::int64_t>& opsets)
-        : m_graph(graph), m_partition(partition), m_library(library), m_opsets(opsets) {}
+    FusedModelWriter(const Graph& graph, const Shapes& shapes, const Partition& partition, const PatternLibrary& library, const std::map<std::string, std::int64_t>& opsets)
+        : m_graph(graph), m_shapes(shapes), m_partition(partition), m_library(library), m_opsets(opsets) {}
 
     Result<FusedModel> run() {
         m_outer.adoptValues(m_graph);
@@ -104,7 +104,9 @@ private:
         const ValueId input = body.value(m_graph.value(first.input).name);
         if (first.dequantised) {
             const ValueId weight = body.newValue(name + "_dequantised");
-            add("DequantizeLinear", operands, {weight}).attributes = holder.attributes;
+            Attributes& attributes = add("DequantizeLinear", operands, {weight}).attributes;
+            attributes = holder.attributes;
+            if (!attributes.has("block_size")) attributes.set("axis", static_cast<std::int64_t>(first.held[0].axis));
             operands = {input, weight};
         }
         ValueId whole = body.newValue(name + "_product");
@@ -153,9 +155,10 @@ private:
         name += "_" + std::to_string(m_result.functions.size());
         std::vector<MergedMember> members;
         if (parallel) {
-            auto found = mergedMembers(m_graph, *parallel);
+            const auto opset = m_opsets.find("");
+            auto found = mergedMembers(m_graph, m_shapes, *parallel, opset == m_opsets.end() ? 0 : opset->second);
             if (found) members = std::move(*found);
-            else m_result.warnings.push_back(name + ": not merged in the written file: " + found.error());
+            else m_result.warnings.push_back(name + ": not merged in the written file: " + found.error().reason + (found.error().at ? ": " + describe(m_graph, found.error().at) : std::string()));
         }
         std::set<NodeId> replaced;
         std::set<ValueId> absorbed;
@@ -208,6 +211,7 @@ private:
     }
 
     const Graph& m_graph;
+    const Shapes& m_shapes;
     const Partition& m_partition;
     const PatternLibrary& m_library;
     const std::map<std::string, std::int64_t>& m_opsets;
@@ -218,9 +222,9 @@ private:
 
 } // namespace
 
-Result<FusedModel> fusedModel(const Graph& graph, const Partition& partition, const PatternLibrary& library,
+Result<FusedModel> fusedModel(const Graph& graph, const Shapes& shapes, const Partition& partition, const PatternLibrary& library,
                               const std::map<std::string, std::int64_t>& opsets) {
-    return FusedModelWriter(graph, partition, library, opsets).run();
+    return FusedModelWriter(graph, shapes, partition, library, opsets).run();
 }
 
 } // namespace triptych

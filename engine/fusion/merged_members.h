@@ -25,8 +25,16 @@ struct MergedMember {
     NodeId holder() const { return dequantised ? dequantised : product; }
 };
 
-/// All members, or why they can't be joined: with the node whose condition fails.
-tl::expected<std::vector<MergedMember>, std::string> mergedMembers(const Graph& graph, const ParallelGroup& parallel);
+/// What keeps members apart: the product whose condition fails, and which it is.
+struct MergeObstacle {
+    NodeId at;
+    std::string reason;
+    bool quantised = false; ///< the product, or its weight: joined it would compute other numbers
+};
+
+/// All members, or why they can't be joined. A scale or zero point for all columns becomes one for each.
+/// @param opset  of ai.onnx; before 13 DequantizeLinear has one scale only. 0: not known
+tl::expected<std::vector<MergedMember>, MergeObstacle> mergedMembers(const Graph& graph, const Shapes& shapes, const ParallelGroup& parallel, std::int64_t opset);
 
 /// The tensors of all members one behind the other along an axis.
 TensorPtr joinedTensor(std::string name, const std::vector<WeightSource>& sources, std::size_t axis);

@@ -1,6 +1,7 @@
 // Which projections read the same value and could be one product. Roles come from the decomposition, which traced them.
 
 #include "attention/same_value.h"
+#include "fusion/merged_members.h"
 #include "fusion/rule.h"
 #include "fusion/structure.h"
 
@@ -61,6 +62,9 @@ private:
         group.members = std::move(members);
         group.attention = std::move(attention);
         group.alreadyMerged = merged;
+        // A kernel could still merge what isn't quantised: add zeros for a missing bias, compute a weight.
+        if (const auto joined = mergedMembers(m_input.graph, m_input.shapes, group, m_input.opset); !joined && joined.error().quantised)
+            m_found.misses.push_back({group.pattern, joined.error().at, "weights don't join", joined.error().reason + ": " + describe(m_input.graph, joined.error().at)});
         m_found.groups.push_back(std::move(group));
     }
     /// Each sequence of an attention has projections of its own.

@@ -58,6 +58,7 @@ struct FusionInput {
     const Decomposition* decomposition; ///< null where attention structure is not known (baseline)
     /// Preset "seed": views take no part, they are groups of their own.
     bool viewsStayApart = false;
+    std::int64_t opset = 0; ///< of ai.onnx; 0: not known
 };
 
 /// Cost: linear in nodes for a fixed library.

@@ -8,7 +8,7 @@ namespace triptych {
 
 struct ParallelFinds {
     std::vector<ParallelGroup> groups;
-    std::vector<NearMiss> misses; ///< projections of one value that are quantised differently
+    std::vector<NearMiss> misses; ///< projections of one value that are quantised differently, or whose weights don't join
 };
 
 /// Every parallel projection group that exists: for each attention Q, K, V (or the two of them) that read one value,

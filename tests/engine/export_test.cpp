@@ -102,7 +102,7 @@ void ExportTest::decomposedAndFusedOpenAgain() {
     QVERIFY2(analysis, analysis ? "" : analysis.error().message().c_str());
     const Analysis& a = **analysis;
     QVERIFY(exportModel({*a.model, *a.decomposition->graph, {}, {}}, file("decomposed.onnx")));
-    const auto fused = fusedModel(*a.enhanced.graph, *a.enhanced.partition, *a.library, a.model->opsets);
+    const auto fused = fusedModel(*a.enhanced.graph, *a.enhanced.shapes, *a.enhanced.partition, *a.library, a.model->opsets);
     QVERIFY(fused);
     QVERIFY(!fused->functions.empty());
     QVERIFY(exportModel({*a.model, *fused->graph, fused->functions, {}}, file("fused.onnx")));
@@ -138,8 +138,15 @@ void ExportTest::quantisedProjectionsMerge_data() {
     row("scales for columns", "Add(MatMul(x, DequantizeLinear(wR: i8[32,32], sR: f32[32], zR: i8[32], axis=1)), bR: f32[32])", "MatMul", 1);
     row("scales for blocks of rows", "MatMul(x, DequantizeLinear(wR: i8[32,32], sR: f32[2,32], axis=0, block_size=16))", "MatMul", 1);
     row("scales for blocks of columns", "MatMul(x, DequantizeLinear(wR: i8[32,32], sR: f32[32,2], axis=1, block_size=16))", "MatMul", 3, "scales for blocks of columns");
-    row("one scale for all columns", "MatMul(x, DequantizeLinear(wR: i8[32,32], sR: f32[] = {0.0R}))", "MatMul", 3, "no scale for each column");
+    row("one scale for all columns", "MatMul(x, DequantizeLinear(wR: i8[32,32], sR: f32[] = {0.0R}))", "MatMul", 1);
+    row("one scale and zero point for all columns", "MatMul(x, DequantizeLinear(wR: i8[32,32], sR: f32[] = {0.0R}, zR: i8[]))", "MatMul", 1);
     row("integers", "Mul(Cast(MatMulInteger(u, wR: i8[32,32], uz, zR: i8[32]), to=1), Mul(us, sR: f32[32]))", "MatMulInteger", 1);
+    row("integers, one zero point for all columns", "Mul(Cast(MatMulInteger(u, wR: i8[32,32], uz, zR: i8[]), to=1), Mul(us, sR: f32[32]))", "MatMulInteger", 1);
+    row("QLinearMatMul", "DequantizeLinear(QLinearMatMul(u, us, uz, wR: i8[32,32], sR: f32[] = {0.0R}, zR: i8[], o: f32[] = {0.5}, oz: u8[]), o, oz)", "QLinearMatMul", 1);
+    row("QLinearMatMul, scales for columns, a bias behind", "Add(DequantizeLinear(QLinearMatMul(u, us, uz, wR: i8[32,32], sR: f32[32], zR: i8[32], o: f32[] = {0.5}, oz: u8[]), o, oz), bR: f32[32])", "QLinearMatMul", 1);
+    row("QGemm", "DequantizeLinear(com.microsoft::QGemm(Reshape(u, {4,32}), us, uz, wR: i8[32,32], sR: f32[] = {0.0R}, zR: i8[], bR: i32[32], o: f32[] = {0.5}, oz: u8[], transB=1), o, oz)", "QGemm", 1);
+    row("MatMulIntegerToFloat", "com.microsoft::MatMulIntegerToFloat(u, wR: i8[32,32], us, sR: f32[1], uz, zR: i8[1], bR: f32[32])", "MatMulIntegerToFloat", 1);
+    row("DynamicQuantizeMatMul", "com.microsoft::DynamicQuantizeMatMul(x, wR: i8[32,32], sR: f32[] = {0.0R}, zR: i8[], bR: f32[32])", "DynamicQuantizeMatMul", 1);
 }
 
 /// Joined along their columns with what each column has; the reason is told where something is there for all of them.
@@ -167,7 +174,7 @@ void ExportTest::quantisedProjectionsMerge() {
     const auto analysis = analyze(file("quantised.onnx"), options);
     QVERIFY2(analysis, analysis ? "" : analysis.error().message().c_str());
     const Analysis& a = **analysis;
-    const auto fused = fusedModel(*a.enhanced.graph, *a.enhanced.partition, *a.library, a.model->opsets);
+    const auto fused = fusedModel(*a.enhanced.graph, *a.enhanced.shapes, *a.enhanced.partition, *a.library, a.model->opsets);
     QVERIFY2(fused, fused ? "" : fused.error().message().c_str());
     int found = product == QStringLiteral("MatMul") ? -2 : 0; // scores and context
     const auto count = [&](const Graph& graph) { for (const Node& node : graph.nodes()) found += node.op == product.toStdString(); };

@@ -202,6 +202,19 @@ private slots:
         QCOMPARE(partition.parallel.front().roles, (std::vector<std::string>{"q", "k"}));
         QCOMPARE(bench.nearMiss(partition, "parallel.qkv"), QString("quantised differently at v"));
     }
+    // What a written file can't merge is told before it is written.
+    void quantisedWeightsThatDontJoinAreNearMisses() {
+        Bench bench(R"(
+            x: f32[4,8]
+            @q q0 = MatMul(x, DequantizeLinear(wq: i8[8,8], sq: f32[8], axis=1))
+            @k k0 = MatMul(x, DequantizeLinear(wk: i8[8,8], sk: f32[8], axis=1))
+            @v v0 = MatMul(x, DequantizeLinear(wv: i8[8,8], sv: f32[8,2], axis=1, block_size=4))
+            return q0, k0, v0)");
+        bench.attention({"q"}, {"k"}, {"v"}, "x");
+        const Partition partition = bench.preset("parallel");
+        QCOMPARE(partition.parallel.size(), std::size_t(1));
+        QCOMPARE(bench.nearMiss(partition, "parallel.qkv"), QString("weights don't join at v"));
+    }
     void gateAndUpMerge() {
         Bench bench(R"(
             x: f32[1,4,8]
