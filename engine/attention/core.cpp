@@ -155,9 +155,9 @@ private:
         if (node.is("Concat")) { // a learned logit beside those of the keys takes attention away
             ValueId scores;
             bool beside = false;
-            for (const ValueId each : node.inputs) {
-                const bool leads = m_products.leadsTo(each);
-                if (leads && !scores) scores = each;
+            for (std::size_t i = 0; i < std::min(node.inputs.size(), Products::asked); ++i) {
+                const bool leads = m_products.leadsTo(node.inputs[i]);
+                if (leads && !scores) scores = node.inputs[i];
                 beside = beside || !leads;
             }
             if (scores && beside) m_core.extras.insert("sink"); // else pieces of the scores are put together again

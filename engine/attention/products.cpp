@@ -62,7 +62,7 @@ bool Products::leadsTo(ValueId value, int depth) {
     const Node& node = m_graph.node(id);
     bool leads = of(node) != nullptr;
     const bool barrier = ((multiplies(node) || convolves(node) || node.is("com.microsoft", "QGemm")) && !mixesHeads(node)) || node.op.ends_with("Softmax") || node.is("Shape");
-    for (std::size_t i = 0; i < node.inputs.size() && !leads && !barrier; ++i) leads = leadsTo(node.inputs[i], depth + 1);
+    for (std::size_t i = 0; i < std::min(node.inputs.size(), asked) && !leads && !barrier; ++i) leads = leadsTo(node.inputs[i], depth + 1);
     return m_leads[value] = leads;
 }
 

@@ -19,6 +19,8 @@ public:
     const Node* of(const Node& node) const;
     /// Whether a ReduceSum sums the last axis of a Mul of many rows with a single one: a query by itself.
     bool ofOneRow(const Node& sum) const;
+    /// So many inputs of one node are looked at: what joins thousands joins the like of them, and each softmax asks anew.
+    static constexpr std::size_t asked = 64;
     /// Whether a product of two activations lies behind a value, without crossing a softmax or a weight. Cost: once for each value.
     bool leadsTo(ValueId value, int depth = 0);
     /// Whether a node multiplies matrices, or one soon behind it multiplies two activations.

@@ -290,11 +290,11 @@ private:
     }
 
     /// Roofline: docs/metrics.md, "time_us".
-    void time(GroupMetrics& metrics) const {
+    void time(double peak, GroupMetrics& metrics) const {
         const std::int64_t bytes = metrics.inputBytes + metrics.weightBytes + metrics.outputBytes;
         metrics.intensity = bytes > 0 ? metrics.flops / static_cast<double>(bytes) : 0;
         if (metrics.launches == 0) return;
-        const double peak = peakFlops(), launch = m_in.hardware.floor * static_cast<double>(metrics.launches);
+        const double launch = m_in.hardware.floor * static_cast<double>(metrics.launches);
         const double compute = peak > 0 ? metrics.flops / peak * 1e6 : 0;
         const double memory = m_in.hardware.memoryBandwidth > 0 ? static_cast<double>(bytes) / m_in.hardware.memoryBandwidth * 1e6 : 0;
         metrics.limitedBy = compute >= memory && compute >= launch ? Limit::compute : memory >= launch ? Limit::memory : Limit::launch;
@@ -303,10 +303,11 @@ private:
 
     void totals() {
         const std::unordered_set<NodeId> attention(m_in.attentionNodes.begin(), m_in.attentionNodes.end());
+        const double peak = peakFlops(); // once: it asks all outputs of the graph
         for (std::size_t i = 0; i < m_out.byGroup.size(); ++i) {
             GroupMetrics& m = m_out.byGroup[i];
             const Group& group = m_in.partition.groups[i];
-            if (m.timeUs == 0) time(m);
+            if (m.timeUs == 0) time(peak, m);
             const bool computing = std::any_of(group.nodes.begin(), group.nodes.end(), [&](NodeId node) { return m_in.classes.of[node] == NodeClass::compute; });
             m_out.groups += computing;
             m_out.launches += m.launches;

@@ -65,6 +65,7 @@ private slots:
     void softmaxOverSeveralAxesIsNamed();
     void functionsOfScoresAreNoSoftmax();
     void normalisersOfManyWaysAreReadOnce();
+    void wideJoinsAreAskedLittle();
     void headsOfNothing();
     void headsThatNothingTells();
     void packedIsTakenApart();
@@ -206,6 +207,28 @@ void AttentionTest::normalisersOfManyWaysAreReadOnce() {
     QElapsedTimer timer;
     timer.start();
     const Found found = find(text + "context = Div(outer, d" + std::to_string(levels) + ")\n" + tail);
+    QVERIFY(found.attentions.found.empty());
+    QVERIFY2(timer.elapsed() < 10000, qPrintable(QString::number(timer.elapsed())));
+}
+
+/// Thousands of softmaxes over what thousands of values were joined to: each looks at a few of them.
+void AttentionTest::wideJoinsAreAskedLittle() {
+    constexpr int many = 12000;
+    std::string text = "x: f32[1,8,8]\n", pieces, ends;
+    for (int i = 0; i < many; ++i) {
+        const std::string number = std::to_string(i);
+        text += "p" + number + " = Neg(x)\n";
+        pieces += (i == 0 ? "p" : ", p") + number;
+        ends += (i == 0 ? "return y" : ", y") + number;
+    }
+    text += "joined = Slice(Concat(" + pieces + ", axis=-1), a: i64[1] = {0}, b: i64[1] = {8}, c: i64[1] = {2})\n";
+    for (int i = 0; i < many; ++i) {
+        const std::string number = std::to_string(i);
+        text += "y" + number + " = MatMul(Softmax(Tanh(joined), axis=-1), x)\n";
+    }
+    QElapsedTimer timer;
+    timer.start();
+    const Found found = find(text + ends);
     QVERIFY(found.attentions.found.empty());
     QVERIFY2(timer.elapsed() < 10000, qPrintable(QString::number(timer.elapsed())));
 }
