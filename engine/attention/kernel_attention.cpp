@@ -298,6 +298,8 @@ std::optional<std::pair<std::string, std::string>> whyNotWeighed(const Graph& gr
     if (Spelled(graph, shapes).weighs(core.v)) return Why{}; // classes of masks
     // Outer products of outer products, as tensor fusion makes them, sum nothing.
     if (summedSize(graph, shapes, core.scores) == 1 && summedSize(graph, shapes, core.context) == 1) return Why{};
+    // Each query weighs things of its own, as a router does the outputs of experts: no place looks at another.
+    if (const Node& context = graph.node(core.context); !hasOwnAxis(context, factorOf(context, 0) == core.v ? 1 : 0)) return Why{};
     // A softmax makes an attention of anything; other functions of products stand in much else.
     for (const auto& [trace, name] : {std::pair(&q, "queries"), std::pair(&k, "keys"), std::pair(&v, "values")}) {
         if (trace->linear) continue;

@@ -98,6 +98,13 @@ bool sumsLastAxis(const Node& product, std::size_t operand) {
     return (operand == 0) != turned;
 }
 
+bool hasOwnAxis(const Node& product, std::size_t operand) {
+    const auto equation = equationOf(product);
+    if (!equation || has(equation->result, '.')) return true;
+    const std::string& letters = equation->operands[operand];
+    return std::any_of(letters.begin(), letters.end(), [&](char letter) { return !has(equation->operands[1 - operand], letter) && has(equation->result, letter); });
+}
+
 Dim ownSize(const Graph& graph, const Shapes& shapes, NodeId product, std::size_t operand) {
     const Node& node = graph.node(product);
     if (const auto equation = equationOf(node))

@@ -21,6 +21,8 @@ Dim summedSize(const Graph& graph, const Shapes& shapes, NodeId product);
 bool sumsLastAxis(const Node& product, std::size_t operand);
 /// Elements along what only operand 0 or 1 has and the result keeps: rows of a first, columns of a second operand. 0: unknown.
 Dim ownSize(const Graph& graph, const Shapes& shapes, NodeId product, std::size_t operand);
+/// Whether operand 0 or 1 has an axis that the other lacks and the result keeps; true for what is no Einsum and where an ellipsis leaves it open.
+bool hasOwnAxis(const Node& product, std::size_t operand);
 /// Elements along what stands in both operands of an Einsum and in its result; 0 where nothing does.
 Dim sharedSize(const Graph& graph, const Shapes& shapes, NodeId product);
 
