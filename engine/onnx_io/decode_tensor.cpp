@@ -4,6 +4,7 @@
 #include "support/excerpt.h"
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <cstring>
 
@@ -78,6 +79,13 @@ std::optional<std::uint64_t> number(const std::string& text) {
     return error == std::errc() && end == text.data() + text.size() ? std::optional(value) : std::nullopt;
 }
 
+/// A path as Windows writes one that begins at a drive or a server, or climbs out of its folder: here it would be a strange name,
+/// but the file may be opened there next.
+bool leavesOnWindows(const std::string& path) {
+    const bool drive = path.size() > 2 && std::isalpha(static_cast<unsigned char>(path[0])) && path[1] == ':' && (path[2] == '\\' || path[2] == '/');
+    return drive || path.starts_with('\\') || path.starts_with("..\\") || path.find("\\..\\") != std::string::npos;
+}
+
 } // namespace
 
 bool isKnown(DataType type) { return type == DataType::string || bitsOf(type) > 0; }
@@ -100,6 +108,11 @@ Decoder::Location Decoder::lookAt(const std::filesystem::path& file, const std::
         warn("external data '" + shown + "' of " + tensor + " can't be used: " + why);
         return Location{why, {}};
     };
+    if (leavesOnWindows(file.string())) {
+        const std::string why = "its path leaves the model's folder where Windows reads it";
+        warn("external data '" + shown + "' of " + tensor + " is refused: " + why);
+        return {why, {}};
+    }
     if (!upward && (noName || unresolved)) return unusable(noName ? "its name has a zero in it" : unresolved.message());
     if ((upward || !within(folder)) && (file.empty() || std::none_of(m_allowed.begin(), m_allowed.end(), within))) {
         const std::string why = file.empty() ? "it names no file" : upward ? "its path leaves the model's folder" : "it is a link that leaves the model's folder";

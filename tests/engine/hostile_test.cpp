@@ -298,7 +298,7 @@ void HostileTest::deepNesting() {
 
 void HostileTest::externalPaths_data() {
     QTest::addColumn<QString>("location");
-    for (const char* path : {"/etc/passwd", "../outside.bin", "a/../../outside.bin", "link.bin", "", "*/_ORT_MEM_ADDR_/*"}) QTest::newRow(*path ? path : "empty") << QString(path);
+    for (const char* path : {"/etc/passwd", "../outside.bin", "a/../../outside.bin", "link.bin", "", "*/_ORT_MEM_ADDR_/*", "C:\\outside.bin", "d:/outside.bin", "\\\\server\\outside.bin", "..\\outside.bin", "a\\..\\..\\outside.bin"}) QTest::newRow(*path ? path : "empty") << QString(path);
 }
 
 void HostileTest::externalPaths() {
