@@ -39,6 +39,13 @@ int PatternModel::rowOf(PatternId pattern) const {
 int PatternModel::rowCount(const QModelIndex& parent) const { return parent.isValid() ? 0 : static_cast<int>(m_rows.size()); }
 int PatternModel::columnCount(const QModelIndex& parent) const { return parent.isValid() ? 0 : ColumnCount; }
 
+/// Five characters at most: a longer number would lose its first digits at the column's edge.
+static std::string narrow(double size) {
+    if (size < 0.0005) return "0.000";
+    if (size >= 99999.5) return formatNumber(size / 1000, 4) + "k";
+    return formatNumber(size, size < 0.01 ? 1 : size < 0.1 ? 2 : 3);
+}
+
 QVariant PatternModel::text(PatternId id, int column) const {
     const Pattern& pattern = (*m_analysis->library)[id];
     const std::int64_t places = m_analysis->enhanced.partition->matches[id.position()];
@@ -49,8 +56,8 @@ QVariant PatternModel::text(PatternId id, int column) const {
     const Marginal& effect = m_effects[id.position()];
     const auto signedText = [](double gain, const std::string& size) { return QString::fromStdString(gain == 0 ? "0" : (gain > 0 ? "−" : "+") + size); };
     if (column == LaunchesColumn) return signedText(double(effect.launches), grouped(std::abs(effect.launches)));
-    if (column == BytesColumn) return signedText(double(effect.bytes), formatNumber(std::abs(double(effect.bytes)) / 1e6));
-    return signedText(effect.timeUs, formatNumber(std::abs(effect.timeUs)));
+    if (column == BytesColumn) return signedText(double(effect.bytes), narrow(std::abs(double(effect.bytes)) / 1e6));
+    return signedText(effect.timeUs, narrow(std::abs(effect.timeUs)));
 }
 
 QVariant PatternModel::data(const QModelIndex& index, int role) const {

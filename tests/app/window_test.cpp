@@ -171,6 +171,14 @@ void WindowTest::patternModelKeepsItsPromises() {
     QSignalSpy toggled(&model, &PatternModel::patternToggled);
     QVERIFY(model.setData(model.index(0, 0), Qt::Unchecked, Qt::CheckStateRole));
     QCOMPARE(toggled.size(), 1);
+    // Numbers fit their columns: a small saving isn't cut to its last digits.
+    const auto shown = [&](std::int64_t bytes, double microseconds) {
+        model.setEffects(std::vector<Marginal>(m_window->document().snapshot().analysis->library->patterns.size(), Marginal{1, bytes, microseconds}));
+        return model.index(0, PatternModel::BytesColumn).data().toString() + ' ' + model.index(0, PatternModel::TimeColumn).data().toString();
+    };
+    QCOMPARE(shown(65'500, -0.00548), QStringLiteral("−0.066 +0.005"));
+    QCOMPARE(shown(12'300'000, 0.00001), QStringLiteral("−12.3 −0.000"));
+    QCOMPARE(shown(0, 1'234'567), QStringLiteral("0 −1235k"));
 }
 
 void WindowTest::syncMovesBothSides() {
