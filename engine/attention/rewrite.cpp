@@ -33,19 +33,10 @@ ValueId Emitter::integers(const std::string& name, std::vector<std::int64_t> val
 }
 
 ValueId Emitter::scalar(const std::string& name, DataType type, double value) {
-    const auto bytes = encodeTensor([&] {
-        HostTensor one = HostTensor::zeros(type, {});
-        std::visit([&](auto& all) { all[0] = static_cast<typename std::decay_t<decltype(all)>::value_type>(value); }, one.values);
-        one.normalise();
-        return one;
-    }());
-    auto tensor = std::make_shared<Tensor>();
-    tensor->name = name;
-    tensor->type = type;
-    tensor->payload.place = Payload::Place::memory;
-    tensor->payload.length = bytes.size();
-    tensor->payload.bytes = std::make_shared<const std::vector<std::byte>>(bytes);
-    return m_builder.addInitializer(std::move(tensor));
+    HostTensor one = HostTensor::zeros(type, {});
+    std::visit([&](auto& all) { all[0] = static_cast<typename std::decay_t<decltype(all)>::value_type>(value); }, one.values);
+    one.normalise();
+    return m_builder.addInitializer(tensorOf(one, name));
 }
 
 std::vector<ValueId> Emitter::split(const std::string& role, ValueId value, const std::vector<std::int64_t>& lengths, std::size_t rank) {

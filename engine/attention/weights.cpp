@@ -40,19 +40,6 @@ std::optional<WeightSource> partOfSplit(const Graph& graph, const Node& split, V
     return std::nullopt;
 }
 
-/// A small constant that is computed, as a tensor.
-TensorPtr folded(const HostTensor& value, const std::string& name) {
-    auto tensor = std::make_shared<Tensor>();
-    tensor->name = name;
-    tensor->type = value.type;
-    tensor->dims = value.dims;
-    auto bytes = std::make_shared<const std::vector<std::byte>>(encodeTensor(value));
-    tensor->payload.place = Payload::Place::memory;
-    tensor->payload.length = bytes->size();
-    tensor->payload.bytes = std::move(bytes);
-    return tensor;
-}
-
 /// Biases (or weights) of several roles that are joined where the model runs: that of the queries, zeros for the keys, that of the values.
 std::optional<WeightSource> joined(const Graph& graph, const Node& concat, const Shapes& shapes) {
     const ValueShape& shape = shapes.of(concat.output());
@@ -69,7 +56,7 @@ std::optional<WeightSource> joined(const Graph& graph, const Node& concat, const
     whole->payload.place = Payload::Place::derived;
     for (const ValueId input : concat.inputs) {
         auto part = weightSource(graph, input, &shapes);
-        if (const HostTensor* value = shapes.constant(input); !part && value) part = WeightSource{folded(*value, graph.value(input).name), false};
+        if (const HostTensor* value = shapes.constant(input); !part && value) part = WeightSource{tensorOf(*value, graph.value(input).name), false};
         if (!part) return std::nullopt;
         whole->payload.parts.push_back({part->tensor, part->transposed, 0, shapes.of(input).dims[static_cast<std::size_t>(axis)]});
         if (part->tensor->payload.place != Payload::Place::absent) continue;

@@ -33,13 +33,7 @@ Outputs decoder(const KernelCall& call) {
     const HostTensor* mask = padding ? &need(call, 5) : nullptr;
     if (mask && mask->dims != Dims{q.dims[0], k.dims[2]}) refuse("its mask doesn't fit its keys");
     if (mask) core.bias = [&](std::int64_t b, std::int64_t, std::int64_t, std::int64_t j) { return mask->at(static_cast<std::size_t>(b * k.dims[2] + j)) != 0 ? -std::numeric_limits<double>::infinity() : 0.0; };
-    Outputs outputs{transposed(mergeHeads(attentionCore(call, core).context), {1, 0, 2})};
-    if (call.node.outputs.size() > 1) {
-        outputs.push_back(k);
-        outputs.push_back(v);
-        outputs.resize(std::min(call.node.outputs.size(), outputs.size()));
-    }
-    return outputs;
+    return withPresent(call, transposed(mergeHeads(attentionCore(call, core).context), {1, 0, 2}), k, v);
 }
 
 } // namespace

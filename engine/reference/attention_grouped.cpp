@@ -233,13 +233,8 @@ Outputs groupQuery(const KernelCall& call) {
     const std::int64_t asked = a.integer("qk_output", 0);
     core.keep = asked == 1 ? 2 : 3;
     CoreOutput made = attentionCore(call, core);
-    Outputs outputs{mergeHeads(made.context)};
-    if (call.node.outputs.size() > 1) {
-        outputs.push_back(std::move(keys.present));
-        outputs.push_back(std::move(values.present));
-        if (call.node.outputs.size() > 3 && (asked == 1 || asked == 2)) outputs.push_back(shown(columns(made.kept, 0, total)));
-        outputs.resize(std::min(call.node.outputs.size(), outputs.size()));
-    }
+    Outputs outputs = withPresent(call, mergeHeads(made.context), std::move(keys.present), std::move(values.present));
+    if (call.node.outputs.size() > 3 && (asked == 1 || asked == 2)) outputs.push_back(shown(columns(made.kept, 0, total)));
     return outputs;
 }
 

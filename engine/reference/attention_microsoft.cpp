@@ -320,6 +320,14 @@ Outputs multiHead(const KernelCall& call, const HeadInputs& at, bool shares) {
 
 } // namespace
 
+Outputs withPresent(const KernelCall& call, HostTensor context, HostTensor keys, HostTensor values) {
+    Outputs outputs;
+    outputs.push_back(std::move(context));
+    for (HostTensor* each : {&keys, &values})
+        if (outputs.size() < call.node.outputs.size()) outputs.push_back(std::move(*each));
+    return outputs;
+}
+
 void addMicrosoftAttention(KernelTable& table) {
     table["com.microsoft::Attention"] = [](const KernelCall& call) { return packedAttention(call, false); };
     table["com.microsoft::DecoderMaskedSelfAttention"] = [](const KernelCall& call) { return packedAttention(call, true); };

@@ -24,6 +24,9 @@ void needOneType(const KernelCall& call, std::initializer_list<std::size_t> inpu
 /// Q, K and V [B, N, S, D] of the first three inputs: an input each, or side by side in one.
 std::tuple<HostTensor, HostTensor, HostTensor> groupedHeads(const KernelCall& call, std::int64_t heads, std::int64_t kvHeads);
 
+/// A context and, where they are asked for, the keys and values that the next call takes as its past.
+Outputs withPresent(const KernelCall& call, HostTensor context, HostTensor keys, HostTensor values);
+
 /// x over the root of its mean square along the last axis, times a weight.
 HostTensor rootNormalised(const HostTensor& x, const HostTensor& weight, double epsilon);
 /// Places that rise by one from each of `first` on: [sequences, count].

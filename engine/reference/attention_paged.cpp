@@ -106,13 +106,7 @@ Outputs paged(const KernelCall& call) {
         const HostTensor merged = mergeHeads(attentionCore(call, core).context);
         for (std::int64_t i = 0; i < merged.count(); ++i) copyElement(merged, static_cast<std::size_t>(i), out, static_cast<std::size_t>(sums[b] * heads * size + i));
     }
-    Outputs outputs{std::move(out)};
-    if (call.node.outputs.size() > 1) {
-        outputs.push_back(std::move(keys));
-        outputs.push_back(std::move(values));
-        outputs.resize(std::min(call.node.outputs.size(), outputs.size()));
-    }
-    return outputs;
+    return withPresent(call, std::move(out), std::move(keys), std::move(values));
 }
 
 } // namespace

@@ -68,13 +68,8 @@ Outputs sparse(const KernelCall& call) {
         const std::int64_t query = before[static_cast<std::size_t>(b)] + i;
         return j <= query && blocks.shows(n, query, j) ? 0 : -std::numeric_limits<double>::infinity();
     };
-    Outputs outputs{mergeHeads(attentionCore(call, core).context)};
-    if (call.node.outputs.size() > 1) {
-        outputs.push_back(std::move(keys));
-        outputs.push_back(std::move(values));
-        outputs.resize(std::min(call.node.outputs.size(), outputs.size()));
-    }
-    return outputs;
+    HostTensor context = mergeHeads(attentionCore(call, core).context);
+    return withPresent(call, std::move(context), std::move(keys), std::move(values));
 }
 
 } // namespace

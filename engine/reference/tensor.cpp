@@ -183,4 +183,15 @@ std::vector<std::byte> encodeTensor(const HostTensor& tensor) {
     return bytes;
 }
 
+TensorPtr tensorOf(const HostTensor& tensor, std::string name) {
+    auto made = std::make_shared<Tensor>();
+    made->name = std::move(name);
+    made->type = tensor.type;
+    made->dims = tensor.dims;
+    made->payload.place = Payload::Place::memory;
+    made->payload.bytes = std::make_shared<const std::vector<std::byte>>(encodeTensor(tensor));
+    made->payload.length = made->payload.bytes->size();
+    return made;
+}
+
 } // namespace triptych

@@ -43,5 +43,7 @@ struct HostTensor {
 /// caller through Tensor::byteSize).
 HostTensor decodeTensor(DataType type, const Dims& dims, std::span<const std::byte> bytes);
 std::vector<std::byte> encodeTensor(const HostTensor& tensor);
+/// As a tensor of a model, with its bytes in memory.
+TensorPtr tensorOf(const HostTensor& tensor, std::string name);
 
 } // namespace triptych

@@ -1,6 +1,5 @@
 #include "shapes/enter.h"
 
-
 namespace triptych {
 
 namespace {
@@ -47,16 +46,7 @@ private:
         if (value.initializer) return;
         declare(inner, m_shapes.of(outer));
         value.initializer = m_outer.value(outer).initializer;
-        if (const HostTensor* folded = value.initializer ? nullptr : m_shapes.constant(outer); folded && bitsOf(folded->type) >= 8) {
-            auto tensor = std::make_shared<Tensor>();
-            tensor->name = value.name;
-            tensor->type = folded->type;
-            tensor->dims = folded->dims;
-            tensor->payload.place = Payload::Place::memory;
-            tensor->payload.bytes = std::make_shared<const std::vector<std::byte>>(encodeTensor(*folded));
-            tensor->payload.length = tensor->payload.bytes->size();
-            value.initializer = std::move(tensor);
-        }
+        if (const HostTensor* folded = value.initializer ? nullptr : m_shapes.constant(outer); folded && bitsOf(folded->type) >= 8) value.initializer = tensorOf(*folded, value.name);
     }
 
     void arguments(const Graph& body) {
