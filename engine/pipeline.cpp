@@ -1,5 +1,6 @@
 #include "pipeline.h"
 
+#include "onnx_io/versions.h"
 #include "support/stopwatch.h"
 
 #include <algorithm>
@@ -111,8 +112,7 @@ Result<StageTimes> project(const Analysis& analysis, Projected& projected, const
     StageTimes times;
     {
         const Stopwatch watch(times.fusion);
-        const auto opset = analysis.model->opsets.find("");
-        auto partition = fuse({*projected.graph, *projected.shapes, *projected.classes, with.decomposition, with.viewsStayApart, opset == analysis.model->opsets.end() ? 0 : opset->second}, *analysis.library, with.enabled, job);
+        auto partition = fuse({*projected.graph, *projected.shapes, *projected.classes, with.decomposition, with.viewsStayApart, standardVersion(analysis.model->opsets)}, *analysis.library, with.enabled, job);
         if (!partition) return tl::unexpected(partition.error());
         projected.partition = std::make_shared<const Partition>(std::move(*partition));
     }

@@ -134,10 +134,13 @@ private:
             m_core.extras.insert("banded");
             return m_products.leadsTo(node.input(0)) ? node.input(0) : node.input(2);
         }
-        for (const auto& [op, word] : {std::pair("Cast", "cast"), std::pair("Tanh", "softcap"), std::pair("TopK", "top_k")}) {
-            if (!node.is(op)) continue;
-            m_core.extras.insert(word);
-            return node.is("TopK") ? altered(node.input(0)) : node.input(0);
+        if (node.is("TopK")) {
+            m_core.extras.insert("top_k");
+            return altered(node.input(0));
+        }
+        if (node.is("Cast") || node.is("Tanh")) {
+            m_core.extras.insert(node.is("Cast") ? "cast" : "softcap");
+            return node.input(0);
         }
         if (node.is("Where")) {
             for (const std::size_t branch : {1U, 2U}) {
@@ -167,15 +170,9 @@ private:
         if (node.is("com.microsoft", "QLinearAdd")) return joined(node);
         if (node.is("Neg")) return negated(node.input(0));
         // For the range of exponents: a softmax is the same without it.
-        if (const NodeId most = node.is("Sub") ? largestBehind(node.input(1)) : NodeId(); most && m_graph.node(most).is("ReduceMax") && bare(m_graph, m_shapes, m_graph.node(most).input(0)) == bare(m_graph, m_shapes, node.input(0))) {
-            m_core.nodes.push_back(most);
-            return node.input(0);
-        }
+        if (node.is("Sub") && takesLargest(node.input(1), node.input(0))) return node.input(0);
         // Channels that are least alike attend most: the largest less each (DANet).
-        if (const NodeId most = node.is("Sub") ? largestBehind(node.input(0)) : NodeId(); most && m_graph.node(most).is("ReduceMax") && bare(m_graph, m_shapes, m_graph.node(most).input(0)) == bare(m_graph, m_shapes, node.input(1))) {
-            m_core.nodes.push_back(most);
-            return negated(node.input(1));
-        }
+        if (node.is("Sub") && takesLargest(node.input(0), node.input(1))) return negated(node.input(1));
         if (node.is("Add") || node.is("Sub") || node.is("Max") || node.is("Min")) return joined(node);
         return {};
     }
@@ -214,11 +211,13 @@ private:
         return node.is("Sub") && !first ? negated(next) : next;
     }
 
-    /// What made a value, behind an axis of one element.
-    NodeId largestBehind(ValueId value) const {
+    /// Whether a value is the largest of the scores, perhaps behind an axis of one element; what takes it is part of the core then.
+    bool takesLargest(ValueId value, ValueId scores) {
         NodeId id = m_spelled.maker(value);
         if (id && (m_graph.node(id).is("Unsqueeze") || m_graph.node(id).is("Reshape") || m_graph.node(id).is("Expand"))) id = m_spelled.maker(m_graph.node(id).input(0));
-        return id;
+        if (!id || !m_graph.node(id).is("ReduceMax") || bare(m_graph, m_shapes, m_graph.node(id).input(0)) != bare(m_graph, m_shapes, scores)) return false;
+        m_core.nodes.push_back(id);
+        return true;
     }
 
     /// Scores against a table of positions, picked by distance.

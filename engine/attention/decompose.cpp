@@ -1,5 +1,6 @@
 #include "attention/decomposer.h"
 #include "attention/starts.h"
+#include "onnx_io/versions.h"
 
 #include <algorithm>
 
@@ -10,8 +11,7 @@ Decomposer::Decomposer(const Model& model, const Graph& graph, const Shapes& sha
       m_candidate(graph.nodes().size(), false) {}
 
 Emitter Decomposer::emitter(const std::string& prefix, const std::string& scope, std::vector<SourceId> sources) {
-    const auto opset = m_model.opsets.find("");
-    return {m_builder, prefix, scope, std::move(sources), opset == m_model.opsets.end() ? 0 : opset->second};
+    return {m_builder, prefix, scope, std::move(sources), standardVersion(m_model.opsets)};
 }
 
 Result<Decomposition> Decomposer::run() {

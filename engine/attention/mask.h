@@ -69,9 +69,9 @@ private:
     /// Whether a mask is one comparison, or one triangle, and nothing else: how it is made tells what its values may not. With more keys than
     /// queries, and some of them past, causality looks like a window, and a window that reaches one key further looks like causality.
     bool isOneComparison(ValueId value, MaskFacts& facts) const;
-    /// A comparison of queries' positions with keys'.
     /// Whether a node picks, by positions that are counted in blocks, what a table of them shows.
     bool picksBlocks(const Node& node) const;
+    /// A comparison of queries' positions with keys'.
     void compared(const Node& node, MaskFacts& facts) const;
     bool givenNumber(ValueId value, double& number) const;
     /// The comparisons that a value is made of.

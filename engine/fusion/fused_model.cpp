@@ -2,6 +2,7 @@
 
 #include "fusion/function_groups.h"
 #include "fusion/merged_members.h"
+#include "onnx_io/versions.h"
 
 #include <algorithm>
 
@@ -127,8 +128,7 @@ private:
         std::vector<ValueId> outputs;
         for (const MergedMember& member : members) outputs.push_back(body.value(m_graph.value(member.output).name));
         // Before opset 13 the sizes were an attribute.
-        const auto opset = m_opsets.find("");
-        if (opset != m_opsets.end() && opset->second < 13) {
+        if (const std::int64_t opset = standardVersion(m_opsets); opset > 0 && opset < 13) {
             Node& split = add("Split", {whole}, outputs);
             split.attributes.set("axis", std::int64_t(-1));
             split.attributes.set("split", widths);
@@ -155,8 +155,7 @@ private:
         name += "_" + std::to_string(m_result.functions.size());
         std::vector<MergedMember> members;
         if (parallel) {
-            const auto opset = m_opsets.find("");
-            auto found = mergedMembers(m_graph, m_shapes, *parallel, opset == m_opsets.end() ? 0 : opset->second);
+            auto found = mergedMembers(m_graph, m_shapes, *parallel, standardVersion(m_opsets));
             if (found) members = std::move(*found);
             else m_result.warnings.push_back(name + ": not merged in the written file: " + found.error().reason + (found.error().at ? ": " + describe(m_graph, found.error().at) : std::string()));
         }

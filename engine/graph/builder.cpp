@@ -6,6 +6,12 @@
 
 namespace triptych {
 
+/// How a table of names asks which name an index has.
+template <class Items>
+static auto namesOf(const Items& items) {
+    return [&items](auto id) -> std::string_view { return items[id].name; };
+}
+
 GraphBuilder::GraphBuilder(std::string name) : m_name(std::move(name)) {}
 
 void GraphBuilder::reserve(std::size_t nodes, std::size_t values) {
@@ -19,7 +25,7 @@ void GraphBuilder::reserve(std::size_t nodes, std::size_t values) {
 ValueId GraphBuilder::value(std::string_view name) {
     if (name.empty()) return {};
     const ValueId next(m_values.size());
-    if (const ValueId found = m_valueByName.findOrInsert(name, next, [&](ValueId id) -> std::string_view { return m_values[id].name; })) return found;
+    if (const ValueId found = m_valueByName.findOrInsert(name, next, namesOf(m_values))) return found;
     return m_values.push_back(Value{std::string(name), {}, nullptr});
 }
 
@@ -34,7 +40,7 @@ ValueId GraphBuilder::newValue(std::string_view wish) {
 }
 
 ValueId GraphBuilder::findValue(std::string_view name) const {
-    return m_valueByName.find(name, [&](ValueId id) -> std::string_view { return m_values[id].name; });
+    return m_valueByName.find(name, namesOf(m_values));
 }
 
 ValueId GraphBuilder::addInitializer(TensorPtr tensor) {
@@ -54,7 +60,7 @@ void GraphBuilder::rename(std::span<const std::pair<ValueId, std::string>> names
     m_valueByName.reserve(m_values.size());
     // The first of two with one name has it.
     for (std::size_t i = 0; i < m_values.size(); ++i)
-        m_valueByName.findOrInsert(m_values[ValueId(i)].name, ValueId(i), [&](ValueId id) -> std::string_view { return m_values[id].name; });
+        m_valueByName.findOrInsert(m_values[ValueId(i)].name, ValueId(i), namesOf(m_values));
 }
 
 NodeId GraphBuilder::addNode(Node node, std::span<const SourceId> sources) {
@@ -80,7 +86,7 @@ void GraphBuilder::uniqueNames() {
     m_nodeByName.clear();
     m_nodeByName.reserve(m_nodes.size());
     const auto take = [&](const std::string& name, NodeId id) {
-        return !m_nodeByName.findOrInsert(name, id, [&](NodeId other) -> std::string_view { return m_nodes[other].name; });
+        return !m_nodeByName.findOrInsert(name, id, namesOf(m_nodes));
     };
     std::vector<NodeId> nameless;
     for (std::size_t i = 0; i < m_nodes.size(); ++i)

@@ -108,17 +108,15 @@ Decoder::Location Decoder::lookAt(const std::filesystem::path& file, const std::
         warn("external data '" + shown + "' of " + tensor + " can't be used: " + why);
         return Location{why, {}};
     };
-    if (leavesOnWindows(file.string())) {
-        const std::string why = "its path leaves the model's folder where Windows reads it";
+    const auto refused = [&](const std::string& why) {
         warn("external data '" + shown + "' of " + tensor + " is refused: " + why);
-        return {why, {}};
-    }
+        return Location{why, {}};
+    };
+    if (leavesOnWindows(file.string())) return refused("its path leaves the model's folder where Windows reads it");
     if (!upward && (noName || unresolved)) return unusable(noName ? "its name has a zero in it" : unresolved.message());
     if ((upward || !within(folder)) && (file.empty() || std::none_of(m_allowed.begin(), m_allowed.end(), within))) {
-        const std::string why = file.empty() ? "it names no file" : upward ? "its path leaves the model's folder" : "it is a link that leaves the model's folder";
-        warn("external data '" + shown + "' of " + tensor + " is refused: " + why);
         if (!file.empty()) m_refused.insert(whole.parent_path());
-        return {why, {}};
+        return refused(file.empty() ? "it names no file" : upward ? "its path leaves the model's folder" : "it is a link that leaves the model's folder");
     }
     // ONNX Runtime's sign for weights that it holds itself: a file that it wrote out of a session.
     if (file == "*/_ORT_MEM_ADDR_/*") return unusable("they lie in the memory of the program that wrote the file; write it with its weights");

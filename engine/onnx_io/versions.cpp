@@ -4,6 +4,11 @@
 
 namespace triptych {
 
+std::int64_t standardVersion(const std::map<std::string, std::int64_t>& imports) {
+    const auto found = imports.find("");
+    return found == imports.end() ? 0 : found->second;
+}
+
 bool differsUnder(const std::map<std::string, std::int64_t>& imports, const Node& node) {
     /// The version from which on an operator is another.
     static const std::map<std::string_view, std::int64_t> changes{

@@ -4,6 +4,7 @@
 // back in another size may have any, and a second look takes it as unknown. What is then given back as it came stays so in every
 // turn. Source of the operators' meaning: the ONNX operator specification.
 
+#include "onnx_io/versions.h"
 #include "shapes/enter.h"
 #include "shapes/rules.h"
 #include "shapes/infer.h"
@@ -59,8 +60,8 @@ private:
 
     /// Scan of opset 8 has a batch and a list of lengths: left to what the file declares.
     bool batched() const {
-        const auto opset = m_model.opsets.find("");
-        return opset != m_model.opsets.end() && opset->second < 9;
+        const std::int64_t opset = standardVersion(m_model.opsets);
+        return opset > 0 && opset < 9;
     }
 
     /// A body under the given shapes of its inputs; empty where it can't be looked at.

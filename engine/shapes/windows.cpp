@@ -2,7 +2,6 @@
 
 #include "shapes/rules.h"
 
-
 namespace triptych {
 
 namespace {
