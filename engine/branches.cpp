@@ -1,5 +1,6 @@
 #include "branches.h"
 
+#include "attention/lists.h"
 #include "support/stopwatch.h"
 
 #include <algorithm>
@@ -31,6 +32,18 @@ std::map<NodeId, bool> branchesUnder(const Graph& graph, const Shapes& shapes, b
         if (condition && condition->count() == 1) taken[NodeId(i)] = condition->at(0) != 0;
     }
     return taken;
+}
+
+Result<FlatGraph> undoLists(const Model& model, FlatGraph flat, const Bindings& bindings, bool forAllSizes, const Job& job) {
+    auto graph = withoutLists(model, *flat.graph, *flat.shapes, forAllSizes);
+    if (!graph) return tl::unexpected(graph.error());
+    if (!*graph) return flat;
+    flat.graph = *graph;
+    flat.listsUndone = true;
+    auto shapes = inferShapes(model, *flat.graph, bindings, job);
+    if (!shapes) return tl::unexpected(shapes.error());
+    flat.shapes = *shapes;
+    return flat;
 }
 
 /// Under the sizes given, or under the first others that go together better.
@@ -70,7 +83,7 @@ Result<FlatGraph> flatten(const Model& model, const Bindings& bindings, bool for
         if (!shapes) return tl::unexpected(shapes.error());
         flat.shapes = *shapes;
         const auto taken = branchesUnder(*flat.graph, *flat.shapes, forAllSizes);
-        if (taken.empty() || round == mostRounds) return flat;
+        if (taken.empty() || round == mostRounds) return undoLists(model, std::move(flat), bindings, forAllSizes, job);
         TakenBranches& named = flat.taken.emplace_back();
         for (const auto& [node, which] : taken) named[flat.graph->node(node).name] = which;
         auto graph = inlineBranches(model, *flat.graph, [&](NodeId node) -> std::optional<bool> {

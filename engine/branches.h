@@ -1,5 +1,6 @@
 #pragma once
-// The graph that attention is looked for in: calls of functions replaced by their bodies, each If that takes one branch by that branch.
+// The graph that attention is looked for in: calls of functions replaced by their bodies, each If that takes one branch by that branch,
+// what is picked out of lists by the tensors themselves.
 
 #include "shapes/shapes.h"
 
@@ -14,6 +15,7 @@ struct FlatGraph {
     GraphPtr graph;
     ShapesPtr shapes;
     std::vector<TakenBranches> taken;  ///< one for each level of nesting
+    bool listsUndone = false;          ///< it reads tensors where the file picks them out of lists
     double importMs = 0, shapesMs = 0; ///< what it took
 };
 

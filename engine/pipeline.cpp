@@ -162,6 +162,7 @@ Result<void> findAndDecompose(Analysis& analysis, const Job& job) {
     analysis.inlined = flat->graph;
     analysis.inlinedShapes = flat->shapes;
     analysis.taken = std::move(flat->taken);
+    analysis.listsUndone = flat->listsUndone;
     analysis.times.import += flat->importMs;
     analysis.times.shapes += flat->shapesMs;
     const Stopwatch watch(analysis.times.attention);

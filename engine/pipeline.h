@@ -73,6 +73,7 @@ struct Analysis {
     GraphPtr inlined;           ///< the file's graph with function calls and taken branches inlined: attention was found here
     ShapesPtr inlinedShapes;
     std::vector<TakenBranches> taken;
+    bool listsUndone = false;   ///< `inlined` reads tensors where the file picks them out of lists
     Attentions attentions;      ///< what was not recognised in bodies too, as "NODE/body/OTHER"
     std::vector<NestedAttention> nested; ///< in bodies that stay: neither fused nor measured
     std::shared_ptr<const Decomposition> unfusedForm, decomposition;

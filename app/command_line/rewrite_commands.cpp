@@ -118,12 +118,13 @@ int runVerify(VerifyArguments& arguments) {
     } else {
         printWarnings(arguments, a.decomposition->warnings);
     }
-    // Branches that are always taken are part of the rewriting, so part of what is to be proved.
+    // Branches that are always taken and lists that are undone are part of the rewriting, so part of what is to be proved.
+    const bool asInFile = a.taken.empty() && !a.listsUndone;
     const auto file = inlineFunctions(**model, *(*model)->graph, {}, job);
     if (!file) return complain(arguments.file, file.error(), exitUnreadable);
-    const auto shapes = a.taken.empty() ? Result<ShapesPtr>(a.inlinedShapes) : inferShapes(**model, **file, a.bindings, job);
+    const auto shapes = asInFile ? Result<ShapesPtr>(a.inlinedShapes) : inferShapes(**model, **file, a.bindings, job);
     if (!shapes) return complain(arguments.file, shapes.error(), exitUnreadable);
-    const bool traceable = arguments.against.empty() && a.taken.empty();
+    const bool traceable = arguments.against.empty() && asInFile;
     const VerifyRequest request{**model, **file, **shapes, *other, *graph, arguments.against.empty() ? "decomposed" : other->path.filename().string(),
                                 traceable ? &a.attentions : nullptr, data ? &*data : nullptr, fillsOf(arguments), arguments.seed, arguments.relative, arguments.absolute};
     const auto comparison = verify(request, job);

@@ -120,6 +120,7 @@ const KernelTable& kernels() {
         addActivations(made);
         addIndexing(made);
         addScattering(made);
+        addSequences(made);
         addShaping(made);
         addReductions(made);
         addProducts(made);
@@ -149,7 +150,7 @@ bool canEvaluate(const Node& node) { return kernelOf(node) != nullptr; }
 bool canFold(const Node& node) {
     static const std::set<std::string_view> large{"Attention", "RotaryEmbedding", "RNN", "GRU", "LSTM", "Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "QLinearMatMul", "QGemm", "MaxPool", "AveragePool",
                                                   "GlobalMaxPool", "GlobalAveragePool", "Resize", "Upsample", "GridSample", "LRN", "Det", "LayerNormalization", "RMSNormalization", "InstanceNormalization",
-                                                  "GroupNormalization", "BatchNormalization", "LpNormalization", "DynamicQuantizeLinear", "DepthToSpace", "SpaceToDepth", "Unique"};
+                                                  "GroupNormalization", "BatchNormalization", "LpNormalization", "DynamicQuantizeLinear", "DepthToSpace", "SpaceToDepth", "Unique", "SequenceEmpty", "SequenceConstruct", "SequenceInsert", "SequenceErase", "SequenceAt", "SequenceLength", "ConcatFromSequence", "SplitToSequence"};
     return node.domain.empty() && !large.contains(node.op) && canEvaluate(node);
 }
 

@@ -96,7 +96,9 @@ Outputs slice(const KernelCall& call) {
     return {std::move(out)};
 }
 
-Outputs concat(const KernelCall& call) {
+} // namespace
+
+Outputs concatenated(const KernelCall& call) {
     const HostTensor& first = need(call, 0);
     const std::size_t axis = axisOf(call.node.attributes.integer("axis", 0), first.dims.size());
     Dims dims = first.dims;
@@ -122,16 +124,7 @@ Outputs concat(const KernelCall& call) {
     return {std::move(out)};
 }
 
-Outputs split(const KernelCall& call) {
-    const HostTensor& data = need(call, 0);
-    const std::size_t axis = axisOf(call.node.attributes.integer("axis", 0), data.dims.size());
-    auto sizes = call.list(1, "split");
-    const std::int64_t parts = call.node.attributes.integer("num_outputs", static_cast<std::int64_t>(call.node.outputs.size()));
-    if (sizes.empty()) {
-        if (parts <= 0) refuse("it has no outputs");
-        const std::int64_t each = (data.dims[axis] + parts - 1) / parts;
-        for (std::int64_t i = 0; i < parts; ++i) sizes.push_back(std::clamp<std::int64_t>(data.dims[axis] - i * each, 0, each));
-    }
+Outputs parted(const KernelCall& call, const HostTensor& data, std::size_t axis, const std::vector<std::int64_t>& sizes) {
     const Split whole(data.dims, axis);
     Outputs outputs;
     std::size_t at = 0;
@@ -147,6 +140,21 @@ Outputs split(const KernelCall& call) {
         outputs.push_back(std::move(out));
     }
     return outputs;
+}
+
+namespace {
+
+Outputs split(const KernelCall& call) {
+    const HostTensor& data = need(call, 0);
+    const std::size_t axis = axisOf(call.node.attributes.integer("axis", 0), data.dims.size());
+    auto sizes = call.list(1, "split");
+    const std::int64_t parts = call.node.attributes.integer("num_outputs", static_cast<std::int64_t>(call.node.outputs.size()));
+    if (sizes.empty()) {
+        if (parts <= 0) refuse("it has no outputs");
+        const std::int64_t each = (data.dims[axis] + parts - 1) / parts;
+        for (std::int64_t i = 0; i < parts; ++i) sizes.push_back(std::clamp<std::int64_t>(data.dims[axis] - i * each, 0, each));
+    }
+    return parted(call, data, axis, sizes);
 }
 
 Outputs nonZero(const KernelCall& call) {
@@ -192,7 +200,7 @@ void addIndexing(KernelTable& table) {
     table["GatherElements"] = gatherElements;
     table["GatherND"] = gatherNd;
     table["Slice"] = slice;
-    table["Concat"] = concat;
+    table["Concat"] = concatenated;
     table["Split"] = split;
     table["NonZero"] = nonZero;
     table["OneHot"] = oneHot;

@@ -90,6 +90,10 @@ HostTensor transposed(const HostTensor& from, const std::vector<std::int64_t>& p
 /// Copies element `from[i]` to `to[j]`; both have the same storage.
 void copyElement(const HostTensor& from, std::size_t i, HostTensor& to, std::size_t j);
 
+/// Concat of the call's inputs along the node's axis.
+Outputs concatenated(const KernelCall& call);
+/// Pieces of those sizes along an axis.
+Outputs parted(const KernelCall& call, const HostTensor& data, std::size_t axis, const std::vector<std::int64_t>& sizes);
 /// numpy.matmul, in the type of the first operand.
 HostTensor product(const KernelCall& call, const HostTensor& a, const HostTensor& b);
 /// Conv with the node's attributes, of other tensors than its inputs; `bias` may be null. In the type of `x`.
@@ -112,6 +116,7 @@ void addShaping(KernelTable& table);
 void addReductions(KernelTable& table);
 void addProducts(KernelTable& table);
 void addNormalisations(KernelTable& table);
+void addSequences(KernelTable& table);
 void addScattering(KernelTable& table);
 void addRecurrent(KernelTable& table);
 void addImages(KernelTable& table);

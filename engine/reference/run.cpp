@@ -37,13 +37,13 @@ public:
 
 private:
     void put(ValueId value, HostTensor tensor) {
-        m_live += tensor.count();
+        m_live += tensor.held();
         m_values[value] = std::make_shared<const HostTensor>(std::move(tensor));
     }
 
     void release(ValueId value) {
         if (!value || m_uses[value] == 0 || --m_uses[value] > 0 || !m_values[value]) return;
-        m_live -= m_values[value]->count();
+        m_live -= m_values[value]->held();
         m_values[value] = nullptr;
     }
 
@@ -257,6 +257,7 @@ private:
         for (const ValueId output : m_graph.outputs()) {
             auto given = value(output);
             if (!given) return tl::unexpected(given.error());
+            if ((*given)->list && m_level == 0) return fail("evaluate", "output " + m_graph.value(output).name + " is a list of tensors, which can't be compared", "give its tensors out one by one");
             made[m_graph.value(output).name] = **given;
         }
         for (const std::string& name : m_options.keep)

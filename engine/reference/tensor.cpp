@@ -66,6 +66,13 @@ bool isFloatStored(DataType type) { return isFloating(type) && type != DataType:
 
 std::int64_t HostTensor::count() const { return elementCount(dims).value_or(0); }
 
+std::int64_t HostTensor::held() const {
+    std::int64_t all = count();
+    if (list)
+        for (const HostTensor& each : *list) all += each.held();
+    return all;
+}
+
 double HostTensor::at(std::size_t index) const {
     return std::visit([&](const auto& all) { return static_cast<double>(all.at(index)); }, values); // damaged graphs ask for elements that aren't there
 }

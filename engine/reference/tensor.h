@@ -3,6 +3,7 @@
 
 #include "graph/types.h"
 
+#include <memory>
 #include <span>
 #include <string>
 #include <variant>
@@ -17,8 +18,11 @@ struct HostTensor {
     DataType type = DataType::undefined;
     Dims dims;
     Values values;
+    /// The tensors of a list (an ONNX sequence), which has no elements of its own; null for a tensor.
+    std::shared_ptr<const std::vector<HostTensor>> list = nullptr;
 
     std::int64_t count() const;
+    std::int64_t held() const; ///< elements, those of a list's tensors
     bool isFloat() const { return std::holds_alternative<std::vector<float>>(values); }
     bool isDouble() const { return std::holds_alternative<std::vector<double>>(values); }
     bool isInteger() const { return std::holds_alternative<std::vector<std::int64_t>>(values); }

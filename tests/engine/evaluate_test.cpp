@@ -51,6 +51,11 @@ void EvaluateTest::operators_data() {
     QTest::addColumn<QString>("text");
     QTest::addColumn<QList<double>>("expected");
     const QString a = "a: f32[2,3] = {1.0, 2.0, 3.0, 4.0, 5.0, 6.0}\n", b = "b: f32[3,2] = {1.0, 0.0, 0.0, 1.0, 2.0, 2.0}\n";
+    QTest::newRow("SplitToSequence, SequenceAt from the back") << a + "y = SequenceAt(SplitToSequence(a, n: i64[] = {2}, axis=1), p: i64[] = {-1})\nreturn y" << QList<double>{3, 6};
+    QTest::newRow("SplitToSequence by lengths") << a + "y = SequenceAt(SplitToSequence(a, n: i64[2] = {1,2}, axis=-1), p: i64[] = {1})\nreturn y" << QList<double>{2, 3, 5, 6};
+    QTest::newRow("SplitToSequence, no axis kept, stacked again") << a + "y = ConcatFromSequence(SplitToSequence(a, axis=1, keepdims=0), axis=0, new_axis=1)\nreturn y" << QList<double>{1, 4, 2, 5, 3, 6};
+    QTest::newRow("SequenceInsert, SequenceErase, ConcatFromSequence") << a + "l = SequenceInsert(SequenceInsert(SequenceConstruct(a), Neg(a)), Abs(a), p: i64[] = {0})\ny = ConcatFromSequence(SequenceErase(l, q: i64[] = {1}), axis=1)\nreturn y" << QList<double>{1, 2, 3, -1, -2, -3, 4, 5, 6, -4, -5, -6};
+    QTest::newRow("SequenceEmpty, SequenceLength") << a + "n = SequenceLength(SequenceInsert(SequenceEmpty(), a))\ny = Cast(n, to=1)\nreturn y" << QList<double>{1};
     QTest::newRow("MatMul") << a + b + "y = MatMul(a, b)\nreturn y" << QList<double>{7, 8, 16, 17};
     QTest::newRow("MatMul, broadcast batch") << a + "c: f32[2,3,1] = {1.0, 1.0, 1.0, 0.0, 0.0, 1.0}\ny = MatMul(a, c)\nreturn y" << QList<double>{6, 15, 3, 6};
     QTest::newRow("Gemm, transposed, scaled, bias") << a + "c: f32[2] = {10.0, 20.0}\ny = Gemm(a, a, c, transB=1, alpha=0.5, beta=2.0)\nreturn y" << QList<double>{27, 56, 36, 78.5};

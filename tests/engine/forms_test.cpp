@@ -2,6 +2,7 @@
 
 #include "attention/attention.h"
 #include "attention/decompose.h"
+#include "branches.h"
 #include "graph/text.h"
 
 #include <QDir>
@@ -73,9 +74,10 @@ void FormsTest::form() {
     Model model;
     model.graph = *graph;
     model.opsets = {{"", 17}, {"com.microsoft", 1}};
-    const ShapesPtr shapes = *inferShapes(model, **graph, {});
+    const FlatGraph flat = *flatten(model, {}, false);
+    const ShapesPtr& shapes = flat.shapes;
     QCOMPARE(shapes->unknownCount(), 0U);
-    const Attentions found = findAttention(model, **graph, *shapes);
+    const Attentions found = findAttention(model, *flat.graph, *shapes);
     QString why, reasons;
     for (const Unrecognised& each : found.unrecognised) reasons += (reasons.isEmpty() ? "" : "; ") + text(each.reason);
     for (const Unrecognised& each : found.unrecognised) why += QStringLiteral("\n%1: %2 (%3)").arg(text(each.at), text(each.reason), text(each.detail));
@@ -89,7 +91,7 @@ void FormsTest::form() {
         QCOMPARE(got.isEmpty() ? "none" : got.join(' '), masks);
     }
     for (const AttentionSpec& spec : found.found) QVERIFY(spec.evidence.size() >= 3);
-    const auto written = decompose(model, **graph, *shapes, found, Expansion::canonical);
+    const auto written = decompose(model, *flat.graph, *shapes, found, Expansion::canonical);
     QVERIFY2(written, written ? "" : written.error().message().c_str());
     if (const QString wanted = comment(source, "streams"); !wanted.isEmpty()) {
         QCOMPARE(streams(written->attentions[0]), wanted);

@@ -1,6 +1,7 @@
 #pragma once
 // A graph, what is found in it and what is written out of it; whether both compute the same.
 
+#include "branches.h"
 #include "graph/text.h"
 #include "verify/verify.h"
 
@@ -38,6 +39,7 @@ struct Proof {
     Model model;
     ShapesPtr shapes;
     Attentions attentions;
+    bool inFile = true; ///< they were found in the file's own graph
     Decomposition decomposition;
 };
 
@@ -47,9 +49,11 @@ inline Proof decomposed(const std::string& text, std::int64_t opset, const Bindi
     if (!parsed) qFatal("%s", parsed.error().message().c_str());
     proof.model.graph = withWeights(**parsed);
     proof.model.opsets = {{"", opset}, {"com.microsoft", 1}};
-    const Graph& graph = *proof.model.graph;
-    proof.shapes = *inferShapes(proof.model, graph, *resolveBindings(graph, bindings));
+    const FlatGraph flat = *flatten(proof.model, *resolveBindings(*proof.model.graph, bindings), true);
+    const Graph& graph = *flat.graph;
+    proof.shapes = flat.shapes;
     proof.attentions = findAttention(proof.model, graph, *proof.shapes);
+    proof.inFile = !flat.listsUndone && flat.taken.empty();
     const ShapesPtr varied = *variedShapes(proof.model, graph, *proof.shapes);
     auto made = decompose(proof.model, graph, *proof.shapes, proof.attentions, Expansion::canonical, varied.get());
     if (!made) qFatal("%s", made.error().message().c_str());
@@ -61,7 +65,7 @@ inline Proof decomposed(const std::string& text, std::int64_t opset, const Bindi
 inline QString difference(const Proof& proof, const Bindings& bindings = {}) {
     const Graph& graph = *proof.model.graph;
     const ShapesPtr shapes = *inferShapes(proof.model, graph, *resolveBindings(graph, bindings));
-    const VerifyRequest request{proof.model, graph, *shapes, proof.model, *proof.decomposition.graph, "decomposed", &proof.attentions, nullptr, {Fill::random, Fill::masked, Fill::ramp}, 7, std::nullopt, std::nullopt};
+    const VerifyRequest request{proof.model, graph, *shapes, proof.model, *proof.decomposition.graph, "decomposed", proof.inFile ? &proof.attentions : nullptr, nullptr, {Fill::random, Fill::masked, Fill::ramp}, 7, std::nullopt, std::nullopt};
     const auto comparison = verify(request);
     if (!comparison) return QString::fromStdString(comparison.error().message());
     for (const Difference& each : comparison->differences)

@@ -1,6 +1,7 @@
 // What changes nothing in what a model computes changes nothing in what is found: every form of tests/data/forms, mutated.
 
 #include "attention/decompose.h"
+#include "branches.h"
 #include "graph/text.h"
 
 #include <QDir>
@@ -16,6 +17,7 @@ using Random = std::mt19937; // the same numbers with every standard library
 
 struct Seen {
     Model model;
+    GraphPtr flat;
     ShapesPtr shapes;
     Attentions attentions;
 };
@@ -24,8 +26,10 @@ Seen look(GraphPtr graph) {
     Seen seen;
     seen.model.graph = std::move(graph);
     seen.model.opsets = {{"", 17}, {"com.microsoft", 1}};
-    seen.shapes = *inferShapes(seen.model, *seen.model.graph, {});
-    seen.attentions = findAttention(seen.model, *seen.model.graph, *seen.shapes);
+    const FlatGraph flat = *flatten(seen.model, {}, false);
+    seen.flat = flat.graph;
+    seen.shapes = flat.shapes;
+    seen.attentions = findAttention(seen.model, *flat.graph, *flat.shapes);
     return seen;
 }
 
@@ -45,7 +49,7 @@ QString summary(const Attentions& attentions) {
 
 /// Which projections of a sequence read the same value: what could be one product.
 QString shared(const Seen& seen) {
-    const auto written = decompose(seen.model, *seen.model.graph, *seen.shapes, seen.attentions, Expansion::canonical);
+    const auto written = decompose(seen.model, *seen.flat, *seen.shapes, seen.attentions, Expansion::canonical);
     if (!written) return QString::fromStdString(written.error().message());
     QStringList all;
     const auto add = [&](const DecomposedStream& stream) {
