@@ -3,6 +3,7 @@
 
 #include "shapes/shapes.h"
 
+#include <array>
 #include <set>
 
 namespace triptych {
@@ -66,6 +67,7 @@ struct AttentionSpec : StreamProjections {
     /// The core: from the scores product to the context product, no projections. Empty where opaque.
     std::vector<NodeId> core;
     NodeId scores, softmax, context;                ///< none where opaque
+    std::array<ValueId, 3> operands;                ///< of Q, K and V: where their ways back to the projections begin; none where opaque
     std::optional<Projection> projectionOut;
     std::vector<Evidence> evidence;
 };

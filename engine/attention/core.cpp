@@ -12,6 +12,7 @@
 #include "attention/trace.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace triptych {
 
@@ -54,19 +55,28 @@ private:
         m_core.nodes.insert(m_core.nodes.end(), function->inner.begin(), function->inner.end());
         m_core.extras.insert(function->word);
         m_core.weighed = m_core.altered = true;
-        return function->scores;
+        return function->negated ? negated(function->scores) : function->scores;
     }
 
     /// What a spelled-out softmax is taken of; none where it isn't one.
     ValueId spelledOut(const Node& end) {
-        if (end.is("Div")) return throughWeights(end.input(0));
-        if (end.is("Mul")) return throughWeights(end.input(m_spelled.positive(end.input(0)) ? 0 : 1));
+        if (end.is("Div")) return dividedBy(end.input(1), throughWeights(end.input(0)));
+        if (end.is("Mul")) {
+            const std::size_t weights = m_spelled.positive(end.input(0)) ? 0 : 1;
+            return dividedBy(m_graph.node(m_spelled.maker(end.input(1 - weights))).input(0), throughWeights(end.input(weights)));
+        }
         if (m_spelled.madeBy(end.input(0), "LogSoftmax")) {
             const NodeId before = m_spelled.maker(end.input(0));
             m_core.nodes.push_back(before);
             return m_graph.node(before).input(0);
         }
         return throughWeights(end.output());
+    }
+
+    /// Scores whose weights are divided by a sum, which may hold more than those of the keys.
+    ValueId dividedBy(ValueId sum, ValueId scores) {
+        if (!m_core.extras.contains("relu") && !m_core.extras.contains("squared_relu") && m_spelled.addsKey(sum)) m_core.extras.insert("sink");
+        return scores;
     }
 
     /// Exp(x - max), or what else is positive, before a division by its own sum; masks may multiply it.
@@ -77,13 +87,15 @@ private:
             if (!id) return {};
             const Node& node = m_graph.node(id);
             m_core.nodes.push_back(id);
-            if (node.is("Exp")) {
-                const NodeId before = m_spelled.maker(node.input(0));
+            if (const auto base = m_spelled.base(node)) {
+                const ValueId exponent = node.input(node.is("Exp") ? 0 : 1);
+                if (!node.is("Exp")) m_core.scale *= std::log(*base), m_core.scaled = true;
+                const NodeId before = m_spelled.maker(exponent);
                 if (before && m_graph.node(before).is("Sub")) {
                     m_core.nodes.push_back(before);
                     return m_graph.node(before).input(0);
                 }
-                return node.input(0);
+                return exponent;
             }
             const bool copies = node.is("Cast") || node.is("Identity") || node.is("Reshape") || node.is("Transpose");
             m_core.altered = m_core.altered || !copies;
@@ -333,7 +345,7 @@ private:
             if (condition && m_graph.node(condition).is("IsNaN")) m_core.nodes.push_back(condition);
         }
         const Node& softmax = m_graph.node(m_core.softmax);
-        if (!m_core.weighed && (!softmax.is("Exp") || m_spelled.ends(softmax))) return true;
+        if (!m_core.weighed && (!m_spelled.base(softmax) || m_spelled.ends(softmax))) return true;
         const NodeId division = m_spelled.lateDivision(softmax.output(), m_core.result);
         if (!division && m_core.weighed) return true;
         if (!division) {
@@ -343,7 +355,7 @@ private:
         }
         m_core.nodes.push_back(division);
         m_core.nodes.push_back(m_spelled.sumOf(m_graph.node(division).input(1), softmax.output()));
-        m_core.result = m_graph.node(division).output();
+        m_core.result = dividedBy(m_graph.node(division).input(1), m_graph.node(division).output());
         return true;
     }
 
@@ -376,6 +388,7 @@ private:
             m_core.scale *= static_cast<double>(alpha);
             m_core.scaled = true;
         }
+        thirdFactors(scores, context);
         m_core.q = scores.input(0);
         m_core.k = factorOf(scores, 1);
         if (endsInFirst(scores)) std::swap(m_core.q, m_core.k); // the last axis of the scores is the keys'
@@ -388,6 +401,17 @@ private:
             m_core.vHeadDim = ownSize(m_graph, m_shapes, m_core.context, values);
         }
         m_core.v = factorOf(context, values);
+    }
+
+    /// What an Einsum multiplies in beside its two operands: a scale of the scores, a mask of the probabilities.
+    void thirdFactors(const Node& scores, const Node& context) {
+        const bool three = scores.is("Einsum") && scores.inputs.size() == 3;
+        if (const auto factor = three ? m_shapes.scalar(scores.input(2)) : std::nullopt) m_core.scale *= *factor;
+        else m_core.scaleUnknown = m_core.scaleUnknown || three;
+        m_core.scaled = m_core.scaled || three;
+        if (!m_core.weighed && context.is("Einsum") && context.inputs.size() == 3 && !m_shapes.scalar(context.input(2))) m_core.multiplied.push_back(context.input(2));
+        constexpr double rounding = 1e-6; // powers of two of scores that are multiplied by the binary logarithm of e
+        if (std::abs(m_core.scale - 1) < rounding && m_core.scale != 1) m_core.scale = 1, m_core.scaled = false;
     }
 
     const Graph& m_graph;

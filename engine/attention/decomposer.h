@@ -26,7 +26,6 @@ private:
     void writeSoftmax(const AttentionSpec& spec, NamedAttention& named);
     /// What to say where an attention's heads are 0.
     std::string whyNoHeads(const AttentionSpec& spec) const;
-    std::array<ValueId, 3> coreOperands(const AttentionSpec& spec) const;
     /// Projections that stay as the file has them.
     void outerProjections(const AttentionSpec& spec, NamedAttention& named) const;
 
@@ -42,7 +41,7 @@ private:
         std::int64_t columns = 0;      ///< of the product
         ColumnView view;               ///< of the value that the cut hands on, or of the projection's own places in it
         Dims dims;                     ///< of what is viewed
-        std::size_t axis = 0;          ///< of the places, where others are joined to them
+        std::vector<std::size_t> axes; ///< of the places, for each join of others to them
     };
     /// A packed projection of one sequence.
     struct PackedStream {
@@ -50,11 +49,13 @@ private:
         std::vector<Cut> cuts;
         std::size_t at = 0; ///< 0: of the attention itself; else of its joined ones
     };
-    /// What cuts of several sequences at once handed on, sequence by sequence.
-    struct Pieces {
+    /// A sequence's own part of what a cut of several at once handed on.
+    struct Piece {
         const Cut* cut = nullptr;
-        std::map<std::size_t, ValueId> values; ///< by the input of the join
+        ValueId value;
     };
+    /// All of them, by the inputs of the joins that lead to each, the last join first.
+    using Pieces = std::map<std::vector<std::size_t>, Piece>;
     /// A product that several roles share becomes one product a role; what cut it goes.
     void takeApart(const AttentionSpec& spec, NamedAttention& named, const std::array<ValueId, 3>& operands);
     std::optional<std::vector<PackedStream>> packedStreams(const AttentionSpec& spec, const std::array<ValueId, 3>& operands) const;
@@ -70,6 +71,7 @@ private:
     void joinPieces(NamedAttention& named);
     void takeOver(PackedStream& stream, NamedStream& named) const;
 
+    std::optional<WeightSource> packedWeight(const Node& product) const;
     /// What parts of a product's weight are named after.
     std::string weightPrefix(const Node& product) const;
 

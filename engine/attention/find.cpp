@@ -55,7 +55,8 @@ AttentionSpec explicitAttention(const Graph& graph, const Shapes& shapes, const 
     spec.scope = graph.node(core.scores).scope;
     spec.headDim = core.headDim > 0 ? core.headDim : dimFromEnd(shapes, core.q, 0);
     spec.vHeadDim = core.vHeadDim > 0 ? core.vHeadDim : dimFromEnd(shapes, core.v, 0);
-    const std::vector<Roles> streams = traceStreams(graph, shapes, {core.q, core.k, core.v});
+    spec.operands = {core.q, core.k, core.v};
+    const std::vector<Roles> streams = traceStreams(graph, shapes, spec.operands);
     const Roles& roles = streams[0];
     assembleRoles(graph, shapes, streams, spec);
     spec.extras.insert(core.extras.begin(), core.extras.end());

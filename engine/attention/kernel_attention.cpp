@@ -137,7 +137,11 @@ bool has(const Graph& graph, const Mapped& mapped, const char* op) {
 bool apart(const Graph& graph, const Shapes& shapes, const RoleTrace& k, const RoleTrace& v) {
     if (k.linear != v.linear) return true;
     const std::int64_t columns = linearColumns(graph, shapes, k.linear);
-    const auto one = k.columns ? columnRange(*k.columns, columns) : std::nullopt, two = v.columns ? columnRange(*v.columns, columns) : std::nullopt;
+    const auto rangeOf = [&](const RoleTrace& trace) {
+        auto range = trace.columns ? columnRange(*trace.columns, columns) : std::nullopt;
+        return range || trace.stages.empty() ? range : columnRange(trace.stages.back().view, columns); // before heads are repeated
+    };
+    const auto one = rangeOf(k), two = rangeOf(v);
     if (one && two && !joined(graph, k) && !joined(graph, v)) return one->runs != two->runs;
     // Columns that can't be told (put together of several scales) are still cut by nodes of their own.
     const auto cut = [&](const RoleTrace& trace) {
@@ -189,6 +193,7 @@ AttentionSpec specOf(const Graph& graph, const Shapes& shapes, const Kernel& ker
     spec.nodes = spec.core;
     spec.scores = first;
     spec.context = context;
+    spec.operands = {q.role.operand, k.role.operand, v.operand};
     spec.scope = graph.node(context).scope;
     spec.causal = false;
     // Random features are more than a head is wide.

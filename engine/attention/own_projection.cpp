@@ -2,6 +2,8 @@
 
 #include "attention/own_columns.h"
 
+#include "attention/product_axes.h"
+
 #include <algorithm>
 
 namespace triptych {
@@ -41,6 +43,8 @@ std::vector<Held> heldBy(const Shapes& shapes, const Node& node) {
         return {{1, 0, "weight"}, {2, 0, "bias", 1, true}};
     }
     if (node.is("MatMul")) return {{1, 1, "weight"}};
+    if (node.is("com.microsoft", "FusedMatMul")) return {{1, node.attributes.integer("transB", 0) != 0 ? 0U : 1U, "weight"}};
+    if (const auto axis = node.is("Einsum") && shapes.of(node.input(1)).dims.size() == 2 ? lastAxisIn(node, 1) : std::nullopt) return {{1, *axis, "weight"}};
     if (node.is("Gemm")) return {{1, turned ? 0U : 1U, "weight"}, {2, lastOf(2), "bias", 1, true}};
     if (node.is("com.microsoft", "QGemm")) return {{3, turned ? 0U : 1U, "weight"}, {4, 0, "weight_scale", 1, true}, {5, 0, "weight_zero_point", 1, true}, {6, lastOf(6), "bias", 1, true}};
     if (node.is("MatMulInteger")) return {{1, 1, "weight"}, {3, 0, "weight_zero_point", 1, true}};

@@ -82,6 +82,13 @@ Dim sharedSize(const Graph& graph, const Shapes& shapes, NodeId product) {
     return equation ? sizeOf(shapes, node.input(1), equation->operands[1], [&](char letter) { return has(equation->operands[0], letter) && has(equation->result, letter); }) : 0;
 }
 
+std::optional<std::size_t> lastAxisIn(const Node& product, std::size_t operand) {
+    const auto equation = equationOf(product);
+    if (!equation || equation->result.empty() || has(equation->operands[operand], '.') || has(equation->operands[1 - operand], equation->result.back())) return std::nullopt;
+    const std::size_t axis = equation->operands[operand].find(equation->result.back());
+    return axis == std::string::npos ? std::nullopt : std::optional(axis);
+}
+
 bool turnsLastAxes(const Node& node) {
     const auto* perm = node.is("Transpose") ? node.attributes.integers("perm") : nullptr;
     if (!perm || perm->size() < 2) return false;

@@ -13,6 +13,8 @@ ValueId factorOf(const Node& product, std::size_t side);
 std::optional<double> scalarFactor(const Shapes& shapes, const Node& node, std::size_t side);
 /// Whether the last axis of an Einsum's result is one of its first operand; false for any other product.
 bool endsInFirst(const Node& product);
+/// Which axis of an operand of an Einsum is the last one of its result; none where that is another operand's, or both have it.
+std::optional<std::size_t> lastAxisIn(const Node& product, std::size_t operand);
 /// Whether a node is a Transpose that swaps the last two axes.
 bool turnsLastAxes(const Node& node);
 /// Elements along what is summed: the last axis of a MatMul's first operand, the letters of an Einsum that its result lacks. 0: unknown.

@@ -8,7 +8,12 @@
 namespace triptych {
 
 Products::Products(const Graph& graph, const Shapes& shapes, NodeId softmax)
-    : m_graph(graph), m_shapes(shapes), m_spelled(graph, shapes), m_learned(shapes.isConstant(graph.node(softmax).input(0))), m_folded(shapes.isFixed(graph.node(softmax).input(0))) {}
+    : m_graph(graph), m_shapes(shapes), m_spelled(graph, shapes) {
+    const std::vector<ValueId>& inputs = graph.node(softmax).inputs;
+    const auto all = [&](auto holds) { return std::all_of(inputs.begin(), inputs.end(), [&](ValueId value) { return !value || holds(value); }); };
+    m_learned = all([&](ValueId value) { return shapes.isConstant(value); });
+    m_folded = all([&](ValueId value) { return shapes.isFixed(value); });
+}
 
 bool Products::constant(ValueId value) const { return !value || (m_folded ? isGiven(m_graph, m_shapes, value) : m_learned ? m_shapes.isFixed(value) : m_shapes.isConstant(value)); }
 
@@ -53,7 +58,7 @@ bool Products::ofOneRow(const Node& sum) const {
 }
 
 bool Products::leadsTo(ValueId value, int depth) {
-    // Scores are numbers: a mask that is compared from a product is none of them, nor is a size of theirs.
+    // Scores are numbers: a mask that is compared from a product is none of them, nor is a size of theirs, nor noise of that size.
     if (!value || depth > 48 || constant(value) || m_shapes.of(value).type == DataType::boolean) return false;
     if (const auto known = m_leads.find(value); known != m_leads.end()) return known->second;
     m_leads[value] = false;
@@ -61,7 +66,7 @@ bool Products::leadsTo(ValueId value, int depth) {
     if (!id) return false;
     const Node& node = m_graph.node(id);
     bool leads = of(node) != nullptr;
-    const bool barrier = ((multiplies(node) || convolves(node) || node.is("com.microsoft", "QGemm")) && !mixesHeads(node)) || node.op.ends_with("Softmax") || node.is("Shape");
+    const bool barrier = ((multiplies(node) || convolves(node) || node.is("com.microsoft", "QGemm")) && !mixesHeads(node)) || node.op.ends_with("Softmax") || node.is("Shape") || node.is("RandomUniformLike") || node.is("RandomNormalLike");
     for (std::size_t i = 0; i < std::min(node.inputs.size(), asked) && !leads && !barrier; ++i) leads = leadsTo(node.inputs[i], depth + 1);
     return m_leads[value] = leads;
 }

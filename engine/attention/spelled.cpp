@@ -2,6 +2,8 @@
 
 #include "attention/trace.h"
 
+#include <numbers>
+
 namespace triptych {
 
 NodeId Spelled::maker(ValueId value) const {
@@ -14,16 +16,42 @@ bool Spelled::madeBy(ValueId value, const char* op) const {
     return id && m_graph.node(id).is(op);
 }
 
+std::optional<double> Spelled::base(const Node& node) const {
+    if (node.is("Exp")) return std::numbers::e;
+    const auto number = node.is("Pow") ? m_shapes.scalar(node.input(0)) : std::nullopt;
+    return number && *number > 1 && !m_shapes.scalar(node.input(1)) ? number : std::nullopt;
+}
+
+ValueId Spelled::sumBefore(const Node& node) const {
+    if (node.is("Expand") || node.is("Clip") || node.is("Unsqueeze")) return node.input(0);
+    if (!node.is("Add") && !node.is("Max")) return {};
+    for (const std::size_t side : {0U, 1U}) {
+        const NodeId other = maker(node.input(1 - side));
+        if (m_shapes.isConstant(node.input(1 - side)) || (madeBy(node.input(side), "ReduceSum") && other && base(m_graph.node(other)))) return node.input(side);
+    }
+    return {};
+}
+
 NodeId Spelled::sumOf(ValueId sum, ValueId exponent) const {
     NodeId id = maker(sum);
-    const auto before = [&](const Node& node) {
-        const bool added = node.is("Add") || node.is("Max");
-        if (added && m_shapes.isConstant(node.input(0))) return node.input(1);
-        return node.is("Expand") || node.is("Clip") || node.is("Unsqueeze") || (added && m_shapes.isConstant(node.input(1))) ? node.input(0) : ValueId();
-    };
-    constexpr int longest = 6; // stretched, its axis put back, and kept above 0 by a small number
-    for (int steps = 0; steps < longest && id && before(m_graph.node(id)); ++steps) id = maker(before(m_graph.node(id)));
+    constexpr int longest = 6;
+    for (int steps = 0; steps < longest && id && sumBefore(m_graph.node(id)); ++steps) id = maker(sumBefore(m_graph.node(id)));
     return id && (m_graph.node(id).is("ReduceSum") || m_graph.node(id).is("ReduceL1")) && bare(m_graph, m_shapes, m_graph.node(id).input(0)) == bare(m_graph, m_shapes, exponent) ? id : NodeId();
+}
+
+bool Spelled::addsKey(ValueId sum) const {
+    constexpr int longest = 6;
+    constexpr double small = 1e-2; // what only keeps a sum above 0
+    NodeId id = maker(sum);
+    for (int steps = 0; steps < longest && id; ++steps) {
+        const Node& node = m_graph.node(id);
+        const ValueId before = sumBefore(node);
+        if (!before) return false;
+        const auto number = m_shapes.scalar(node.input(node.input(0) == before ? 1 : 0));
+        if (node.is("Add") && !(number && *number < small)) return true;
+        id = maker(before);
+    }
+    return false;
 }
 
 bool Spelled::squares(const Node& node) const {
@@ -48,7 +76,7 @@ bool Spelled::positive(ValueId value, int depth) const {
     constexpr int deepest = 3;
     if (!id || depth > deepest) return false;
     const Node& node = m_graph.node(id);
-    if (node.is("Exp") || node.is("Relu")) return true;
+    if (base(node) || node.is("Relu")) return true;
     if (squares(node)) return madeBy(node.input(0), "Relu");
     return depth == 0 && hiding(node);
 }
@@ -103,7 +131,7 @@ NodeId Spelled::lateDivision(ValueId exponent, ValueId product, int depth) const
 }
 
 bool Spelled::sumsLate(const Node& node) const {
-    if (!node.is("Exp") || ends(node)) return false;
+    if (!base(node) || ends(node)) return false;
     bool sum = false, division = false;
     std::vector<ValueId> open{node.output()};
     for (std::size_t i = 0; i < open.size() && i < 8; ++i) {

@@ -18,6 +18,40 @@ bool overLastAxis(const Shapes& shapes, const Node& node) {
     return addsBias(node) && node.input(1) && rank > 0 && (axis == -1 || axis == rank - 1);
 }
 
+/// 1 + exp(-x), which divides what a sigmoid is multiplied by; none where a value is something else.
+std::optional<Weighing> divisorOfSigmoid(const Graph& graph, const Shapes& shapes, const Spelled& spelled, ValueId value) {
+    const NodeId sum = spelled.maker(value);
+    for (const std::size_t side : {0U, 1U}) {
+        const NodeId exponent = sum && graph.node(sum).is("Add") && shapes.scalar(graph.node(sum).input(1 - side)) == 1.0 ? spelled.maker(graph.node(sum).input(side)) : NodeId();
+        if (!exponent || !graph.node(exponent).is("Exp")) continue;
+        const ValueId scores = graph.node(exponent).input(0);
+        const NodeId before = spelled.maker(scores);
+        if (before && graph.node(before).is("Neg")) return Weighing{"sigmoid", graph.node(before).input(0), {before, exponent, sum}, false};
+        return Weighing{"sigmoid", scores, {exponent, sum}, true};
+    }
+    return std::nullopt;
+}
+
+std::optional<Weighing> sigmoid(const Graph& graph, const Shapes& shapes, const Spelled& spelled, const Node& node) {
+    if (node.is("Sigmoid")) return Weighing{"sigmoid", node.input(0), {}};
+    if (node.is("Reciprocal")) return divisorOfSigmoid(graph, shapes, spelled, node.input(0));
+    return node.is("Div") && shapes.scalar(node.input(0)) == 1.0 ? divisorOfSigmoid(graph, shapes, spelled, node.input(1)) : std::nullopt;
+}
+
+/// A sigmoid times what it was taken of.
+std::optional<Weighing> silu(const Graph& graph, const Shapes& shapes, const Spelled& spelled, const Node& node) {
+    const auto ofItself = [&](const std::optional<Weighing>& gate, ValueId other) { return gate && !gate->negated && bare(graph, shapes, gate->scores) == bare(graph, shapes, other); };
+    for (const std::size_t side : {0U, 1U}) {
+        const NodeId id = node.is("Mul") ? spelled.maker(node.input(side)) : NodeId();
+        auto gate = id ? sigmoid(graph, shapes, spelled, graph.node(id)) : std::nullopt;
+        if (!ofItself(gate, node.input(1 - side))) continue;
+        gate->inner.push_back(id);
+        return Weighing{"silu", node.input(1 - side), std::move(gate->inner)};
+    }
+    auto gate = node.is("Div") ? divisorOfSigmoid(graph, shapes, spelled, node.input(1)) : std::nullopt;
+    return ofItself(gate, node.input(0)) ? std::optional(Weighing{"silu", node.input(0), std::move(gate->inner)}) : std::nullopt;
+}
+
 } // namespace
 
 bool isSoftmax(const Node& node) { return node.is("Softmax") || node.is("com.microsoft", "QLinearSoftmax"); }
@@ -31,15 +65,15 @@ std::vector<NodeId> softmaxes(const Graph& graph, const Shapes& shapes) {
     const Spelled spelled(graph, shapes);
     for (std::size_t i = 0; i < graph.nodes().size(); ++i) {
         const Node& node = graph.nodes()[i];
-        const bool live = node.input(0) && !isGiven(graph, shapes, node.input(0));
+        const bool live = std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId value) { return value && !isGiven(graph, shapes, value); });
         if (live && (isSoftmax(node) || overLastAxis(shapes, node) || spelled.ends(node) || spelled.sumsLate(node))) found.emplace_back(i);
     }
     return found;
 }
 
 std::optional<Weighing> weighing(const Graph& graph, const Shapes& shapes, NodeId id) {
-    static constexpr std::array<std::pair<const char*, const char*>, 9> functions{
-        {{"Sigmoid", "sigmoid"}, {"HardSigmoid", "sigmoid"}, {"Relu", "relu"}, {"LeakyRelu", "leaky_relu"}, {"Elu", "elu"}, {"Softplus", "softplus"}, {"Gelu", "gelu"}, {"Tanh", "tanh"}, {"Swish", "silu"}}};
+    static constexpr std::array<std::pair<const char*, const char*>, 8> functions{
+        {{"HardSigmoid", "sigmoid"}, {"Relu", "relu"}, {"LeakyRelu", "leaky_relu"}, {"Elu", "elu"}, {"Softplus", "softplus"}, {"Gelu", "gelu"}, {"Tanh", "tanh"}, {"Swish", "silu"}}};
     const Node& node = graph.node(id);
     if (node.is("com.microsoft", "QuickGelu") && node.attributes.real("alpha", 1.702F) == 1) return Weighing{"silu", node.input(0), {}};
     for (const auto& [op, word] : functions)
@@ -59,11 +93,8 @@ std::optional<Weighing> weighing(const Graph& graph, const Shapes& shapes, NodeI
             if (erf && graph.node(erf).is("Erf")) return Weighing{"laplace", graph.node(erf).input(0), {erf, sum}};
         }
     }
-    for (const std::size_t side : {0U, 1U}) {
-        const NodeId gate = node.is("Mul") ? spelled.maker(node.input(side)) : NodeId();
-        if (gate && graph.node(gate).is("Sigmoid") && bare(graph, shapes, graph.node(gate).input(0)) == bare(graph, shapes, node.input(1 - side))) return Weighing{"silu", node.input(1 - side), {gate}};
-    }
-    return std::nullopt;
+    if (auto function = sigmoid(graph, shapes, spelled, node)) return function;
+    return silu(graph, shapes, spelled, node);
 }
 
 std::vector<NodeId> weighings(const Graph& graph, const Shapes& shapes) {

@@ -12,32 +12,60 @@ namespace {
 
 std::vector<std::string>& productsOf(NamedStream& named, std::size_t role) { return role == 0 ? named.q : role == 1 ? named.k : named.v; }
 
-/// A cut's view of its own places alone, where others are joined to them: the axis that holds them, shortened. False where it can't be told.
-bool keepOwnRows(const RoleStage& stage, ColumnView& view, Dims& dims, std::size_t& axis) {
-    if (stage.joined.empty()) return true;
-    const JoinedRows& rows = stage.joined[0];
-    ColumnView::Factor* found = nullptr;
-    for (std::size_t i = 0; i < view.axes.size(); ++i) {
-        for (ColumnView::Factor& factor : view.axes[i]) {
-            if (factor.size != rows.whole || factor.stride != rows.stride) continue;
-            if (found) return false;
-            found = &factor;
-            axis = i;
+/// A cut's view of its own places alone, where others are joined to them: the axis that holds them, shortened join by join. False where
+/// it can't be told. `axes`: along which each join stands in what the cut handed on.
+bool keepOwnRows(const RoleStage& stage, ColumnView& view, Dims& dims, std::vector<std::size_t>& axes) {
+    axes.resize(stage.joined.size());
+    for (std::size_t at = stage.joined.size(); at-- > 0;) {
+        const JoinedRows& rows = stage.joined[at];
+        ColumnView::Factor* found = nullptr;
+        for (std::size_t i = 0; i < view.axes.size(); ++i) {
+            for (ColumnView::Factor& factor : view.axes[i]) {
+                if (factor.size != rows.whole || factor.stride != rows.stride) continue;
+                if (found) return false;
+                found = &factor;
+                axes[at] = i;
+            }
         }
+        if (!found || view.size(axes[at]) != rows.whole || dims.size() != view.axes.size()) return false;
+        found->size = dims[axes[at]] = rows.own;
     }
-    if (!found || stage.joined.size() > 1 || view.size(axis) != rows.whole || dims.size() != view.axes.size()) return false;
-    found->size = dims[axis] = rows.own;
     return true;
+}
+
+/// Which input of each join leads to a cut's own places, the last join first.
+std::vector<std::size_t> placeAmongJoined(const RoleStage& stage) {
+    std::vector<std::size_t> inputs;
+    for (std::size_t at = stage.joined.size(); at-- > 0;) inputs.push_back(stage.joined[at].join.input);
+    return inputs;
 }
 
 constexpr std::array views{"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "Split", "Slice", "Gather"};
 constexpr std::array pointwiseOperators{"Cast", "Clip", "Min", "Max", "Mul", "Div", "Add", "Sub", "Neg", "QuantizeLinear", "DequantizeLinear"};
+constexpr std::array quantisedOperators{"QLinearAdd", "QLinearMul"}; // of com.microsoft
 
 } // namespace
 
+/// The weight of a product in the file, however quantised; none where it is computed otherwise.
+std::optional<WeightSource> Decomposer::packedWeight(const Node& product) const {
+    constexpr int deepest = 8;
+    ValueId value = factorOf(product, 1);
+    for (int steps = 0; steps < deepest && value; ++steps) {
+        if (auto source = weightSource(m_graph, value, &m_active->shapes())) return source;
+        const NodeId id = m_graph.producer(value);
+        value = id ? m_graph.node(id).input(0) : ValueId();
+    }
+    return std::nullopt;
+}
+
 std::string Decomposer::weightPrefix(const Node& product) const {
-    const auto source = weightSource(m_graph, factorOf(product, 1));
+    const auto source = packedWeight(product);
     return source && !source->tensor->name.empty() ? source->tensor->name : product.name;
+}
+
+bool Decomposer::weightIsAbsent(const RoleTrace& trace) const {
+    const auto source = packedWeight(m_graph.node(trace.linear));
+    return source && source->tensor->payload.place == Payload::Place::absent;
 }
 
 /// What a cut is applied to, beside views: operators that do the same to every element or column. Empty where anything else lies before it.
@@ -61,7 +89,8 @@ std::optional<std::vector<NodeId>> Decomposer::pointwiseBefore(const RoleTrace& 
         }
         if (isOneOf(node, views)) continue;
         if (std::any_of(stage.joined.begin(), stage.joined.end(), [&](const JoinedRows& rows) { return rows.join.concat == id; })) continue;
-        if (!isOneOf(node, pointwiseOperators)) return std::nullopt;
+        const bool quantised = std::any_of(quantisedOperators.begin(), quantisedOperators.end(), [&](const char* each) { return node.is("com.microsoft", each); });
+        if (!quantised && !isOneOf(node, pointwiseOperators)) return std::nullopt;
         const NodeId before = i + 1 < trace.path.size() ? trace.path[i + 1] : trace.linear;
         // Before any view what stands beside has the columns of the product.
         const bool whole = inOrder && dims == shapes.of(product.output()).dims;
@@ -90,8 +119,8 @@ std::optional<std::vector<Decomposer::Cut>> Decomposer::cutsOf(const std::array<
         const RoleStage* stage = ownStage(traces[r], others, columns);
         auto range = stage ? columnRange(stage->view, columns) : std::nullopt;
         if (!range || !m_active->shapes().of(stage->value).known()) return std::nullopt;
-        Cut cut{stage, std::move(*range), r, {}, columns, stage->view, m_active->shapes().of(stage->value).dims};
-        if (!keepOwnRows(*stage, cut.view, cut.dims, cut.axis) || !hasAllRows(cut.view, columns, out.count() / columns)) return std::nullopt;
+        Cut cut{stage, std::move(*range), r, {}, columns, stage->view, m_active->shapes().of(stage->value).dims, {}};
+        if (!keepOwnRows(*stage, cut.view, cut.dims, cut.axes) || !hasAllRows(cut.view, columns, out.count() / columns)) return std::nullopt;
         auto pointwise = pointwiseBefore(traces[r], *stage, OwnColumns(m_graph, m_active->shapes(), cut.range, columns));
         if (!pointwise) return std::nullopt;
         cut.pointwise = std::move(*pointwise);
@@ -118,30 +147,23 @@ std::optional<std::vector<Decomposer::PackedStream>> Decomposer::packedStreams(c
 
 /// Whether of what is joined before a cut every part is cut from a weight in the file: then the parts are joined behind their cuts.
 bool Decomposer::joinsAreWhole(const std::vector<PackedStream>& streams) const {
-    std::map<ValueId, std::set<std::size_t>> parts;
+    std::map<std::pair<ValueId, std::vector<std::size_t>>, std::pair<NodeId, std::set<std::size_t>>> joins; // by what a cut hands on and the way to a join: which of its inputs are cut
     for (const PackedStream& stream : streams) {
         for (const Cut& cut : stream.cuts) {
             if (cut.stage->joined.empty()) continue;
             const OwnColumns part(m_graph, m_active->shapes(), cut.range, cut.columns);
             if (!hasOwnProjection(m_graph, m_active->shapes(), stream.traces[cut.role], part)) return false;
-            parts[cut.stage->value].insert(cut.stage->joined[0].join.input);
+            std::pair<ValueId, std::vector<std::size_t>> way{cut.stage->value, {}};
+            for (std::size_t at = cut.stage->joined.size(); at-- > 0;) {
+                const Join& join = cut.stage->joined[at].join;
+                auto& [concat, inputs] = joins[way];
+                concat = join.concat;
+                inputs.insert(join.input);
+                way.second.push_back(join.input);
+            }
         }
     }
-    return std::all_of(streams.begin(), streams.end(), [&](const PackedStream& stream) {
-        return std::all_of(stream.cuts.begin(), stream.cuts.end(), [&](const Cut& cut) {
-            return cut.stage->joined.empty() || parts[cut.stage->value].size() == m_graph.node(cut.stage->joined[0].join.concat).inputs.size();
-        });
-    });
-}
-
-bool Decomposer::weightIsAbsent(const RoleTrace& trace) const {
-    ValueId value = factorOf(m_graph.node(trace.linear), 1);
-    for (int steps = 0; steps < 8 && value; ++steps) {
-        if (const auto source = weightSource(m_graph, value, &m_active->shapes())) return source->tensor->payload.place == Payload::Place::absent;
-        const NodeId id = m_graph.producer(value); // quantised
-        value = id ? m_graph.node(id).input(0) : ValueId();
-    }
-    return false;
+    return std::all_of(joins.begin(), joins.end(), [&](const auto& join) { return join.second.second.size() == m_graph.node(join.second.first).inputs.size(); });
 }
 
 /// Without its weight a product stays packed: a Split hands each role its columns. Empty where their order doesn't allow it.
@@ -214,9 +236,7 @@ void Decomposer::replaceCut(const Cut& cut, const RoleTrace& trace, Emitter& emi
         return;
     }
     if (!cut.stage->joined.empty()) {
-        Pieces& pieces = m_pieces[cut.stage->value];
-        pieces.cut = &cut;
-        pieces.values[cut.stage->joined[0].join.input] = emit.nodes().empty() ? *changed : m_builder.editNode(emit.nodes().back()).outputs[0];
+        m_pieces[cut.stage->value][placeAmongJoined(*cut.stage)] = {&cut, emit.nodes().empty() ? *changed : m_builder.editNode(emit.nodes().back()).outputs[0]};
     } else if (emit.nodes().empty()) {
         // The columns are what the cut handed on: only the name is missing.
         emit.op(std::string(roleNames[cut.role]) + "_proj", "Identity", {*changed}, {}, cut.stage->value);
@@ -233,18 +253,33 @@ void Decomposer::replaceCut(const Cut& cut, const RoleTrace& trace, Emitter& emi
     named.rewritten = true;
 }
 
-/// The places of all sequences, one role at a time.
+/// The places of all sequences, one role at a time: joined as they were, the first join first.
 void Decomposer::joinPieces(NamedAttention& named) {
-    for (const auto& [value, pieces] : m_pieces) {
-        const NodeId concat = pieces.cut->stage->joined[0].join.concat;
-        const Node& node = m_graph.node(concat);
-        if (pieces.values.size() != node.inputs.size()) continue; // a size of another one couldn't be told
-        Emitter emit = emitter(node.name, node.scope, sourcesOf({concat, pieces.cut->stage->selector}));
-        std::vector<ValueId> all;
-        for (const auto& [input, piece] : pieces.values) all.push_back(piece);
-        emit.op(roleNames[pieces.cut->role], "Concat", std::move(all), {{"axis", static_cast<std::int64_t>(pieces.cut->axis), {}}}, value);
-        m_replaced.insert(value);
-        named.nodes.insert(named.nodes.end(), emit.names().begin(), emit.names().end());
+    for (auto& [value, pieces] : m_pieces) {
+        while (!pieces.begin()->first.empty()) {
+            const auto deepest = std::max_element(pieces.begin(), pieces.end(), [](const auto& a, const auto& b) { return a.first.size() < b.first.size(); });
+            std::vector<std::size_t> way = deepest->first;
+            way.pop_back();
+            const Cut& cut = *deepest->second.cut;
+            const std::size_t at = cut.stage->joined.size() - 1 - way.size();
+            const NodeId concat = cut.stage->joined[at].join.concat;
+            const Node& node = m_graph.node(concat);
+            std::vector<ValueId> all;
+            for (std::size_t input = 0; input < node.inputs.size(); ++input) {
+                way.push_back(input);
+                if (const auto piece = pieces.find(way); piece != pieces.end()) {
+                    all.push_back(piece->second.value);
+                    pieces.erase(piece);
+                }
+                way.pop_back();
+            }
+            if (all.size() != node.inputs.size()) break; // a size of another one couldn't be told
+            Emitter emit = emitter(node.name, node.scope, sourcesOf({concat, cut.stage->selector}));
+            const ValueId whole = emit.op(roleNames[cut.role], "Concat", std::move(all), {{"axis", static_cast<std::int64_t>(cut.axes[at]), {}}}, way.empty() ? value : ValueId());
+            if (way.empty()) m_replaced.insert(value);
+            named.nodes.insert(named.nodes.end(), emit.names().begin(), emit.names().end());
+            pieces[way] = {&cut, whole};
+        }
     }
     m_pieces.clear();
 }
@@ -284,7 +319,7 @@ void Decomposer::writeStream(const PackedStream& stream, NamedAttention& named, 
         OwnColumns part = partOf(cut);
         const auto product = ownProjection(emit, m_graph, m_active->shapes(), trace, part, roleNames[cut.role], weightPrefix(m_graph.node(trace.linear)) + again, productsOf(own, cut.role));
         if (!product) {
-            m_result.warnings.push_back(describe(m_graph, trace.linear) + ": its packed weight is computed, so it stays packed");
+            m_result.warnings.push_back(describe(m_graph, trace.linear) + ": its packed weight can't be cut by columns, so it stays packed");
             return;
         }
         replaceCut(cut, trace, emit, *product, part, named, own);

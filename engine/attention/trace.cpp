@@ -64,6 +64,7 @@ private:
 
     bool take(NodeId node, ValueId next) {
         m_trace.path.push_back(node);
+        m_trace.reads.push_back(next);
         m_trace.source = next;
         return true;
     }
@@ -91,11 +92,12 @@ private:
             if (constant(node.input(0))) return false;
             if (const ValueId picked = pickedInput(m_graph, m_shapes, node, m_trace.source)) {
                 m_undone.insert(id);
-                m_trace.path.push_back(id);
+                take(id, node.input(0));
                 const ValueId joined = bare(m_graph, m_shapes, node.input(0));
-                for (ValueId at = node.input(0); at != joined; at = m_graph.node(m_trace.path.back()).input(0)) {
-                    m_trace.path.push_back(m_graph.producer(at));
-                    m_undone.insert(m_trace.path.back());
+                while (m_trace.source != joined) {
+                    const NodeId before = m_graph.producer(m_trace.source);
+                    m_undone.insert(before);
+                    take(before, m_graph.node(before).input(0));
                 }
                 m_undone.insert(m_graph.producer(joined));
                 return take(m_graph.producer(joined), picked);

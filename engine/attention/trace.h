@@ -51,6 +51,7 @@ struct RoleTrace {
     ValueId operand;                     ///< where the walk began
     NodeId linear;                       ///< the first product with a constant weight; none: there is no projection
     std::vector<NodeId> path;            ///< nodes from the operand back, the projection's product not included
+    std::vector<ValueId> reads;          ///< for each of them the value that the walk went on from: what a rotary embedding or a norm is made of is skipped
     ValueId source;                      ///< where the walk ended: the projection's output before its bias, or what has none
     std::int64_t heads = 0;              ///< of a product on the way that has a matrix for each; 0: there is none
     std::int64_t repeats = 1;            ///< how often each head was copied on the way, behind the batch axis

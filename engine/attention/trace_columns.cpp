@@ -58,13 +58,6 @@ const Join* joinAt(const RoleTrace& trace, NodeId concat) {
     return found == trace.joins.end() ? nullptr : &*found;
 }
 
-/// The output of `producer` that `reader` reads, followed through joins that were skipped.
-ValueId readBy(const Graph& graph, NodeId reader, NodeId producer) {
-    for (const ValueId value : graph.node(reader).inputs)
-        if (value && graph.producer(value) == producer) return value;
-    return graph.node(producer).output();
-}
-
 bool applyTranspose(ColumnView& view, const Node& node) {
     const auto* perm = node.attributes.integers("perm");
     std::vector<std::int64_t> reversed;
@@ -162,8 +155,7 @@ void viewColumns(const Graph& graph, const Shapes& shapes, const std::set<NodeId
         const NodeId id = trace.path[i];
         const Node& node = graph.node(id);
         if (trace.heads > 0 && headsMultiplied(graph, shapes, id) > 0) break; // other columns from there on
-        // The value that the walk entered this node by, on its way back, is the one its predecessor reads.
-        const ValueId to = i == 0 ? trace.operand : readBy(graph, trace.path[i - 1], id);
+        const ValueId to = i == 0 ? trace.operand : trace.reads[i - 1];
         if (undone.contains(id)) {
             if (node.is("Gather") && !(shapes.of(to).known() && view.reshape(shapes.of(to).dims))) return;
             from = to;

@@ -84,6 +84,8 @@ void AttentionTest::forms_data() {
     row("divisionIsAScaleToo", separate + "s = Div(MatMul(q, k), c: f32[] = {4.0})\n context = MatMul(Softmax(s, axis=-1), v)\n" + tail, plain);
     row("scaleOnQ", separate + "s = MatMul(Mul(q, c: f32[] = {0.25}), k)\n context = MatMul(Softmax(s, axis=-1), v)\n" + tail, "self, 4 heads of 16 (kv 4), separate, causal no, scale 0.25 at q");
     row("softmaxSpelledOut", separate + "s = Mul(MatMul(q, k), c: f32[] = {0.25})\n e = Exp(Sub(s, ReduceMax(s, axes=[-1])))\n p = Div(e, ReduceSum(e, axes=[-1]))\n context = MatMul(p, v)\n" + tail, plain);
+    for (const auto* sum : {"Add(Neg(Log(Neg(Log(u)))), t)", "Add(t, Neg(Log(Neg(Log(u)))))"})
+        row("noiseOnEitherSide", separate + "t = Mul(MatMul(q, k), c: f32[] = {0.25})\n u = RandomUniformLike(t, low=0.1)\n context = MatMul(Softmax(" + sum + ", axis=-1), v)\n" + tail, plain);
     row("causalMaskFromARange", separate + "r = Range({0}, {8}, {1})\n keep = LessOrEqual(Reshape(r, {1,8}), Reshape(r, {8,1}))\n s = Where(keep, Mul(MatMul(q, k), c: f32[] = {0.25}), low: f32[] = {-1e30})\n context = MatMul(Softmax(s, axis=-1), v)\n" + tail,
         "self, 4 heads of 16 (kv 4), separate, causal yes, scale 0.25 at scores");
     row("strippedMaskIsUnknown", separate + "s = Add(Mul(MatMul(q, k), c: f32[] = {0.25}), mask: f32[1,1,8,8])\n context = MatMul(Softmax(s, axis=-1), v)\n" + tail, "self, 4 heads of 16 (kv 4), separate, causal unknown, scale 0.25 at scores");

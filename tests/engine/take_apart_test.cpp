@@ -95,6 +95,10 @@ void TakeApartTest::packed_data() {
     QTest::newRow("cut behind sequences that are joined") << image + "both = Transpose(Concat(d, a, axis=1), perm=[2,0,3,1,4])\nq = Gather(both, i0: i64[] = {0}, axis=0)\nk = Gather(both, i1: i64[] = {1}, axis=0)\nv = Gather(both, i2: i64[] = {2}, axis=0)\n" + joined;
     QTest::newRow("cut by head behind sequences that are joined") << "x: f32[batch,seq,32]\nc0: f32[batch,words,32]\nq1, k1, v1 = Split(Reshape(Concat(MatMul(x, w: f32[32,96]), MatMul(c0, u: f32[32,96]), axis=1), {0,0,4,24}), {8,8,8}, axis=-1)\nq = Transpose(q1, perm=[0,2,1,3])\nk = Transpose(k1, perm=[0,2,1,3])\nv = Transpose(v1, perm=[0,2,1,3])\n" + joined;
 
+    QTest::newRow("cut behind sequences that are joined twice") << image + "z0: f32[batch,extra,32]\ne = Reshape(MatMul(z0, r: f32[32,96]), {0,0,3,4,8})\nboth = Transpose(Concat(Concat(d, e, axis=1), a, axis=1), perm=[2,0,3,1,4])\n"
+        "q = Gather(both, i0: i64[] = {0}, axis=0)\nk = Gather(both, i1: i64[] = {1}, axis=0)\nv = Gather(both, i2: i64[] = {2}, axis=0)\n" + joined;
+    QTest::newRow("joined before and behind heads are split") << image + "z0: f32[batch,extra,32]\ne = Transpose(Reshape(MatMul(z0, r: f32[32,96]), {0,0,3,4,8}), perm=[2,0,3,1,4])\nboth = Concat(Transpose(Concat(d, a, axis=1), perm=[2,0,3,1,4]), e, axis=3)\n"
+        "q = Gather(both, i0: i64[] = {0}, axis=0)\nk = Gather(both, i1: i64[] = {1}, axis=0)\nv = Gather(both, i2: i64[] = {2}, axis=0)\n" + joined;
     QTest::newRow("cut before an operator that joined sequences enter") << "x: f32[batch,seq,32]\nc0: f32[batch,words,32]\na0, a1, a2 = Split(MatMul(x, w: f32[32,96]), {32,32,32}, axis=2)\nd0, d1, d2 = Split(MatMul(c0, u: f32[32,96]), {32,32,32}, axis=2)\n"
         "m = com.microsoft::MultiHeadAttention(Concat(a0, d0, axis=1), Concat(a1, d1, axis=1), Concat(a2, d2, axis=1), num_heads=4)\ny = MatMul(m, wo: f32[32,32])\nreturn y";
 
@@ -124,6 +128,9 @@ void TakeApartTest::packed_data() {
     cut("of integers", "xq, xs, xz = DynamicQuantizeLinear(x)\nqkv = Add(Mul(Cast(MatMulInteger(xq, w: i8[32,96], xz, z8: i8[]), to=1), Mul(xs, ws: f32[])), b: f32[96])\n");
     cut("of integers, scales by column", "xq, xs, xz = DynamicQuantizeLinear(x)\nqkv = Add(b: f32[96], Mul(Cast(MatMulInteger(xq, w: i8[32,96], xz, z8: i8[96]), to=1), Mul(xs, ws: f32[96])))\n");
     cut("quantised", "qkv = DequantizeLinear(QLinearMatMul(QuantizeLinear(x, a: f32[] = {0.05}, z: i8[]), a, z, w: i8[32,96], s8: f32[96], z8: i8[96], o: f32[] = {0.5}, z), o, z)\n");
+    cut("quantised, a bias too", "xi = QuantizeLinear(x, a: f32[] = {0.05}, z: i8[])\np = QLinearMatMul(xi, a, z, w: i8[32,96], s8: f32[96], z8: i8[96], o: f32[] = {0.5}, z)\nqkv = DequantizeLinear(com.microsoft::QLinearAdd(p, o, z, b: i8[96], o2: f32[] = {0.03}, z, o3: f32[] = {0.6}, z), o3, z)\n");
+    cut("of integers, a quantised bias first", "xq, xs, xz = DynamicQuantizeLinear(x)\nqkv = Add(DequantizeLinear(b: i8[96], sb: f32[] = {0.03}, z: i8[]), Mul(Cast(MatMulInteger(xq, w: i8[32,96], xz, z8: i8[96]), to=1), Mul(xs, ws: f32[96])))\n");
+    cut("between quantisations", "xd = DequantizeLinear(QuantizeLinear(x, a: f32[] = {0.05}, z: i8[]), a, z)\np = Add(MatMul(xd, DequantizeLinear(w: i8[32,96], s8: f32[96], z8: i8[96], axis=1)), DequantizeLinear(b: i32[96], sb: f32[96], axis=0))\nqkv = DequantizeLinear(QuantizeLinear(p, o: f32[] = {0.5}, z), o, z)\n");
     cut("quantised, convolved", "qc = QLinearConv(QuantizeLinear(Transpose(x, perm=[0,2,1]), a: f32[] = {0.05}, z: i8[]), a, z, w: i8[96,32,1], s8: f32[96], z8: i8[96], o: f32[] = {0.5}, z, b: i32[96])\nqkv = Transpose(DequantizeLinear(qc, o, z), perm=[0,2,1])\n");
     cut("quantised, added to a bias of one row", "flat = Reshape(QuantizeLinear(x, a: f32[] = {0.05}, z: i8[]), {-1,32})\nqkv = Reshape(com.microsoft::QGemm(flat, a, z, w: i8[96,32], s8: f32[96], z8: i8[96], b: i32[1,96], transB=1), {1,-1,96})\n");
     cut("a Gemm whose bias is one row", "qkv = Reshape(Gemm(Reshape(x, {-1,32}), w: f32[32,96], b: f32[1,96]), {1,-1,96})\n");
