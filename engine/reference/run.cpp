@@ -1,5 +1,6 @@
 #include "reference/kernels.h"
 #include "reference/run.h"
+#include "reference/sequences.h"
 
 #include <algorithm>
 
@@ -42,7 +43,12 @@ private:
     }
 
     void release(ValueId value) {
-        if (!value || m_uses[value] == 0 || --m_uses[value] > 0 || !m_values[value]) return;
+        if (!value || m_uses[value] == 0 || --m_uses[value] > 0) return;
+        if (const auto sequence = m_sequences.find(value); sequence != m_sequences.end()) {
+            for (const HostTensor& part : sequence->second) m_live -= part.count();
+            m_sequences.erase(sequence);
+        }
+        if (!m_values[value]) return;
         m_live -= m_values[value]->count();
         m_values[value] = nullptr;
     }
@@ -73,8 +79,9 @@ private:
 
     Result<void> step(const Node& node) {
         std::vector<const HostTensor*> inputs;
+        const bool reads = readsSequence(node);
         for (const ValueId input : node.inputs) {
-            if (!input) {
+            if (!input || (reads && inputs.empty())) {
                 inputs.push_back(nullptr);
                 continue;
             }
@@ -92,6 +99,21 @@ private:
             put(node.outputs.at(0), std::move(*content));
             return {};
         }
+        if (makesSequence(node)) {
+            auto made = makeSequence(node, inputs);
+            if (!made) return tl::unexpected(made.error());
+            for (const HostTensor& part : *made) m_live += part.count();
+            m_sequences[node.output()] = std::move(*made);
+            return finish(node);
+        }
+        if (reads) {
+            const auto sequence = m_sequences.find(node.input(0));
+            if (sequence == m_sequences.end()) return fail("evaluate", "its sequence comes from outside of its graph", {}, node.name + " (" + node.op + ")");
+            auto made = takeFromSequence(node, sequence->second, inputs, m_options.maximumElements - m_live);
+            if (!made) return tl::unexpected(made.error());
+            put(node.output(), std::move(*made));
+            return finish(node);
+        }
         auto outputs = node.is("If") ? branch(node, inputs) : node.is("Loop") ? loop(node, inputs) : node.is("Scan") ? scan(node, inputs) : evaluateNode(node, inputs, opsetOf(node), m_options.maximumElements - m_live);
         if (!outputs) return tl::unexpected(outputs.error());
         for (std::size_t i = 0; i < node.outputs.size(); ++i) {
@@ -99,6 +121,11 @@ private:
             if (i >= outputs->size()) return fail("evaluate", "its output " + std::to_string(i) + " can't be evaluated", {}, node.name + " (" + node.op + ")");
             if (m_uses[node.outputs[i]] > 0) put(node.outputs[i], std::move((*outputs)[i]));
         }
+        return finish(node);
+    }
+
+    /// Lets go of what a node was the last to read.
+    Result<void> finish(const Node& node) {
         if (m_live > m_options.maximumElements) return fail("evaluate", "the model needs more memory than the evaluator may take", "verify a smaller model, or bind smaller sizes", node.name);
         for (const ValueId input : node.inputs) release(input);
         for (const ValueId captured : node.captured) release(captured);
@@ -271,6 +298,7 @@ private:
     int m_level;
     IndexVector<ValueId, std::shared_ptr<const HostTensor>> m_values;
     IndexVector<ValueId, std::size_t> m_uses;
+    std::map<ValueId, TensorSequence> m_sequences;
     std::int64_t m_live = 0;
 };
 
