@@ -23,7 +23,10 @@ NodeId Spelled::sumOf(ValueId sum, ValueId exponent) const {
     };
     constexpr int longest = 6; // stretched, its axis put back, and kept above 0 by a small number
     for (int steps = 0; steps < longest && id && before(m_graph.node(id)); ++steps) id = maker(before(m_graph.node(id)));
-    return id && (m_graph.node(id).is("ReduceSum") || m_graph.node(id).is("ReduceL1")) && bare(m_graph, m_shapes, m_graph.node(id).input(0)) == bare(m_graph, m_shapes, exponent) ? id : NodeId();
+    if (!id || (!m_graph.node(id).is("ReduceSum") && !m_graph.node(id).is("ReduceL1"))) return {};
+    const ValueId summed = m_graph.node(id).input(0); // or the magnitude of each, as retention does
+    const ValueId each = madeBy(summed, "Abs") ? m_graph.node(maker(summed)).input(0) : summed;
+    return bare(m_graph, m_shapes, each) == bare(m_graph, m_shapes, exponent) ? id : NodeId();
 }
 
 bool Spelled::squares(const Node& node) const {
