@@ -3,6 +3,7 @@
 
 #include "shapes/shapes.h"
 
+#include <array>
 #include <set>
 
 namespace triptych {
@@ -66,6 +67,7 @@ struct AttentionSpec : StreamProjections {
     /// The core: from the scores product to the context product, no projections. Empty where opaque.
     std::vector<NodeId> core;
     NodeId scores, softmax, context;                ///< none where opaque
+    std::array<ValueId, 3> operands;                ///< Q, K, V as the products or the opaque node read them, behind a feature map before it
     std::optional<Projection> projectionOut;
     std::vector<Evidence> evidence;
 };

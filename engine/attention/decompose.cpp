@@ -75,7 +75,7 @@ NamedAttention Decomposer::one(const AttentionSpec& spec) {
         if (auto named = canonicalCall(spec)) return std::move(*named);
     NamedAttention named = asWritten(spec);
     writeSoftmax(spec, named);
-    if (m_expansion == Expansion::canonical) takeApart(spec, named, coreOperands(spec));
+    if (m_expansion == Expansion::canonical) takeApart(spec, named, spec.operands);
     outerProjections(spec, named);
     return named;
 }
@@ -107,13 +107,6 @@ void Decomposer::writeSoftmax(const AttentionSpec& spec, NamedAttention& named) 
     named.softmax = emit.names().back();
     named.rewritten = true;
     m_removed.insert(spec.softmax);
-}
-
-std::array<ValueId, 3> Decomposer::coreOperands(const AttentionSpec& spec) const {
-    if (!spec.softmax) return {};
-    const CoreResult core = findCore(m_graph, m_shapes, spec.softmax);
-    if (!core.core) return {};
-    return {core.core->q, core.core->k, core.core->v};
 }
 
 /// Projections that stay as the file has them.

@@ -26,7 +26,6 @@ private:
     void writeSoftmax(const AttentionSpec& spec, NamedAttention& named);
     /// What to say where an attention's heads are 0.
     std::string whyNoHeads(const AttentionSpec& spec) const;
-    std::array<ValueId, 3> coreOperands(const AttentionSpec& spec) const;
     /// Projections that stay as the file has them.
     void outerProjections(const AttentionSpec& spec, NamedAttention& named) const;
 
