@@ -187,7 +187,8 @@ void countHeads(const Graph& graph, const Shapes& shapes, const Roles& roles, At
     if (spec.heads == 0) spec.heads = q.heads > 0 ? q.heads : heads(spec.projectionQ, q, spec.headDim);
     // Queries may have a part of positions beside each head's own: then V tells how many heads there are.
     const std::int64_t byValues = heads(spec.projectionV, v, spec.vHeadDim);
-    if (!spec.opaque && joined(graph, q) && byValues > spec.heads && q.linear != v.linear && shapes.of(q.operand).dims.size() == 3) spec.heads = spec.kvHeads = byValues;
+    const bool told = shapes.of(q.operand).dims.size() == 3 || headsFromOperand(shapes, q.operand) == byValues;
+    if (!spec.opaque && joined(graph, q) && byValues > spec.heads && q.linear != v.linear && told) spec.heads = spec.kvHeads = byValues;
     spec.operandKvHeads = spec.kvHeads;
     // Heads that were repeated before the operator are fewer where they are projected.
     const bool lost = spec.projectionK && spec.projectionK->width == 0 && sameBatch(shapes, q.operand, k.operand);

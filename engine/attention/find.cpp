@@ -1,3 +1,4 @@
+#include "attention/additive.h"
 #include "attention/kernel_attention.h"
 #include "attention/memory.h"
 #include "attention/product_axes.h"
@@ -169,6 +170,7 @@ Attentions findAttention(const Model& model, const Graph& graph, const Shapes& s
         if (found.core) result.found.push_back(explicitAttention(graph, shapes, *found.core, masks));
         else if (!found.reason.empty()) result.unrecognised.push_back({graph.node(softmax).name, "softmax attention", found.reason, found.detail});
         else if (const auto memory = looksMemoryUp(graph, shapes, softmax)) result.unrecognised.push_back({graph.node(softmax).name, "attention over a memory", memory->first, memory->second});
+        else if (const auto additive = addsQueriesToKeys(graph, shapes, softmax)) result.unrecognised.push_back({graph.node(softmax).name, "additive attention", additive->first, additive->second});
     }
     joinLandmarks(graph, shapes, result.found);
     findWeighed(graph, shapes, masks, result);

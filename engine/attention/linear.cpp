@@ -250,9 +250,9 @@ std::int64_t linearColumns(const Graph& graph, const Shapes& shapes, NodeId line
 
 NodeId sequenceProjection(const Graph& graph, const Shapes& shapes, NodeId product, ValueId& next) {
     const Node& node = graph.node(product);
-    if (!node.is("MatMul")) return {};
+    if (!node.is("MatMul") && !node.is("Einsum")) return {};
     // A constant on the left mixes places: E x K.
-    if (node.input(0) && node.input(1) && shapes.isConstant(node.input(0)) && !shapes.isConstant(node.input(1)) && shapes.of(node.input(0)).dims.size() >= 2) {
+    if (node.is("MatMul") && node.input(0) && node.input(1) && shapes.isConstant(node.input(0)) && !shapes.isConstant(node.input(1)) && shapes.of(node.input(0)).dims.size() >= 2) {
         next = node.input(1);
         return product;
     }
@@ -260,19 +260,22 @@ NodeId sequenceProjection(const Graph& graph, const Shapes& shapes, NodeId produ
     if (!linearWeight(graph, shapes, product)) return {};
     const NodeId before = graph.producer(bare(graph, shapes, node.input(0)));
     const auto* perm = before && graph.node(before).is("Transpose") ? graph.node(before).attributes.integers("perm") : nullptr;
-    if (!perm || perm->size() < 3 || perm->back() == static_cast<std::int64_t>(perm->size()) - 1) return {};
+    const bool turned = perm && perm->size() >= 3 && perm->back() != static_cast<std::int64_t>(perm->size()) - 1;
+    if (node.is("Einsum") ? sumsLastAxis(node, 0) || shapes.of(node.input(0)).dims.size() < 3 : !turned) return {};
     // Only behind another projection: turned images are projected like anything else.
-    ValueId value = graph.node(before).input(0);
+    const ValueId places = node.is("Einsum") ? node.input(0) : graph.node(before).input(0);
+    ValueId value = places;
     for (int steps = 0; steps < 6 && value; ++steps) {
         const NodeId id = graph.producer(value);
         if (!id) return {};
         const Node& each = graph.node(id);
         if (convolves(each)) return {}; // channels stand second: the Transpose turns them to the end, as for any other product
         if (linearWeight(graph, shapes, id)) {
-            next = graph.node(before).input(0);
+            if (node.is("Einsum") && each.is("Einsum")) return {}; // where one keeps its columns isn't looked for
+            next = places;
             return product;
         }
-        const bool passes = each.is("Reshape") || each.is("Transpose") || each.is("Split") || each.is("Identity") || each.is("Squeeze") || each.is("Add");
+        const bool passes = each.is("Reshape") || each.is("Transpose") || each.is("Split") || each.is("Identity") || each.is("Cast") || each.is("Squeeze") || each.is("Add");
         if (!passes) return {};
         value = each.is("Add") && shapes.isConstant(each.input(0)) ? each.input(1) : each.input(0);
     }

@@ -65,7 +65,13 @@ std::optional<double> scalarFactor(const Shapes& shapes, const Node& node, std::
 
 bool endsInFirst(const Node& product) {
     const auto equation = equationOf(product);
-    return equation && !equation->result.empty() && has(equation->operands[0], equation->result.back());
+    if (!equation) return false;
+    // Batch and heads, which both operands have, may stand behind queries and keys.
+    for (std::size_t i = equation->result.size(); i-- > 0;) {
+        const bool first = has(equation->operands[0], equation->result[i]);
+        if (first != has(equation->operands[1], equation->result[i])) return first;
+    }
+    return false;
 }
 
 Dim summedSize(const Graph& graph, const Shapes& shapes, NodeId product) {
@@ -98,7 +104,8 @@ bool turnsLastAxes(const Node& node) {
 
 bool sumsLastAxis(const Node& product, std::size_t operand) {
     if (const auto equation = equationOf(product)) {
-        const std::string& letters = equation->operands[operand];
+        std::string letters = equation->operands[operand];
+        while (!letters.empty() && has(equation->operands[1 - operand], letters.back()) && has(equation->result, letters.back())) letters.pop_back();
         return !letters.empty() && has(equation->operands[1 - operand], letters.back()) && !has(equation->result, letters.back());
     }
     const bool turned = product.attributes.integer(operand == 0 ? "transA" : "transB", 0) != 0;

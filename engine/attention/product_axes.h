@@ -11,7 +11,7 @@ Dim dimFromEnd(const Shapes& shapes, ValueId value, std::size_t back);
 ValueId factorOf(const Node& product, std::size_t side);
 /// The number that a product is multiplied by on a side: what its integer stands for in QLinearMul; empty where it is none.
 std::optional<double> scalarFactor(const Shapes& shapes, const Node& node, std::size_t side);
-/// Whether the last axis of an Einsum's result is one of its first operand; false for any other product.
+/// Whether the last axis of an Einsum's result that only one operand has is its first one's; false for any other product.
 bool endsInFirst(const Node& product);
 /// Which axis of an operand of an Einsum is the last one of its result; none where that is another operand's, or both have it.
 std::optional<std::size_t> lastAxisIn(const Node& product, std::size_t operand);
@@ -19,7 +19,7 @@ std::optional<std::size_t> lastAxisIn(const Node& product, std::size_t operand);
 bool turnsLastAxes(const Node& node);
 /// Elements along what is summed: the last axis of a MatMul's first operand, the letters of an Einsum that its result lacks. 0: unknown.
 Dim summedSize(const Graph& graph, const Shapes& shapes, NodeId product);
-/// Whether what is summed is the last axis of operand 0 or 1.
+/// Whether what is summed is the last axis of operand 0 or 1, but for those that both have and the result keeps.
 bool sumsLastAxis(const Node& product, std::size_t operand);
 /// Elements along what only operand 0 or 1 has and the result keeps: rows of a first, columns of a second operand. 0: unknown.
 Dim ownSize(const Graph& graph, const Shapes& shapes, NodeId product, std::size_t operand);

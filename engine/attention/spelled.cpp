@@ -36,7 +36,10 @@ NodeId Spelled::sumOf(ValueId sum, ValueId exponent) const {
     NodeId id = maker(sum);
     constexpr int longest = 6;
     for (int steps = 0; steps < longest && id && sumBefore(m_graph.node(id)); ++steps) id = maker(sumBefore(m_graph.node(id)));
-    return id && (m_graph.node(id).is("ReduceSum") || m_graph.node(id).is("ReduceL1")) && bare(m_graph, m_shapes, m_graph.node(id).input(0)) == bare(m_graph, m_shapes, exponent) ? id : NodeId();
+    if (!id || (!m_graph.node(id).is("ReduceSum") && !m_graph.node(id).is("ReduceL1"))) return {};
+    const ValueId summed = m_graph.node(id).input(0); // or the magnitude of each, as retention does
+    const ValueId each = madeBy(summed, "Abs") ? m_graph.node(maker(summed)).input(0) : summed;
+    return bare(m_graph, m_shapes, each) == bare(m_graph, m_shapes, exponent) ? id : NodeId();
 }
 
 bool Spelled::addsKey(ValueId sum) const {

@@ -134,6 +134,8 @@ private:
             m_trace.extras.insert("kv_cache");
             return take(id, fresh);
         }
+        // Parts of each head are written beside each other, the rotated one behind the others.
+        if (const NodeId before = node.is("ScatterND") ? m_graph.producer(bare(m_graph, m_shapes, node.input(0))) : NodeId(); before && m_graph.node(before).is("ScatterND") && isEmpty(m_graph.node(before).input(0)) && rotated(node.input(2))) m_trace.extras.insert("rope");
         // Packed tokens are put at their places among padding.
         if (node.is("ScatterND") && isEmpty(node.input(0))) return take(id, node.input(2));
         if (node.is("Neg") || node.is("Pad") || node.is("ScatterND")) return take(id, node.input(0));
@@ -235,6 +237,10 @@ private:
     }
 
     bool concat(NodeId id, const Node& node) {
+        if (const NodeId split = stackedSplit(m_graph, m_shapes, node)) {
+            m_trace.path.push_back(id);
+            return take(split, m_graph.node(split).input(0));
+        }
         ValueId next;
         bool sameSource = true, past = false, negated = false;
         // A buffer of past keys is cut where they end; what is cut from one input alone has no past.
@@ -263,7 +269,7 @@ private:
         const ValueShape& shape = m_shapes.of(node.output());
         const bool within = shape.ranked && (over == -1 || over == static_cast<std::int64_t>(shape.dims.size()) - 1);
         if (past) m_trace.extras.insert("kv_cache");
-        else if (activations > 1 && sameSource && (negated || (within && anyRotated(node)))) m_trace.extras.insert("rope");
+        else if (activations > 1 && sameSource && (negated || (within && std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId each) { return rotated(each); })))) m_trace.extras.insert("rope");
         // A latent is wider than the positions beside it.
         if (sameSource && within && !past)
             for (const ValueId value : node.inputs)
@@ -283,18 +289,15 @@ private:
     }
 
     /// Whether a part of each head is rotated before it stands beside the others.
-    bool anyRotated(const Node& concat) const {
-        if (m_part) return false; // parts of parts are not looked into
-        return std::any_of(concat.inputs.begin(), concat.inputs.end(), [&](ValueId value) {
-            if (constant(value)) return false;
-            RoleWalk walk(m_graph, m_shapes, value, m_inputs);
-            walk.m_part = true;
-            return walk.run().extras.contains("rope");
-        });
+    bool rotated(ValueId part) const {
+        if (m_part || constant(part)) return false; // parts of parts are not looked into
+        RoleWalk walk(m_graph, m_shapes, part, m_inputs);
+        walk.m_part = true;
+        return walk.run().extras.contains("rope");
     }
 
-    /// Latent attention: keys are a part of each head's own beside one rotated part that all heads share. The input that no Expand
-    /// stretches; none where several are so.
+    /// Latent attention: keys are a part of each head's own beside one rotated part that all heads share. The widest input that no Expand
+    /// stretches, the first of those: contents stand before positions that are projected for every head, too (Conditional DETR).
     ValueId ofEveryHead(const Node& node) const {
         ValueId found;
         for (const ValueId input : node.inputs) {
@@ -306,9 +309,7 @@ private:
                 shared = m_graph.node(id).is("Expand");
                 value = m_graph.node(id).input(0);
             }
-            if (shared) continue;
-            if (found) return {};
-            found = input;
+            if (!shared && (!found || dimFromEnd(m_shapes, input, 0) > dimFromEnd(m_shapes, found, 0))) found = input;
         }
         return found;
     }

@@ -107,13 +107,15 @@ std::int64_t headsMultiplied(const Graph& graph, const Shapes& shapes, NodeId pr
 bool isGiven(const Graph& graph, const Shapes& shapes, ValueId value);
 /// Columns of a projection: sizes that come from its weight; 0 where unknown.
 std::int64_t linearColumns(const Graph& graph, const Shapes& shapes, NodeId linear);
-/// The node itself where its constant mixes places of the sequence and not columns (Linformer); `next`: what it projects.
+/// The node itself where its constant mixes places of the sequence and not columns (Linformer; an Einsum does so too); `next`: what it projects.
 NodeId sequenceProjection(const Graph& graph, const Shapes& shapes, NodeId product, ValueId& next);
 
 /// What a view (Split, Slice, Gather, Reshape ...) leaves of the columns; `to` is its output that is read. False where it can't be told.
 bool applyView(const Shapes& shapes, ColumnView& view, const Node& node, ValueId from, ValueId to);
 /// The input of a Concat that a Split, Slice or Gather along the same axis picks as `to` (stacked roles); none where it picks another part.
 ValueId pickedInput(const Graph& graph, const Shapes& shapes, const Node& pick, ValueId to);
+/// The Split of which a Concat stacks all pieces, of one size and in their order, along another axis (heads along the batch); none where it does no such thing.
+NodeId stackedSplit(const Graph& graph, const Shapes& shapes, const Node& concat);
 /// Fills columns and stages of a trace whose way is known. `undone`: a Concat and what picks one of its inputs again.
 void viewColumns(const Graph& graph, const Shapes& shapes, const std::set<NodeId>& undone, RoleTrace& trace);
 /// Walks back from an operand through casts, views, scales, biases, norms, rotary embeddings, caches and repeats. `inputs`: of joins

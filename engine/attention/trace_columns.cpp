@@ -122,7 +122,35 @@ bool applySlice(const Shapes& shapes, ColumnView& view, const Node& node, ValueI
     return true;
 }
 
+/// What a Split and the Concat that stacks its pieces do together: the pieces become an axis of their own before the one that they are stacked along.
+bool stackPieces(const Shapes& shapes, ColumnView& view, const Node& split, const Node& concat) {
+    const std::size_t cut = axisOf(view, split), onto = axisOf(view, concat);
+    Dims dims = shapes.of(split.input(0)).dims;
+    const auto pieces = static_cast<Dim>(split.outputs.size());
+    if (dims.size() != view.axes.size() || cut >= dims.size() || onto >= dims.size()) return false;
+    dims[cut] /= pieces;
+    dims.insert(dims.begin() + static_cast<std::ptrdiff_t>(cut), pieces);
+    if (!view.reshape(dims)) return false;
+    std::vector<std::int64_t> order;
+    for (std::size_t i = 0; i < dims.size(); ++i) {
+        if (i == onto + (cut < onto ? 1 : 0)) order.push_back(static_cast<std::int64_t>(cut));
+        if (i != cut) order.push_back(static_cast<std::int64_t>(i));
+    }
+    view.transpose(order);
+    return view.reshape(shapes.of(concat.output()).dims);
+}
+
 } // namespace
+
+NodeId stackedSplit(const Graph& graph, const Shapes& shapes, const Node& concat) {
+    const NodeId id = concat.inputs.size() < 2 ? NodeId() : graph.producer(bare(graph, shapes, concat.input(0)));
+    if (!id || !graph.node(id).is("Split")) return {};
+    const Node& split = graph.node(id);
+    const bool inOrder = std::equal(split.outputs.begin(), split.outputs.end(), concat.inputs.begin(), concat.inputs.end(), [&](ValueId piece, ValueId input) { return bare(graph, shapes, input) == piece; });
+    const ValueShape &whole = shapes.of(split.input(0)), &stacked = shapes.of(concat.output());
+    const bool even = std::all_of(split.outputs.begin(), split.outputs.end(), [&](ValueId piece) { return shapes.of(piece).dims == shapes.of(split.output()).dims; });
+    return inOrder && even && whole.known() && stacked.known() && whole.dims != stacked.dims ? id : NodeId(); // the same again: both along one axis
+}
 
 bool applyView(const Shapes& shapes, ColumnView& view, const Node& node, ValueId from, ValueId to) {
     if (node.is("Reshape") || node.is("Squeeze") || node.is("Unsqueeze") || node.is("Flatten")) {
@@ -159,6 +187,12 @@ void viewColumns(const Graph& graph, const Shapes& shapes, const std::set<NodeId
         if (undone.contains(id)) {
             if (node.is("Gather") && !(shapes.of(to).known() && view.reshape(shapes.of(to).dims))) return;
             from = to;
+            continue;
+        }
+        if (const NodeId after = i > 0 ? trace.path[i - 1] : NodeId(); after && node.is("Split") && stackedSplit(graph, shapes, graph.node(after)) == id) {
+            if (!stackPieces(shapes, view, node, graph.node(after))) return;
+            from = graph.node(after).output();
+            --i;
             continue;
         }
         const std::size_t axis = node.is("Concat") ? axisOf(view, node) : 0;
