@@ -65,8 +65,8 @@ std::string OpaqueExpansion::unknownOption() const {
     if (m_node.input(m_inputs.pages)) return unknownOfPaged();
     if (m_call.grouped()) return unknownOfGrouped();
     const std::int64_t turned = a.integer("rotary_embedding_dim", 0);
-    // ONNX Runtime knows them in Attention and in what decodes one token like it.
-    if (a.integer("do_rotary", 0) != 0 && m_node.op != "Attention" && m_node.op != "DecoderMaskedSelfAttention") return "rotary embedding, whose angles nothing gives,";
+    // The others have no such attribute.
+    if (a.integer("do_rotary", 0) != 0 && m_node.op != "Attention" && m_node.op != "DecoderMaskedSelfAttention" && m_node.op != "QAttention") return "rotary embedding, which the operator doesn't have,";
     if (a.integer("do_rotary", 0) != 0 && (turned < 0 || turned > m_spec.headDim || (turned > 0 ? turned : m_spec.headDim) % 2 != 0)) return "rotary embedding, wider than its heads,";
     if (m_node.input(m_inputs.beams) && (!sharesPast(m_node) || m_opset < 11)) return "choice of beams, without a shared buffer,";
     if (a.integer("past_present_share_buffer", 0) != 0 && m_node.input(m_inputs.past) && !sharesPast(m_node)) return "shared buffer of past keys, without its length,";
@@ -87,16 +87,17 @@ bool OpaqueExpansion::cutsByData() const {
 
 std::string OpaqueExpansion::unknownOfGrouped() const {
     const Attributes& a = m_node.attributes;
-    const bool quantises = m_node.input(m_inputs.scales).valid(), window = a.integer("sliding_window_cache", 0) != 0;
-    const DataType cache = m_call.shapes.of(m_node.input(3)).type;
-    if (quantises != m_node.input(m_inputs.scales + 1).valid()) return "cache, quantised in part,";
-    const bool fits = isFloat8() ? m_opset >= 19 && bitsOfCache() == 8 : !m_node.input(3) || cache == (bitsOfCache() == 4 ? DataType::uint8 : DataType::int8);
-    if (quantises && (m_opset < 11 || !fits)) return isFloat8() ? "cache of float8, in an opset older than 19," : "quantised cache";
-    if (quantises && bitsOfCache() == 4 && m_spec.headDim % 2 != 0) return "quantised cache of an odd head size";
+    const bool window = a.integer("sliding_window_cache", 0) != 0;
+    if (m_node.input(m_inputs.scales).valid() != m_node.input(m_inputs.scales + 1).valid()) return "cache, quantised in part,";
+    for (const std::size_t role : {0U, 1U})
+        if (const std::string codes = unknownCodes(role); !codes.empty()) return codes;
     if (m_node.input(m_inputs.norms).valid() != m_node.input(m_inputs.norms + 1).valid()) return "norm of queries or keys alone";
     if (window && (!m_node.input(3) || a.integer("local_window_size", -1) <= 0 || m_call.wanted(3))) return "cache of a sliding window, without a past or with its scores,";
     if (a.integer("do_rotary", 0) != 0 && (!m_node.input(m_inputs.cosines) || !m_node.input(m_inputs.cosines + 1))) return "rotary embedding without caches";
     if (!m_node.input(m_inputs.lengths) || !m_node.input(m_inputs.total)) return "missing sequence lengths";
+    if (m_node.input(1) && m_call.rankOf(m_node.input(1)) != 3) return "rank of its key";
+    if (!bringsKeys() && m_call.sizes.shapes().of(m_node.input(1)).dims[1] != 0) return "number of new keys, of which there may be none,";
+    if (!bringsKeys() && (!m_node.input(3) || window)) return "missing keys";
     const Dims lists = m_call.shapes.of(m_node.input(m_inputs.blocks)).dims;
     if (m_node.input(m_inputs.blocks) && (lists.size() != 2 || lists[0] < 1 || m_spec.heads % lists[0] != 0 || m_call.sizes.follows(lists[0]) || a.integer("sparse_block_size", 0) < 1)) return "list of blocks, which doesn't fit its heads,";
     // Hidden scores are told from the others by comparing floats.

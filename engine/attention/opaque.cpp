@@ -137,7 +137,8 @@ void multiHeadAttention(const Graph& graph, const Shapes& shapes, const Node& no
         const std::int64_t parts = node.input(1) || rank(shapes, q) >= 4 ? spec.heads : spec.heads + 2 * spec.kvHeads;
         spec.headDim = rank(shapes, q) >= 4 ? lastDim(shapes, q) : lastDim(shapes, q) / parts;
         const bool own = node.input(2) && spec.kvHeads > 0;
-        spec.vHeadDim = !own ? spec.headDim : rank(shapes, v) >= 4 ? lastDim(shapes, v) : lastDim(shapes, v) / spec.kvHeads;
+        const std::int64_t narrow = node.attributes.integer("v_head_size", 0); // values are a part of keys then
+        spec.vHeadDim = !own ? (narrow > 0 ? narrow : spec.headDim) : rank(shapes, v) >= 4 ? lastDim(shapes, v) : lastDim(shapes, v) / spec.kvHeads;
     }
     traceInputs(graph, shapes, {q, k, v}, spec);
     // [B,S,N,3,H]: the roles of each head stand beside each other.

@@ -186,7 +186,6 @@ struct PackedInputs {
 /// Heads turned by their positions behind a past: pair i of their halves by the position over 10000 to the power of 2i by the width.
 /// Source: ONNX Runtime's CUDA implementation, add_bias_transpose.cu.
 HostTensor turnedByAngles(const KernelCall& call, const HostTensor& x, std::int64_t past) {
-    if (call.node.op == "QAttention") refuse("its rotary embedding isn't known");
     const std::int64_t given = call.node.attributes.integer("rotary_embedding_dim", 0), width = given > 0 ? given : x.dims.at(3), rows = x.dims.at(2);
     HostTensor cosines = make(call, DataType::float32, {rows, width / 2}), sines = cosines;
     for (std::int64_t i = 0; i < cosines.count(); ++i) {
