@@ -25,12 +25,13 @@ bool OpaqueExpansion::bringsKeys() const { return !(m_node.op == "GroupQueryAtte
 
 /// Grouped queries: each batch has its own number of past keys, the rest of its past is padding.
 void OpaqueExpansion::groupedPast() {
-    const ValueId now = m_emit.sizeOf("length", m_q, 2), total = m_emit.base().reshape("total", m_emit.cast("total", m_node.input(m_inputs.total), DataType::int64), {1});
     // A first call has no past, whatever the lengths say: where there is none at all, keys begin with the queries.
-    const bool cache = m_node.input(3).valid();
+    const bool cache = m_node.input(3).valid(), counts = !m_node.input(m_inputs.positions) && m_node.attributes.integer("do_rotary", 0) != 0;
+    const ValueId now = cache || counts ? m_emit.sizeOf("length", m_q, 2) : ValueId();
+    const ValueId total = cache ? m_emit.base().reshape("total", m_emit.cast("total", m_node.input(m_inputs.total), DataType::int64), {1}) : ValueId();
     if (cache) m_before = keysBefore(now, total);
     ValueId places = m_node.input(m_inputs.positions);
-    if (!places && m_node.attributes.integer("do_rotary", 0) != 0) {
+    if (counts) {
         const ValueId counted = m_emit.upTo("positions", now);
         places = cache ? m_emit.op("positions", "Add", {m_emit.base().reshape("positions", m_before, {-1, 1}), counted}) : m_emit.base().reshape("positions", counted, {1, -1});
     }

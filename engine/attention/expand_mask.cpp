@@ -145,13 +145,11 @@ ValueId MaskExpansion::padded(ValueId floats, ValueId mask, ValueId scores, Valu
 ValueId MaskExpansion::standard(ValueId scores, ValueId past) {
     const Node& node = m_call.node;
     const ValueId mask = node.input(3), lengths = node.input(6);
+    const bool byPosition = node.attributes.integer("is_causal", 0) != 0 || node.attributes.integer("left_window_size", -1) >= 0 || node.attributes.integer("right_window_size", -1) >= 0;
     ValueId offset, counts;
-    if (lengths) {
-        counts = m_emit.base().reshape("lengths", lengths, {-1, 1, 1, 1});
-        offset = m_emit.op("lengths", "Sub", {counts, m_emit.sizeOf("lengths", scores, 2)});
-    } else if (past) {
-        offset = m_emit.sizeOf("past", past, 2);
-    }
+    if (lengths) counts = m_emit.base().reshape("lengths", lengths, {-1, 1, 1, 1});
+    if (byPosition && lengths) offset = m_emit.op("lengths", "Sub", {counts, m_emit.sizeOf("lengths", scores, 2)});
+    else if (byPosition && past) offset = m_emit.sizeOf("past", past, 2);
     if (mask) {
         m_mayHideAll = true;
         const bool boolean = m_call.shapes.of(mask).type == DataType::boolean, shorter = shorterThanKeys(mask);

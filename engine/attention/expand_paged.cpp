@@ -21,7 +21,10 @@ std::string OpaqueExpansion::unknownOfPaged() const {
         if (const std::string codes = unknownCodes(role); !codes.empty()) return codes;
     if (m_node.input(m_inputs.norms).valid() != m_node.input(m_inputs.norms + 1).valid()) return "norm of queries or keys alone";
     if (a.integer("do_rotary", 0) != 0 && (!m_node.input(m_inputs.cosines) || !m_node.input(m_inputs.cosines + 1))) return "rotary embedding without caches";
-    if (a.integer("do_rotary", 0) != 0 && (a.integer("rotary_offset", 0) < 0 || a.integer("rotary_offset", 0) >= m_spec.headDim)) return "rotary embedding, which begins outside of its heads,";
+    if (a.integer("do_rotary", 0) == 0) return {};
+    const Dims& caches = m_call.shapes.of(m_node.input(m_inputs.cosines)).dims;
+    const std::int64_t first = a.integer("rotary_offset", 0), half = caches.empty() ? 0 : caches.back();
+    if (first < 0 || half < 1 || half > m_spec.headDim || first + 2 * half > m_spec.headDim) return "rotary embedding, which doesn't fit its heads,";
     return {};
 }
 
@@ -37,11 +40,11 @@ void OpaqueExpansion::paged() {
     const auto split = [&](const char* role, ValueId value, std::int64_t heads, std::int64_t size) { return m_emit.base().transpose(role, m_emit.base().reshape(role, value, {1, -1, heads, size}), {0, 2, 1, 3}); };
     m_q = split("q", parts[0], m_spec.heads, m_spec.headDim), m_k = split("k", parts[1], m_kvHeads, m_spec.headDim);
     if (!isLatent()) m_v = split("v", parts[2], m_kvHeads, m_spec.vHeadDim);
-    turnHeads(m_emit.base().reshape("positions", tokens.position, {1, -1}));
+    turnHeads(m_node.attributes.integer("do_rotary", 0) != 0 ? m_emit.base().reshape("positions", tokens.position, {1, -1}) : ValueId());
     const ValueId sums = m_emit.cast("lengths", m_node.input(m_inputs.sums), DataType::int64);
     const ValueId lengths = m_emit.op("lengths", "Sub", {m_emit.slice("lengths", sums, 0, 1, std::numeric_limits<std::int64_t>::max()), m_emit.slice("lengths", sums, 0, 0, -1)});
     m_past = m_node.input(m_inputs.past);
-    m_before = m_emit.base().reshape("past", past, {-1, 1, 1, 1});
+    if (hidesLaterKeys(m_node) || m_node.attributes.integer("local_window_size", -1) > 0) m_before = m_emit.base().reshape("past", past, {-1, 1, 1, 1});
     const ValueId slots = slotsOf(tokens), rows = rowsOfKeys(m_emit.op("lengths", "Add", {past, lengths}));
     for (const auto& [role, value, index] : {std::tuple("k_cache", &m_k, 0U), std::tuple("v_cache", &m_v, 1U)}) {
         if (!*value) continue;
@@ -64,7 +67,8 @@ OpaqueExpansion::Tokens OpaqueExpansion::tokensOf(ValueId past) {
     const ValueId sequence = m_emit.base().reshape("tokens", m_emit.reduced("tokens", "ReduceSum", m_emit.cast("tokens", ended, DataType::int64)), {-1});
     const auto own = [&](ValueId of) { return m_emit.op("tokens", "Gather", {of, sequence}, {{"axis", std::int64_t(0), {}}}); };
     const ValueId place = m_emit.op("tokens", "Sub", {token, own(sums)});
-    return {sequence, place, m_emit.op("tokens", "Add", {own(past), place})};
+    const bool asked = m_node.attributes.integer("do_rotary", 0) != 0 || !m_node.input(m_inputs.slots);
+    return {sequence, place, asked ? m_emit.op("tokens", "Add", {own(past), place}) : ValueId()};
 }
 
 /// How many places a page has: [1].

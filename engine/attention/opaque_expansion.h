@@ -103,7 +103,7 @@ private:
 
     // expand_paged.cpp
     struct Tokens {
-        ValueId sequence, place, position; ///< of each token: which it is of, how far it is in it, its position with the past [tokens]
+        ValueId sequence, place, position; ///< of each token: which it is of, how far it is in it, its position with the past where that is asked for [tokens]
     };
     void paged();
     bool isLatent() const;

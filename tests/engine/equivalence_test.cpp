@@ -16,6 +16,14 @@ bool hasOpaque(const Graph& graph) {
     return false;
 }
 
+/// Names of nodes that nothing reads.
+QStringList unread(const Graph& graph) {
+    QStringList names;
+    for (const Node& node : graph.nodes())
+        if (std::none_of(node.outputs.begin(), node.outputs.end(), [&](ValueId value) { return value && (graph.isOutput(value) || !graph.readers(value).empty()); })) names << QString::fromStdString(node.name);
+    return names;
+}
+
 } // namespace
 
 class EquivalenceTest : public QObject {
@@ -192,6 +200,7 @@ void EquivalenceTest::opaque() {
     const Proof proof = decomposed(text.toStdString(), opset);
     QCOMPARE(proof.attentions.found.size(), std::size_t(1));
     QVERIFY2(!hasOpaque(*proof.decomposition.graph), proof.decomposition.warnings.empty() ? "" : proof.decomposition.warnings[0].c_str());
+    QCOMPARE(unread(*proof.decomposition.graph), QStringList());
     QCOMPARE(difference(proof), QString());
     QCOMPARE(reopened(proof), QStringList{described(proof.attentions.found[0])});
 }
