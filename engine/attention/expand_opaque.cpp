@@ -50,7 +50,7 @@ std::string OpaqueExpansion::newerAttribute() const {
 std::string OpaqueExpansion::unknownOption() const {
     const Attributes& a = m_node.attributes;
     if (const std::string attribute = newerAttribute(); !attribute.empty()) return "attribute '" + attribute + "', of a later version,";
-    if (m_spec.heads <= 0 || m_kvHeads <= 0 || m_spec.headDim <= 0 || m_spec.vHeadDim <= 0 || !m_spec.scale) return "number of heads";
+    if (m_spec.heads <= 0 || m_kvHeads <= 0 || m_spec.headDim <= 0 || m_spec.vHeadDim <= 0 || !m_spec.scale || m_spec.heads % m_kvHeads != 0) return "number of heads";
     if (!isFloating(m_type)) return "type";
     if (m_opset < 9) return "opset, older than 9,";
     if (m_opset < 10 && cutsByData()) return "opset, older than 10,";

@@ -30,6 +30,13 @@ void traceInputs(const Graph& graph, const Shapes& shapes, const std::array<Valu
     assembleRoles(graph, shapes, traceStreams(graph, shapes, inputs), spec);
 }
 
+/// A number of heads: 0 where it can be none.
+std::int64_t headCount(const Node& node, const char* name, std::int64_t absent = 0) {
+    constexpr std::int64_t most = 1 << 24;
+    const std::int64_t count = node.attributes.integer(name, absent);
+    return count > 0 && count <= most ? count : 0;
+}
+
 std::vector<ValueId> givenOf(const Node& node, const std::vector<std::size_t>& inputs) {
     std::vector<ValueId> given;
     for (const std::size_t index : inputs)
@@ -51,8 +58,8 @@ void hideByLengths(const Shapes& shapes, ValueId lengths, AttentionSpec& spec) {
 void standardAttention(const Graph& graph, const Shapes& shapes, const Node& node, MaskReader& masks, AttentionSpec& spec) {
     const Attributes& attributes = node.attributes;
     const bool fourAxes = rank(shapes, node.input(0)) == 4;
-    spec.heads = fourAxes ? dimAt(shapes, node.input(0), 1) : attributes.integer("q_num_heads", 0);
-    spec.kvHeads = fourAxes ? dimAt(shapes, node.input(1), 1) : attributes.integer("kv_num_heads", 0);
+    spec.heads = fourAxes ? dimAt(shapes, node.input(0), 1) : headCount(node, "q_num_heads");
+    spec.kvHeads = fourAxes ? dimAt(shapes, node.input(1), 1) : headCount(node, "kv_num_heads");
     const auto size = [&](ValueId value, std::int64_t heads) { return fourAxes ? lastDim(shapes, value) : heads > 0 ? lastDim(shapes, value) / heads : 0; };
     spec.headDim = size(node.input(0), spec.heads);
     spec.vHeadDim = size(node.input(2), spec.kvHeads);
@@ -70,7 +77,7 @@ void standardAttention(const Graph& graph, const Shapes& shapes, const Node& nod
 
 /// com.microsoft Attention and what has its form: input, packed weight E x (Dq + Dk + Dv), bias, then masks and past.
 void packedAttention(const Shapes& shapes, NodeId id, const Node& node, MaskReader& masks, AttentionSpec& spec) {
-    spec.heads = spec.kvHeads = node.attributes.integer("num_heads", 0);
+    spec.heads = spec.kvHeads = headCount(node, "num_heads");
     const std::int64_t columns = lastDim(shapes, node.input(1));
     std::int64_t q = columns / 3, v = columns / 3;
     if (const auto* sizes = node.attributes.integers("qkv_hidden_sizes"); sizes && sizes->size() == 3) {
@@ -105,7 +112,7 @@ void packedAttention(const Shapes& shapes, NodeId id, const Node& node, MaskRead
 /// com.microsoft DecoderAttention: weights of its own for queries, and for keys and values together; places come before the batch.
 void decoderAttention(const Shapes& shapes, NodeId id, const Node& node, const DecoderSwitches& does, MaskReader& masks, AttentionSpec& spec) {
     spec.kind = does.cross ? AttentionKind::cross : AttentionKind::self;
-    spec.heads = spec.kvHeads = node.attributes.integer("num_heads", 0);
+    spec.heads = spec.kvHeads = headCount(node, "num_heads");
     const std::int64_t width = lastDim(shapes, node.input(0));
     if (spec.heads > 0) spec.headDim = spec.vHeadDim = width / spec.heads;
     spec.q = node.input(0);
@@ -129,8 +136,8 @@ void decoderAttention(const Shapes& shapes, NodeId id, const Node& node, const D
 void multiHeadAttention(const Graph& graph, const Shapes& shapes, const Node& node, MaskReader& masks, AttentionSpec& spec) {
     const OpaqueInputs inputs = inputsOf(node);
     const bool grouped = node.input(inputs.lengths).valid();
-    spec.heads = node.attributes.integer("num_heads", 0);
-    spec.kvHeads = grouped ? node.attributes.integer("kv_num_heads", spec.heads) : spec.heads;
+    spec.heads = headCount(node, "num_heads");
+    spec.kvHeads = grouped ? headCount(node, "kv_num_heads", spec.heads) : spec.heads;
     const ValueId q = node.input(0), k = node.input(1) ? node.input(1) : q, v = node.input(2) ? node.input(2) : k;
     if (spec.heads > 0) {
         // Side by side in one input, with an axis for the roles or without.

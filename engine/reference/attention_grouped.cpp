@@ -66,10 +66,12 @@ HostTensor rootNormalised(const HostTensor& x, const HostTensor& weight, double 
     if (weight.count() != size) refuse("its norm's weight doesn't fit its heads");
     HostTensor out = x;
     for (std::int64_t line = 0; line < x.count(); line += std::max<std::int64_t>(size, 1)) {
+        // Rounded at each step, as separate operators do: what is quantised behind it would else be another number.
+        const auto each = [&](std::int64_t i) { return static_cast<float>(x.at(static_cast<std::size_t>(line + i))); };
         double squares = 0;
-        for (std::int64_t i = 0; i < size; ++i) squares += x.at(static_cast<std::size_t>(line + i)) * x.at(static_cast<std::size_t>(line + i));
-        const double root = std::sqrt(squares / static_cast<double>(size) + epsilon);
-        for (std::int64_t i = 0; i < size; ++i) setElement(out, static_cast<std::size_t>(line + i), x.at(static_cast<std::size_t>(line + i)) / root * weight.at(static_cast<std::size_t>(i)));
+        for (std::int64_t i = 0; i < size; ++i) squares += static_cast<double>(each(i) * each(i));
+        const float root = std::sqrt(static_cast<float>(squares / static_cast<double>(size)) + static_cast<float>(epsilon));
+        for (std::int64_t i = 0; i < size; ++i) setElement(out, static_cast<std::size_t>(line + i), each(i) / root * static_cast<float>(weight.at(static_cast<std::size_t>(i))));
     }
     out.normalise();
     return out;
@@ -84,7 +86,7 @@ HostTensor countedFrom(const std::vector<std::int64_t>& first, std::int64_t coun
 std::tuple<HostTensor, HostTensor, HostTensor> groupedHeads(const KernelCall& call, std::int64_t heads, std::int64_t kvHeads) {
     const HostTensor& query = need(call, 0);
     if (call.input(1)) return {splitHeads(query, heads), splitHeads(need(call, 1), kvHeads), splitHeads(need(call, 2), kvHeads)};
-    if (heads < 1 || kvHeads < 1) refuse("it has no number of heads");
+    if (heads < 1 || kvHeads < 1 || heads > query.dims.back() || kvHeads > heads) refuse("it has no number of heads");
     if (call.input(2) || query.dims.back() % (heads + 2 * kvHeads) != 0) refuse("its packed input doesn't fit its heads");
     const std::int64_t size = query.dims.back() / (heads + 2 * kvHeads);
     const auto part = [&](std::int64_t first, std::int64_t count) { return splitHeads(columns(query, first * size, count * size), count); };

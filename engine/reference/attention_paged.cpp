@@ -46,7 +46,8 @@ HostTensor turned(const KernelCall& call, HostTensor x, std::size_t norm, std::i
     const Attributes& a = call.node.attributes;
     if (call.input(norm)) x = rootNormalised(x, *call.input(norm), a.real("qk_norm_epsilon", 1e-6F));
     if (a.integer("do_rotary", 0) == 0) return x;
-    const std::int64_t first = a.integer("rotary_offset", 0), size = x.dims[3], width = need(call, 8).dims.empty() ? 0 : std::min(2 * need(call, 8).dims.back(), size - first);
+    const std::int64_t first = a.integer("rotary_offset", 0), size = x.dims[3], width = need(call, 8).dims.empty() ? 0 : 2 * need(call, 8).dims.back();
+    if (first < 0 || width < 1 || first + width > size) refuse("its rotary embedding doesn't fit its heads");
     const HostTensor part = rotated(call, columns(x, first, width), countedFrom({before}, x.dims[2]), need(call, 8), need(call, 9), a.integer("rotary_interleaved", 0) != 0, 0);
     for (std::int64_t i = 0; i < part.count(); ++i) copyElement(part, static_cast<std::size_t>(i), x, static_cast<std::size_t>(i / width * size + first + i % width));
     return x;
@@ -103,7 +104,7 @@ Outputs paged(const KernelCall& call) {
     check(call);
     const Attributes& a = call.node.attributes;
     const std::int64_t heads = a.integer("num_heads", 0), kvHeads = a.integer("kv_num_heads", 0), window = a.integer("local_window_size", -1), tokens = need(call, 0).dims[0];
-    if (heads < 1 || kvHeads < 1) refuse("it has no number of heads");
+    if (heads < 1 || kvHeads < 1 || heads > need(call, 0).dims[1] || kvHeads > heads) refuse("it has no number of heads");
     const bool latent = isLatent(call);
     const auto [q, k, v] = tokensOf(call, heads, kvHeads);
     if (k.dims[0] != tokens || (!latent && v.dims[0] != tokens)) refuse("its query, key and value don't fit together");
