@@ -2,7 +2,7 @@
 //   ai.onnx Attention (opset 23 to 25), com.microsoft Attention, MultiHeadAttention, GroupQueryAttention,
 //   SparseAttention, PagedAttention, DecoderMaskedMultiHeadAttention, DecoderMaskedSelfAttention, QAttention, PackedAttention,
 //   PackedMultiHeadAttention, LongformerAttention, DecoderAttention whose switches the file gives.
-// Others of com.microsoft are named, not described.
+// Others are named, not described: of com.microsoft, plugins of TensorRT, operators that an exporter left as PyTorch's.
 // Sources: the ONNX operator specification; ONNX Runtime's ContribOperators.md.
 
 #include "attention/assemble.h"
@@ -176,8 +176,14 @@ std::optional<double> scaleOf(const Node& node, const AttentionSpec& spec) {
 
 } // namespace
 
-bool isUnknownAttention(const Node& node) {
-    return node.domain == "com.microsoft" && node.op.ends_with("Attention") && !hasPackedWeight(node) && !hasProjectedInputs(node);
+std::string unknownAttention(const Node& node) {
+    const bool microsoft = node.domain == "com.microsoft";
+    if (microsoft ? !node.op.ends_with("Attention") || hasPackedWeight(node) || hasProjectedInputs(node) : node.is("Attention")) return {};
+    // PyTorch's exporter writes what it has no operator for as one of its own, named by an attribute.
+    const std::string own = node.op == "ATen" ? node.attributes.text("operator", "") : node.op;
+    const auto says = [&](std::string_view word) { return own.find(word) != std::string::npos; };
+    const bool named = says("ttention") || says("Attn") || says("QKVToContext") || says("fMHA") || says("fMHCA");
+    return named ? (node.domain.empty() ? "ai.onnx" : node.domain) + "." + own : std::string();
 }
 
 std::optional<AttentionSpec> opaqueAttention(const Graph& graph, const Shapes& shapes, NodeId id, MaskReader& masks) {

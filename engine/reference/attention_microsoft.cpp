@@ -340,6 +340,7 @@ void addMicrosoftAttention(KernelTable& table) {
     addGroupedAttention(table);
     addPackedAttention(table);
     addPagedAttention(table);
+    addPositionBias(table);
     addSparseAttention(table);
 }
 

@@ -52,6 +52,7 @@ void addDecoderAttention(KernelTable& table);
 void addGroupedAttention(KernelTable& table);
 void addPackedAttention(KernelTable& table);
 void addPagedAttention(KernelTable& table);
+void addPositionBias(KernelTable& table);
 void addSparseAttention(KernelTable& table);
 
 } // namespace triptych
