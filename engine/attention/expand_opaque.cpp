@@ -72,7 +72,6 @@ std::string OpaqueExpansion::unknownOption() const {
     if (a.integer("past_present_share_buffer", 0) != 0 && m_node.input(m_inputs.past) && !sharesPast(m_node)) return "shared buffer of past keys, without its length,";
     if (m_node.op == "LongformerAttention" && (!m_node.input(m_inputs.mask) || !m_node.input(m_inputs.global) || !m_node.input(m_inputs.global - 2))) return "missing choice of global tokens";
     if (m_node.input(m_inputs.tokens) && !m_node.input(m_inputs.tokens + 1)) return "missing sequence lengths";
-    if (hasProjectedInputs(m_node) && !m_node.input(1) && m_call.rankOf(m_node.input(0)) >= 4 && m_node.input(m_inputs.bias)) return "bias on packed input";
     if (keysInBlocks() && sharesPast(m_node) && m_spec.headDim % (128 / bitsOf(m_type)) != 0) return "head size, which doesn't fill blocks of 16 bytes,";
     return {};
 }

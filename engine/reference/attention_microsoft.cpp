@@ -270,10 +270,8 @@ Outputs multiHead(const KernelCall& call, const HeadInputs& at, bool shares) {
     const bool inFive = query.dims.size() == 5 && call.node.op == "MultiHeadAttention";
     if (!inFive && query.dims.size() != 3) refuse("its query has another rank than 3");
     if (inFive) {
-        if (bias) refuse("a bias on packed input isn't known");
-        q = unpacked(query, 0);
-        k = unpacked(query, 1);
-        v = unpacked(query, 2);
+        const auto part = [&](std::int64_t role) { return splitHeads(biased(mergeHeads(unpacked(query, role)), bias, role * query.dims[2] * query.dims[4]), query.dims[2]); };
+        q = part(0), k = part(1), v = part(2);
     } else if (!key && call.node.op == "DecoderMaskedMultiHeadAttention") {
         const HostTensor all = biased(query, bias, 0);
         const std::int64_t width = all.dims.back() / 3;

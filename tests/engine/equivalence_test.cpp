@@ -99,6 +99,7 @@ void EquivalenceTest::opaque_data() {
     microsoft("heads, past, attention bias", qkv + "a: f32[2,4,6,10]\npk: f32[2,4,3,8]\npv: f32[2,4,3,4]\ny, k2, v2 = com.microsoft::MultiHeadAttention(q, k, v, b, _, a, pk, pv, unidirectional=1, scale=0.2" + heads + ")\nreturn y, k2, v2");
     microsoft("heads, lengths and their sums", qkv + "n: i32[8] = {4, 6, 0, 6, 12, 0, 4, 10}\ny = com.microsoft::MultiHeadAttention(q, k, v, b, n" + heads + ")\nreturn y");
     microsoft("packed in five axes", "q: f32[2,6,4,3,8]\ny = com.microsoft::MultiHeadAttention(q" + heads + ")\nreturn y");
+    microsoft("packed in five axes, bias", "q: f32[2,6,4,3,8]\ny = com.microsoft::MultiHeadAttention(q, _, _, b: f32[96]" + heads + ")\nreturn y");
     microsoft("keys and values in five axes", "q: f32[2,6,32]\nk: f32[2,7,4,2,8]\ny = com.microsoft::MultiHeadAttention(q, k" + heads + ")\nreturn y");
 
     const QString g = "q: f32[2,3,32]\nk: f32[2,3,16]\nv: f32[2,3,16]\npk: f32[2,2,4,8]\npv: f32[2,2,4,8]\n", grouped = ", num_heads=4, kv_num_heads=2";
@@ -159,6 +160,7 @@ void EquivalenceTest::opaque_data() {
     microsoft("packed tokens of heads", "q: f32[5,32]\nk: f32[5,32]\nv: f32[5,16]\nb: f32[80]\n" + tokens + "y = com.microsoft::PackedMultiHeadAttention(q, k, v, b, o, c" + heads + ")\nreturn y");
     microsoft("packed tokens in four axes", "q: f32[5,4,3,8]\na: f32[1,4,4,4]\n" + tokens + "y = com.microsoft::PackedMultiHeadAttention(q, _, _, _, o, c, a" + heads + ")\nreturn y");
 
+    microsoft("packed tokens in four axes, bias", "q: f32[5,4,3,8]\n" + tokens + "y = com.microsoft::PackedMultiHeadAttention(q, _, _, b: f32[96], o, c" + heads + ")\nreturn y");
     microsoft("packed tokens of a padded batch", "x: f32[2,4,32]\nn: i32[2] = {3, 1}\nt, o, c, m = com.microsoft::RemovePadding(x, n)\nz = com.microsoft::PackedAttention(t, w: f32[32,96], b: f32[96], o, c" + heads + ")\ny = com.microsoft::RestorePadding(z, o)\nreturn y");
     const QString buffer = "q: f32[2,1,32]\nk: f32[2,1,32]\nv: f32[2,1,32]\npk: f32[2,4,9,8]\npv: f32[2,4,9,8]\nl: i32[1] = {3}\n";
     microsoft("one token, shared buffer", buffer + "b: f32[96]\nm: i32[2,4]\na: f32[1,4,1,4]\ny, k2, v2, s = com.microsoft::DecoderMaskedMultiHeadAttention(q, k, v, m, a, pk, pv, l, _, _, b, past_present_share_buffer=1, output_qk=1" + heads + ")\nreturn y, k2, v2, s");

@@ -159,7 +159,8 @@ Case multiHead(Draw& draw) {
     if (form == 2) in << draw.input(z.type, {z.b, t, number(z.heads), "2", number(z.size)}) << "_";
     if (form == 1) in << draw.input(z.type, {z.b, number(z.heads), t, number(z.size)}) << draw.input(z.type, {z.b, number(z.heads), t, number(z.size)});
     if (form == 0) in << draw.input(z.type, {z.b, t, z.width()}) << draw.input(z.type, {z.b, t, number(z.heads * vSize)});
-    in << (form < 2 && draw.maybe() ? draw.input(z.type, {number(z.heads * (2 * z.size + vSize))}) : QString("_"));
+    const QStringList bias{number(z.heads * (2 * z.size + vSize))};
+    in << (form == 2 || draw.maybe() ? QString("_") : form == 3 || draw.maybe() ? draw.weight(z.type, bias) : draw.input(z.type, bias));
     const QString total = past > 0 ? draw.size("A", keys + past) : t;
     in << classicMask(draw, z, total, false, 0);
     in << (draw.maybe(4) ? draw.input(z.type, {draw.of({z.b, QString("1")}), draw.of({number(z.heads), QString("1")}), z.s, total}) : QString("_"));
@@ -288,7 +289,7 @@ Case packedTokens(Draw& draw) {
         draw.attribute(QStringLiteral("qkv_hidden_sizes=[%1,%1,%2]").arg(z.heads * z.size).arg(z.heads * vSize));
         return {draw.text("com.microsoft::PackedAttention", {draw.input(type, {n, "8"}), draw.maybe() ? QStringLiteral("w: %1[8,%2]").arg(type, columns) : draw.input(type, {"8", columns}), draw.input(type, {columns}), offsets, sums, added}, 1), 17};
     }
-    if (form == 2) return {draw.text("com.microsoft::PackedMultiHeadAttention", {draw.input(type, {n, number(z.heads), "3", number(z.size)}), "_", "_", "_", offsets, sums, added}, 1), 17};
+    if (form == 2) return {draw.text("com.microsoft::PackedMultiHeadAttention", {draw.input(type, {n, number(z.heads), "3", number(z.size)}), "_", "_", draw.maybe() ? draw.weight(type, {columns}) : QString("_"), offsets, sums, added}, 1), 17};
     return {draw.text("com.microsoft::PackedMultiHeadAttention", {draw.input(type, {n, z.width()}), draw.input(type, {n, z.width()}), draw.input(type, {n, number(z.heads * vSize)}), draw.maybe() ? draw.input(type, {columns}) : QString("_"), offsets, sums, added}, 1), 17};
 }
 
