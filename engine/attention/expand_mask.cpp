@@ -69,6 +69,7 @@ std::string MaskExpansion::unknown(const OpaqueCall& call) {
 
 ValueId MaskExpansion::apply(ValueId scores, ValueId past, ValueId before) {
     if (m_call.standard()) return standard(scores, past);
+    if (const auto options = m_call.bare()) return bare(scores, *options);
     if (m_call.node.input(inputsOf(m_call.node).global)) return banded(scores);
     if (const auto does = decoderSwitches(m_call.node, m_call.shapes)) { // true where a key is padding
         if (!does->padding) return scores;
@@ -166,6 +167,16 @@ ValueId MaskExpansion::standard(ValueId scores, ValueId past) {
         scores = hide(scores, m_emit.op("lengths", "Less", {columns(scores), counts}), "lengths");
     }
     return scores;
+}
+
+ValueId MaskExpansion::bare(ValueId scores, const BareAttention& options) {
+    if (options.mask) {
+        m_mayHideAll = true;
+        const DataType type = m_call.shapes.of(options.mask).type;
+        if (type == DataType::boolean) scores = hide(scores, options.mask, "mask");
+        else scores = m_emit.op("mask", "Add", {scores, type == m_type ? options.mask : m_emit.cast("mask", options.mask, m_type)});
+    }
+    return options.causal ? causal(scores, {}) : scores;
 }
 
 /// com.microsoft: hidden keys get a large negative number, not minus infinity.

@@ -57,6 +57,7 @@ std::string OpaqueExpansion::unknownOption() const {
     // Gathering from caches and scattering tokens need operators of opset 11.
     if (m_opset < 11 && (m_node.input(m_inputs.tokens) || (m_call.grouped() && m_node.input(m_inputs.past)))) return "opset, older than 11,";
     if (const std::string mask = MaskExpansion::unknown(m_call); !mask.empty()) return mask;
+    if (m_call.bare()) return {};
     if (m_call.standard()) return m_node.inputs.size() > 7 ? "eighth input" : "";
     const std::size_t axes = m_call.rankOf(m_node.input(0)), plain = m_node.input(m_inputs.tokens) || m_node.input(m_inputs.pages) ? 2 : 3;
     const bool inAxes = axes == plain + 2 && (m_node.op == "MultiHeadAttention" || m_node.op == "PackedMultiHeadAttention");
@@ -131,7 +132,7 @@ void OpaqueExpansion::core() {
     MaskExpansion mask(m_emit, m_call, m_type, m_keys, m_filled);
     scores = mask.apply(scores, m_past, m_before);
     show(2, scores);
-    const ValueId weights = softmax(scores, m_call.standard() && mask.mayHideAll());
+    const ValueId weights = softmax(scores, !m_call.microsoft() && mask.mayHideAll());
     show(3, weights);
     const ValueId context = m_emit.op("context", "MatMul", {weights, m_v}, {}, m_fourAxes ? m_node.output() : ValueId());
     m_named.context = m_emit.base().names().back();

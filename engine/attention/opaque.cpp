@@ -1,7 +1,8 @@
 // Attention as one operator:
 //   ai.onnx Attention (opset 23 to 25), com.microsoft Attention, MultiHeadAttention, GroupQueryAttention,
 //   SparseAttention, PagedAttention, DecoderMaskedMultiHeadAttention, DecoderMaskedSelfAttention, QAttention, PackedAttention,
-//   PackedMultiHeadAttention, LongformerAttention, DecoderAttention whose switches the file gives.
+//   PackedMultiHeadAttention, LongformerAttention, DecoderAttention whose switches the file gives;
+//   ai.onnx.preview FlexAttention without graphs of its own, PyTorch's scaled_dot_product_attention.
 // Others are named, not described: of com.microsoft, plugins of TensorRT, operators that an exporter left as PyTorch's.
 // Sources: the ONNX operator specification; ONNX Runtime's ContribOperators.md.
 
@@ -167,8 +168,21 @@ void multiHeadAttention(const Graph& graph, const Shapes& shapes, const Node& no
     if (spec.kvHeads > 0 && spec.kvHeads < spec.heads) spec.extras.insert("kv_repeat");
 }
 
+/// Q, K and V as B x H x S x D.
+void fourAxesAttention(const Graph& graph, const Shapes& shapes, const Node& node, const BareAttention& bare, MaskReader& masks, AttentionSpec& spec) {
+    spec.heads = dimAt(shapes, node.input(0), 1);
+    spec.kvHeads = dimAt(shapes, node.input(1), 1);
+    spec.headDim = lastDim(shapes, node.input(0));
+    spec.vHeadDim = lastDim(shapes, node.input(2));
+    traceInputs(graph, shapes, {node.input(0), node.input(1), node.input(2)}, spec);
+    describeMasks(givenOf(node, {bare.mask ? 3 : OpaqueInputs::absent}), masks, spec);
+    if (bare.causal) setCausal(spec);
+    if (spec.kvHeads > 0 && spec.kvHeads < spec.heads) spec.extras.insert("kv_repeat");
+}
+
 /// Both specifications: one over the root of the head size, unless it is given. com.microsoft takes 0 for "not given".
-std::optional<double> scaleOf(const Node& node, const AttentionSpec& spec) {
+std::optional<double> scaleOf(const Node& node, const Shapes& shapes, const AttentionSpec& spec) {
+    if (const auto bare = bareAttention(node, shapes); bare && bare->scale) return bare->scale;
     const double given = node.attributes.real("scale", 0);
     if (node.domain.empty() ? node.attributes.has("scale") : given != 0) return given;
     return spec.headDim > 0 ? std::optional(1 / std::sqrt(static_cast<double>(spec.headDim))) : std::nullopt;
@@ -179,16 +193,14 @@ std::optional<double> scaleOf(const Node& node, const AttentionSpec& spec) {
 std::string unknownAttention(const Node& node) {
     const bool microsoft = node.domain == "com.microsoft";
     if (microsoft ? !node.op.ends_with("Attention") || hasPackedWeight(node) || hasProjectedInputs(node) : node.is("Attention")) return {};
-    // PyTorch's exporter writes what it has no operator for as one of its own, named by an attribute.
     const std::string own = node.op == "ATen" ? node.attributes.text("operator", "") : node.op;
     const auto says = [&](std::string_view word) { return own.find(word) != std::string::npos; };
     const bool named = says("ttention") || says("Attn") || says("QKVToContext") || says("fMHA") || says("fMHCA");
-    return named ? (node.domain.empty() ? "ai.onnx" : node.domain) + "." + own : std::string();
+    return named ? fullName(node) : std::string();
 }
 
 std::optional<AttentionSpec> opaqueAttention(const Graph& graph, const Shapes& shapes, NodeId id, MaskReader& masks) {
     const Node& node = graph.node(id);
-    const bool microsoft = node.domain == "com.microsoft";
     const bool packed = hasPackedWeight(node);
     const std::size_t needed = node.is("Attention") ? 3 : packed ? 2 : 1;
     for (std::size_t i = 0; i < needed; ++i)
@@ -198,13 +210,14 @@ std::optional<AttentionSpec> opaqueAttention(const Graph& graph, const Shapes& s
     spec.nodes = {id};
     spec.scope = node.scope;
     spec.scaleAt = ScalePlace::inside;
-    spec.form = (microsoft ? "com.microsoft." : "ai.onnx.") + node.op;
+    spec.form = fullName(node);
     if (node.is("Attention")) standardAttention(graph, shapes, node, masks, spec);
+    else if (const auto bare = bareAttention(node, shapes)) fourAxesAttention(graph, shapes, node, *bare, masks, spec);
     else if (packed) packedAttention(shapes, id, node, masks, spec);
     else if (const auto does = decoderSwitches(node, shapes)) decoderAttention(shapes, id, node, *does, masks, spec);
     else if (hasProjectedInputs(node)) multiHeadAttention(graph, shapes, node, masks, spec);
     else return std::nullopt;
-    spec.scale = scaleOf(node, spec);
+    spec.scale = scaleOf(node, shapes, spec);
     return spec;
 }
 

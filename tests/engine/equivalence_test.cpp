@@ -12,7 +12,7 @@ namespace {
 
 bool hasOpaque(const Graph& graph) {
     for (const Node& node : graph.nodes())
-        if (node.op.find("Attention") != std::string::npos || node.op == "BiasSoftmax") return true;
+        if (node.op.find("ttention") != std::string::npos || node.op == "BiasSoftmax" || node.op == "ATen") return true;
     return false;
 }
 
@@ -77,6 +77,13 @@ void EquivalenceTest::opaque_data() {
     QTest::newRow("one query, one key, causal by lengths") << one + "y = Attention(q, k, k, m, _, _, n, is_causal=1, left_window_size=1)\nreturn y" << 25;
     QTest::newRow("lengths that are fed") << four + "n: i64[2]\ny = Attention(q, k, v, _, _, _, n, is_causal=1, left_window_size=0)\nreturn y" << 25;
     QTest::newRow("lengths") << four + "n: i64[2] = {4, 2}\ny = Attention(q, k, v, _, _, _, n, is_causal=1)\nreturn y" << 24;
+
+    const QString torch = ", operator=\"scaled_dot_product_attention\")\nreturn y";
+    standard("flex", four + "y = ai.onnx.preview::FlexAttention(q, k, v, scale=0.3)\nreturn y");
+    standard("PyTorch's", four + "y = org.pytorch.aten::ATen(q, k, v" + torch);
+    standard("PyTorch's, causal, scale", four + "no: f32[] = {0.0}\nyes: bool[] = {1}\ns: f32[] = {0.3}\ny = org.pytorch.aten::ATen(q, k, v, _, no, yes, s" + torch);
+    standard("PyTorch's, mask that may hide all", four + "m: bool[2,1,3,5]\ny = aten::scaled_dot_product_attention(q, k, v, m)\nreturn y");
+    QTest::newRow("PyTorch's, mask, half, old") << "q: f16[2,4,3,8]\nm: f32[3,3]\ny = org.pytorch.aten::ATen(q, q, q, m" + torch << 12;
 
     const auto microsoft = [&](const char* name, const QString& text) { QTest::newRow(name) << text << 17; };
     const QString x = "x: f32[2,6,32]\nw: f32[32,96]\nb: f32[96]\n", heads = ", num_heads=4";

@@ -307,7 +307,24 @@ Case decoder(Draw& draw) {
     return {draw.text("com.microsoft::DecoderAttention", in, draw.of({1, 3})), 17};
 }
 
-constexpr Case (*makers[])(Draw&) = {standard, packedWeight, multiHead, oneToken, grouped, sparse, paged, packedTokens, decoder};
+Case fourAxes(Draw& draw) {
+    const Sizes z(draw);
+    const QString t = draw.size("T", z.keys);
+    QStringList in{draw.input(z.type, {z.b, number(z.heads), z.s, number(z.size)}), draw.input(z.type, {z.b, number(z.kvHeads), t, number(z.size)}), draw.input(z.type, {z.b, number(z.kvHeads), t, number(draw.of({z.size, 3}))})};
+    if (draw.maybe(3)) {
+        if (draw.maybe()) draw.attribute("scale=0.3");
+        return {draw.text("ai.onnx.preview::FlexAttention", in, 1), 26};
+    }
+    QStringList mask{draw.of({z.b, QString("1")}), draw.of({number(z.heads), QString("1")}), z.s, t};
+    mask = mask.mid(static_cast<qsizetype>(draw.below(3)));
+    in << (draw.maybe() ? draw.input(draw.of<QString>({"bool", z.type}), mask) : QString("_"));
+    if (draw.maybe()) in << draw.input("f32", {}, "0.0") << draw.input("bool", {}, draw.of<QString>({"0", "1"})) << (draw.maybe() ? draw.input("f32", {}, "0.3") : QString("_"));
+    if (draw.maybe(4)) return {draw.text("aten::scaled_dot_product_attention", in, 1), 17};
+    draw.attribute("operator=\"scaled_dot_product_attention\"");
+    return {draw.text("org.pytorch.aten::ATen", in, 1), draw.of({11, 17})};
+}
+
+constexpr Case (*makers[])(Draw&) = {standard, packedWeight, multiHead, oneToken, grouped, sparse, paged, packedTokens, decoder, fourAxes};
 
 int setsOfOptions() {
     bool given = false;
@@ -407,7 +424,7 @@ private slots:
 void OptionsTest::computesTheSame_data() {
     QTest::addColumn<int>("index");
     int index = 0;
-    for (const char* name : {"standard", "packed weight", "heads", "one token", "grouped", "blocks", "pages", "packed tokens", "decoder"}) QTest::newRow(name) << index++;
+    for (const char* name : {"standard", "packed weight", "heads", "one token", "grouped", "blocks", "pages", "packed tokens", "decoder", "four axes"}) QTest::newRow(name) << index++;
 }
 
 void OptionsTest::computesTheSame() {
