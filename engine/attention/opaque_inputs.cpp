@@ -59,16 +59,18 @@ std::optional<DecoderSwitches> decoderSwitches(const Node& node, const Shapes& s
 std::string fullName(const Node& node) { return (node.domain.empty() ? "ai.onnx" : node.domain) + "." + (node.op == "ATen" ? node.attributes.text("operator", node.op) : node.op); }
 
 std::optional<BareAttention> bareAttention(const Node& node, const Shapes& shapes) {
-    const auto given = [&](std::size_t index, double absent) { return node.input(index) ? shapes.scalar(node.input(index)) : std::optional(absent); };
+    const bool flexible = node.is("ai.onnx.preview", "FlexAttention");
+    if (!flexible && !isTorchAttention(node)) return std::nullopt;
     for (std::size_t i = 0; i < 3; ++i)
         if (!node.input(i) || shapes.of(node.input(i)).dims.size() != 4) return std::nullopt;
-    if (node.is("ai.onnx.preview", "FlexAttention")) {
+    if (flexible) {
         const auto precision = static_cast<DataType>(node.attributes.integer("softmax_precision", static_cast<std::int64_t>(DataType::float32)));
         if (node.attributes.holdGraphs() || precision != DataType::float32) return std::nullopt;
         return BareAttention{{}, false, node.attributes.has("scale") ? std::optional<double>(node.attributes.real("scale", 1)) : std::nullopt};
     }
     // Query, key, value, mask, dropout, whether causal, scale, whether keys have fewer heads.
-    if (!isTorchAttention(node) || given(4, 0) != 0.0 || !given(5, 0) || !given(6, 0)) return std::nullopt;
+    const auto given = [&](std::size_t index, double absent) { return node.input(index) ? shapes.scalar(node.input(index)) : std::optional(absent); };
+    if (given(4, 0) != 0.0 || !given(5, 0) || !given(6, 0)) return std::nullopt;
     return BareAttention{node.input(3), *given(5, 0) != 0, node.input(6) ? given(6, 0) : std::nullopt};
 }
 
