@@ -24,7 +24,7 @@ std::string OpaqueExpansion::unknownOfPaged() const {
     if (a.integer("do_rotary", 0) == 0) return {};
     const Dims& caches = m_call.shapes.of(m_node.input(m_inputs.cosines)).dims;
     const std::int64_t first = a.integer("rotary_offset", 0), half = caches.empty() ? 0 : caches.back();
-    if (first < 0 || half < 1 || half > m_spec.headDim || first + 2 * half > m_spec.headDim) return "rotary embedding, which doesn't fit its heads,";
+    if (first < 0 || half < 1 || half > m_spec.headDim || first > m_spec.headDim - 2 * half) return "rotary embedding, which doesn't fit its heads,";
     return {};
 }
 

@@ -145,7 +145,8 @@ void multiHeadAttention(const Graph& graph, const Shapes& shapes, const Node& no
         const std::int64_t parts = node.input(1) || rank(shapes, q) >= 4 ? spec.heads : spec.heads + 2 * spec.kvHeads;
         spec.headDim = rank(shapes, q) >= 4 ? lastDim(shapes, q) : lastDim(shapes, q) / parts;
         const bool own = node.input(2) && spec.kvHeads > 0;
-        const std::int64_t narrow = node.attributes.integer("v_head_size", 0); // values are a part of keys then
+        // Values may be a part of latent rows, which are keys as a whole.
+        const std::int64_t narrow = node.attributes.text("kv_cache_layout", "") == "LATENT" ? node.attributes.integer("v_head_size", 0) : 0;
         spec.vHeadDim = !own ? (narrow > 0 ? narrow : spec.headDim) : rank(shapes, v) >= 4 ? lastDim(shapes, v) : lastDim(shapes, v) / spec.kvHeads;
     }
     traceInputs(graph, shapes, {q, k, v}, spec);

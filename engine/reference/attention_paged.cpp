@@ -47,7 +47,7 @@ HostTensor turned(const KernelCall& call, HostTensor x, std::size_t norm, std::i
     if (call.input(norm)) x = rootNormalised(x, *call.input(norm), a.real("qk_norm_epsilon", 1e-6F));
     if (a.integer("do_rotary", 0) == 0) return x;
     const std::int64_t first = a.integer("rotary_offset", 0), size = x.dims[3], width = need(call, 8).dims.empty() ? 0 : 2 * need(call, 8).dims.back();
-    if (first < 0 || width < 1 || first + width > size) refuse("its rotary embedding doesn't fit its heads");
+    if (first < 0 || width < 1 || first > size - width) refuse("its rotary embedding doesn't fit its heads");
     const HostTensor part = rotated(call, columns(x, first, width), countedFrom({before}, x.dims[2]), need(call, 8), need(call, 9), a.integer("rotary_interleaved", 0) != 0, 0);
     for (std::int64_t i = 0; i < part.count(); ++i) copyElement(part, static_cast<std::size_t>(i), x, static_cast<std::size_t>(i / width * size + first + i % width));
     return x;
@@ -78,7 +78,7 @@ void check(const KernelCall& call) {
     needAxes(call, {3, 4}, 4);
     needOneType(call, {0, 1, 2, 8, 9, 11, 12, 13});
     const bool latent = isLatent(call);
-    if (need(call, 0).dims.size() != 2 || need(call, 3).dims[1] < 1 || need(call, 3).dims[3] < 1) refuse("its cache isn't known");
+    if (need(call, 0).dims.size() != 2 || need(call, 3).dims[1] < 1 || need(call, 3).dims[3] < 1 || (latent && call.node.attributes.integer("v_head_size", 0) > need(call, 3).dims[3])) refuse("its cache isn't known");
     if (latent ? call.input(4) || call.input(2) || !call.input(1) : need(call, 3).dims[0] != need(call, 4).dims[0] || need(call, 3).dims[1] != need(call, 4).dims[1]) refuse("its caches don't fit its layout");
     for (std::size_t role = 0; role < (latent ? 1U : 2U); ++role) {
         const QuantisedCache form = formOf(call, role);
