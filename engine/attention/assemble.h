@@ -34,7 +34,7 @@ void describeMasks(const std::vector<ValueId>& masks, MaskReader& reader, Attent
 
 /// The specification of an opaque attention operator; empty where the node is none.
 std::optional<AttentionSpec> opaqueAttention(const Graph& graph, const Shapes& shapes, NodeId node, MaskReader& masks);
-/// An attention operator of com.microsoft that opaqueAttention() has no description of.
-bool isUnknownAttention(const Node& node);
+/// "DOMAIN.OP" of an operator that calls itself an attention and that opaqueAttention() has no description of; else empty.
+std::string unknownAttention(const Node& node);
 
 } // namespace triptych

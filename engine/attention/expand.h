@@ -21,6 +21,7 @@ struct OpaqueCall {
 
     bool microsoft() const { return node.domain == "com.microsoft"; }
     bool standard() const { return node.is("Attention"); }
+    std::optional<BareAttention> bare() const { return bareAttention(node, shapes); }
     /// Keys and values have heads of their own, and each sequence a number of keys.
     bool grouped() const { return microsoft() && node.input(inputsOf(node).lengths); }
     std::size_t rankOf(ValueId value) const { return value ? shapes.of(value).dims.size() : 0; }
@@ -83,6 +84,7 @@ private:
     bool shorterThanKeys(ValueId mask) const;
     /// `fill` for the keys that a mask leaves out; `floats` is the mask as what is added to scores.
     ValueId padded(ValueId floats, ValueId mask, ValueId scores, ValueId fill);
+    ValueId bare(ValueId scores, const BareAttention& options);
     ValueId classic(ValueId scores, ValueId past, ValueId before);
     /// Packed tokens: keys within the length of their own sequence.
     ValueId ownSequence(ValueId scores);

@@ -20,88 +20,49 @@ ValueId OpaqueExpansion::seenKeys() {
     return m_node.op == "GroupQueryAttention" ? m_emit.op("before", "Add", {last, m_emit.list("before/one", {1})}) : last;
 }
 
+/// Whether new keys are given: of a cache that another layer filled there are none.
+bool OpaqueExpansion::bringsKeys() const { return !(m_node.op == "GroupQueryAttention" && m_node.input(1) && m_call.shapes.of(m_node.input(1)).dims.at(1) == 0); }
+
 /// Grouped queries: each batch has its own number of past keys, the rest of its past is padding.
 void OpaqueExpansion::groupedPast() {
-    const ValueId now = m_emit.sizeOf("length", m_q, 2), total = m_emit.base().reshape("total", m_emit.cast("total", m_node.input(m_inputs.total), DataType::int64), {1});
     // A first call has no past, whatever the lengths say: where there is none at all, keys begin with the queries.
-    const bool cache = m_node.input(3).valid();
+    const bool cache = m_node.input(3).valid(), counts = !m_node.input(m_inputs.positions) && m_node.attributes.integer("do_rotary", 0) != 0;
+    const ValueId now = cache || counts ? m_emit.sizeOf("length", m_q, 2) : ValueId();
+    const ValueId total = cache ? m_emit.base().reshape("total", m_emit.cast("total", m_node.input(m_inputs.total), DataType::int64), {1}) : ValueId();
     if (cache) m_before = keysBefore(now, total);
     ValueId places = m_node.input(m_inputs.positions);
-    if (!places && m_node.attributes.integer("do_rotary", 0) != 0) {
+    if (counts) {
         const ValueId counted = m_emit.upTo("positions", now);
         places = cache ? m_emit.op("positions", "Add", {m_emit.base().reshape("positions", m_before, {-1, 1}), counted}) : m_emit.base().reshape("positions", counted, {1, -1});
     }
     turnHeads(places);
     m_past = m_node.input(3);
+    // Where no keys are new, the cache holds all of them.
+    const ValueId kept = bringsKeys() ? m_before : seenKeys(), added = bringsKeys() ? now : m_emit.list("length/none", {0});
     if (m_node.attributes.integer("sliding_window_cache", 0) != 0) placeWindow(now);
-    for (const auto& [role, input, value, output] : {std::tuple("k_cache", 3, &m_k, 1), std::tuple("v_cache", 4, &m_v, 2)}) {
-        const ValueId scale = m_node.input(input == 3 ? m_inputs.scales : m_inputs.scales + 1), past = m_node.input(static_cast<std::size_t>(input));
-        const ValueId fresh = scale ? quantised(role, *value, scale) : *value, present = m_call.wanted(static_cast<std::size_t>(output));
-        if (scale && isFloat8()) { // operators that join and pick have no float8: its numbers are floats on the way
-            const ValueId kept = present ? m_emit.base().builder().newValue(m_emit.base().prefix() + "/" + role + "/codes") : ValueId();
-            *value = joined(role, m_emit.cast(role, past, DataType::float32), fresh, now, total, kept);
-            if (present) m_emit.op(role, "Cast", {kept}, {{"to", static_cast<std::int64_t>(DataType::float8e4m3fn), {}}}, present);
-        } else {
-            *value = joined(role, past, fresh, now, total, present);
-        }
-        if (scale) *value = dequantised(role, *value, scale);
+    for (const auto& [role, index, value] : {std::tuple("k_cache", 0U, &m_k), std::tuple("v_cache", 1U, &m_v)}) {
+        const Codes codes = codesOf(index);
+        const ValueId present = m_call.wanted(1 + index), output = handedOn(role, codes, present);
+        const ValueId fresh = quantised(role, *value, codes), past = opened(role, m_node.input(3 + index), codes);
+        *value = dequantised(role, joined(role, past, fresh, {kept, added, total}, output), codes);
+        close(role, codes, output, present);
     }
 }
 
 /// Past keys or values and new ones; `present`: what is handed on of them.
-ValueId OpaqueExpansion::joined(const std::string& role, ValueId past, ValueId value, ValueId now, ValueId total, ValueId present) {
+ValueId OpaqueExpansion::joined(const std::string& role, ValueId past, ValueId value, const Counts& counts, ValueId present) {
     if (!past) {
         if (present) m_emit.op(role, "Identity", {value}, {}, present);
         return value;
     }
     if (m_keys) {
-        if (present) windowed(role, past, value, now, present);
+        if (present) windowed(role, past, value, counts.added, present);
         return m_emit.op(role, "Concat", {past, value}, {{"axis", std::int64_t(2), {}}});
     }
     // What is analysed for given sizes shows the cache as exporters write it.
     if (!m_call.sizes.forFile()) return m_emit.op(role, "Concat", {past, value}, {{"axis", std::int64_t(2), {}}}, present);
-    return cached(role, past, value, now, total, present);
+    return cached(role, past, value, counts, present);
 }
-
-/// Keys or values [B,K,S,D] as the numbers of a cache: float8 within its range, 8 bits, or 4 and 8 more than it is, two in a byte, the first one low.
-/// Source: ContribOperators.md and ONNX Runtime's CPU implementation, which rounds x times the inverse of the scale (1 for a scale of 0).
-ValueId OpaqueExpansion::quantised(const std::string& role, ValueId x, ValueId scale) {
-    const auto number = [&](const std::string& name, double value) { return m_emit.number(role + "/" + name, DataType::float32, value); };
-    const bool four = bitsOfCache() == 4;
-    const ValueId divisor = m_emit.op(role, "Where", {m_emit.op(role, "Equal", {scale, number("none", 0)}), number("one", 1), scale});
-    const ValueId scaled = m_emit.op(role, "Mul", {widened(role, x), m_emit.op(role, "Div", {number("one", 1), divisor})});
-    if (isFloat8()) {
-        const ValueId within = m_emit.op(role, "Clip", {scaled, number("least", -448), number("most", 448)});
-        return m_emit.cast(role, m_emit.cast(role, within, DataType::float8e4m3fn), DataType::float32);
-    }
-    const ValueId whole = m_emit.op(role, "Round", {scaled});
-    const ValueId within = m_emit.op(role, "Clip", {whole, number("least", four ? -8 : -128), number("most", four ? 7 : 127)});
-    if (!four) return m_emit.cast(role, within, DataType::int8);
-    const ValueId codes = m_emit.cast(role, m_emit.op(role, "Add", {within, number("bias", 8)}), DataType::int32);
-    const ValueId pairs = m_emit.op(role, "Mul", {m_emit.base().reshape(role, codes, {0, m_kvHeads, -1, m_spec.headDim / 2, 2}), m_emit.cast(role, m_emit.list(role + "/places", {1, 16}), DataType::int32)});
-    return m_emit.cast(role, m_emit.base().reshape(role, m_emit.reduced(role, "ReduceSum", pairs), {0, m_kvHeads, -1, m_spec.headDim / 2}), DataType::uint8);
-}
-
-ValueId OpaqueExpansion::dequantised(const std::string& role, ValueId cache, ValueId scale) {
-    ValueId codes = m_emit.cast(role, cache, bitsOfCache() == 4 ? DataType::int32 : DataType::float32);
-    if (bitsOfCache() == 4) {
-        const ValueId sixteen = m_emit.number(role + "/sixteen", DataType::int32, 16);
-        const ValueId low = m_emit.op(role, "Mod", {codes, sixteen}), high = m_emit.op(role, "Div", {codes, sixteen});
-        const ValueId pairs = m_emit.op(role, "Concat", {m_emit.unsqueeze(role, low, 4), m_emit.unsqueeze(role, high, 4)}, {{"axis", std::int64_t(4), {}}});
-        codes = m_emit.cast(role, m_emit.base().reshape(role, pairs, {0, m_kvHeads, -1, m_spec.headDim}), DataType::float32);
-        codes = m_emit.op(role, "Sub", {codes, m_emit.number(role + "/bias", DataType::float32, 8)});
-    }
-    return narrowed(role, m_emit.op(role, "Mul", {codes, scale}));
-}
-
-/// Of a cache's numbers while they are joined and picked.
-DataType OpaqueExpansion::typeOfCodes() const {
-    if (!m_node.input(m_inputs.scales)) return m_type;
-    if (isFloat8()) return DataType::float32;
-    return bitsOfCache() == 4 ? DataType::uint8 : DataType::int8;
-}
-
-std::int64_t OpaqueExpansion::bitsOfCache() const { return m_node.attributes.integer("kv_cache_bit_width", 8); }
 
 /// How many of the keys that came so far [B,1,1,1] a cache with that many places still holds. They go in groups, as many as the
 /// cache has places besides the window, and the one before it. Source: ContribOperators.md, GroupQueryAttention.
@@ -134,23 +95,24 @@ ValueId OpaqueExpansion::windowed(const std::string& role, ValueId past, ValueId
     return picked(role, past, value, m_emit.op(role, "Where", {m_emit.op(role, "Less", {row, kept}), from, m_emit.op(role, "Add", {places, now})}), present);
 }
 
-/// Element j of a cache: the past where j < before, then what is new, then zeros; in SparseAttention, whose past is always the buffer
+/// Element j of a cache: the past where j < kept, then what is new, then zeros; in SparseAttention, whose past is always the buffer
 /// that its present shares, what lies there.
-ValueId OpaqueExpansion::cached(const std::string& role, ValueId past, ValueId value, ValueId now, ValueId total, ValueId present) {
+ValueId OpaqueExpansion::cached(const std::string& role, ValueId past, ValueId value, const Counts& counts, ValueId present) {
     // The larger of both without Max, which takes no integers before opset 12.
-    const ValueId size = m_emit.sizeOf(role, past, 2), longest = m_emit.op(role, "Where", {m_emit.op(role, "Less", {size, total}), total, size});
+    const ValueId size = m_emit.sizeOf(role, past, 2), longest = m_emit.op(role, "Where", {m_emit.op(role, "Less", {size, counts.total}), counts.total, size});
     const ValueId key = m_emit.base().reshape(role, m_emit.upTo(role, longest), {1, 1, -1, 1});
-    const ValueId moved = m_emit.op(role, "Add", {m_emit.op(role, "Sub", {key, m_before}), size});
-    const ValueId end = m_emit.op(role, "Add", {m_before, now});
-    const ValueId rest = m_node.op == "GroupQueryAttention" ? m_emit.op(role, "Add", {size, now}) : key;
+    const ValueId moved = m_emit.op(role, "Add", {m_emit.op(role, "Sub", {key, counts.kept}), size});
+    const ValueId end = m_emit.op(role, "Add", {counts.kept, counts.added});
+    const ValueId rest = m_node.op == "GroupQueryAttention" ? m_emit.op(role, "Add", {size, counts.added}) : key;
     const ValueId behind = m_emit.op(role, "Where", {m_emit.op(role, "Less", {key, end}), moved, rest});
-    return picked(role, past, value, m_emit.op(role, "Where", {m_emit.op(role, "Less", {key, m_before}), key, behind}), present);
+    return picked(role, past, value, m_emit.op(role, "Where", {m_emit.op(role, "Less", {key, counts.kept}), key, behind}), present);
 }
 
 /// Places [B,1,n,1] of past keys or values, of the new ones behind them, or of the zeros behind both.
 ValueId OpaqueExpansion::picked(const std::string& role, ValueId past, ValueId value, ValueId index, ValueId present) {
     const ValueId lengths = m_emit.op(role, "Concat", {m_emit.slice(role, m_emit.op(role, "Shape", {value}), 0, 0, 2), m_emit.list(role + "/any", {1}), m_emit.sizeOf(role, value, 3)}, {{"axis", std::int64_t(0), {}}});
-    const ValueId nothing = m_emit.op(role, "Expand", {m_emit.number(role + "/nothing", typeOfCodes(), 0), lengths});
+    const Codes codes = codesOf(role[0] == 'k' ? 0 : 1);
+    const ValueId nothing = m_emit.op(role, "Expand", {m_emit.number(role + "/nothing", codes.isFloat8() ? DataType::float32 : codes.type, 0), lengths});
     const ValueId all = m_emit.op(role, "Concat", {past, value, nothing}, {{"axis", std::int64_t(2), {}}});
     return m_emit.op(role, "GatherElements", {all, m_emit.op(role, "Expand", {index, lengths})}, {{"axis", std::int64_t(2), {}}}, present);
 }

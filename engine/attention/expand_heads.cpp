@@ -10,11 +10,11 @@ namespace triptych {
 void OpaqueExpansion::turnHeads(ValueId positions) {
     if (m_node.input(m_inputs.norms)) {
         m_q = normalised("q_norm", m_q, m_node.input(m_inputs.norms));
-        m_k = normalised("k_norm", m_k, m_node.input(m_inputs.norms + 1));
+        if (bringsKeys()) m_k = normalised("k_norm", m_k, m_node.input(m_inputs.norms + 1));
     }
     if (m_node.attributes.integer("do_rotary", 0) == 0) return;
     m_q = rotated("q_rotary", m_q, positions, m_spec.heads);
-    m_k = rotated("k_rotary", m_k, positions, m_kvHeads);
+    if (bringsKeys()) m_k = rotated("k_rotary", m_k, positions, m_kvHeads);
 }
 
 /// x over the root of its mean square along each head, times a weight; in float32, as the operator computes it.
@@ -34,11 +34,15 @@ ValueId OpaqueExpansion::rotated(const std::string& role, ValueId x, ValueId pos
     const Dims& caches = m_call.shapes.of(m_node.input(m_inputs.cosines)).dims;
     const auto angles = [&](std::size_t input) { return m_emit.unsqueeze(role, m_emit.op(role, "Gather", {m_node.input(input), positions}, {{"axis", std::int64_t(0), {}}}), 1); };
     const ValueId cosine = angles(m_inputs.cosines), sine = angles(m_inputs.cosines + 1);
-    return turnedBy(role, x, cosine, sine, caches.empty() ? m_spec.headDim / 2 : caches.back(), heads);
+    const std::int64_t half = caches.empty() ? m_spec.headDim / 2 : caches.back(), first = m_node.attributes.integer("rotary_offset", 0);
+    if (first == 0) return turnedBy(role, x, cosine, sine, half, heads, m_spec.headDim);
+    // What lies before is as it was; the rest is turned as a head of its own would be.
+    const ValueId rest = m_emit.slice(role, x, 3, first, m_spec.headDim);
+    return m_emit.op(role, "Concat", {m_emit.slice(role, x, 3, 0, first), turnedBy(role, rest, cosine, sine, half, heads, m_spec.headDim - first)}, {{"axis", std::int64_t(3), {}}});
 }
 
-/// x [B,N,S,D] turned by cosines and sines that end in half of the width that is turned.
-ValueId OpaqueExpansion::turnedBy(const std::string& role, ValueId x, ValueId cosine, ValueId sine, std::int64_t half, std::int64_t heads) {
+/// x [B,N,S,size] turned by cosines and sines that end in half of the width that is turned.
+ValueId OpaqueExpansion::turnedBy(const std::string& role, ValueId x, ValueId cosine, ValueId sine, std::int64_t half, std::int64_t heads, std::int64_t size) {
     const bool interleaved = m_node.attributes.integer("rotary_interleaved", 0) != 0;
     const ValueId first = interleaved ? m_emit.slice(role, x, 3, 0, 2 * half, 2) : m_emit.slice(role, x, 3, 0, half);
     const ValueId second = interleaved ? m_emit.slice(role, x, 3, 1, 2 * half, 2) : m_emit.slice(role, x, 3, half, 2 * half);
@@ -49,7 +53,7 @@ ValueId OpaqueExpansion::turnedBy(const std::string& role, ValueId x, ValueId co
         const ValueId pairs = m_emit.op(role, "Concat", {m_emit.unsqueeze(role, a, 4), m_emit.unsqueeze(role, b, 4)}, {{"axis", std::int64_t(4), {}}});
         pieces = {m_emit.base().reshape(role, pairs, {0, heads, -1, 2 * half})};
     }
-    if (2 * half < m_spec.headDim) pieces.push_back(m_emit.slice(role, x, 3, 2 * half, m_spec.headDim));
+    if (2 * half < size) pieces.push_back(m_emit.slice(role, x, 3, 2 * half, size));
     return pieces.size() == 1 ? pieces[0] : m_emit.op(role, "Concat", pieces, {{"axis", std::int64_t(3), {}}});
 }
 
@@ -64,7 +68,7 @@ void OpaqueExpansion::turnByAngles() {
     if (const ValueId kept = m_node.input(m_inputs.past)) position = m_emit.op("angles", "Add", {position, sharesPast(m_node) ? pastLength() : m_emit.sizeOf("angles", kept, 3)});
     const ValueId angle = m_emit.op("angles", "Div", {m_emit.base().reshape("angles", m_emit.cast("angles", position, DataType::float32), {-1, 1}), divisor});
     const ValueId cosine = m_emit.op("angles", "Cos", {angle}), sine = m_emit.op("angles", "Sin", {angle});
-    for (const auto& [role, heads] : {std::pair("q_rotary", &m_q), std::pair("k_rotary", &m_k)}) *heads = narrowed(role, turnedBy(role, widened(role, *heads), cosine, sine, width / 2, m_spec.heads));
+    for (const auto& [role, heads] : {std::pair("q_rotary", &m_q), std::pair("k_rotary", &m_k)}) *heads = narrowed(role, turnedBy(role, widened(role, *heads), cosine, sine, width / 2, m_spec.heads, m_spec.headDim));
 }
 
 } // namespace triptych

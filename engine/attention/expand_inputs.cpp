@@ -36,11 +36,17 @@ ValueId OpaqueExpansion::repeatHeads(const std::string& role, ValueId value, std
     return m_emit.base().reshape(role, many, {0, m_spec.heads, -1, size});
 }
 
-/// Roles that lie side by side along an axis of their own, as heads.
+/// Roles that lie side by side along an axis of their own, as heads; with their bias, where they are all three.
 void OpaqueExpansion::partsOf(ValueId packed, std::int64_t axis, const std::vector<std::pair<const char*, ValueId*>>& roles) {
     for (std::size_t i = 0; i < roles.size(); ++i) {
         const auto& [role, to] = roles[i];
-        const ValueId own = m_emit.gather(role, packed, axis, static_cast<std::int64_t>(i));
+        ValueId own = m_emit.gather(role, packed, axis, static_cast<std::int64_t>(i));
+        const ValueId bias = roles.size() == 3 ? m_node.input(m_inputs.bias) : ValueId();
+        const std::int64_t width = m_spec.heads * m_spec.headDim;
+        if (bias) {
+            const ValueId each = m_emit.part(role, bias, 0, static_cast<std::int64_t>(i) * width, width, m_emit.base().prefix() + "." + role + "_bias");
+            own = m_emit.op(role, "Add", {own, m_emit.base().reshape(role, each, {m_spec.heads, m_spec.headDim})});
+        }
         *to = m_node.input(m_inputs.tokens) ? padded(role, own, m_spec.heads, m_spec.headDim) : m_emit.base().transpose(role, own, {0, 2, 1, 3});
     }
 }

@@ -69,6 +69,7 @@ std::string MaskExpansion::unknown(const OpaqueCall& call) {
 
 ValueId MaskExpansion::apply(ValueId scores, ValueId past, ValueId before) {
     if (m_call.standard()) return standard(scores, past);
+    if (const auto options = m_call.bare()) return bare(scores, *options);
     if (m_call.node.input(inputsOf(m_call.node).global)) return banded(scores);
     if (const auto does = decoderSwitches(m_call.node, m_call.shapes)) { // true where a key is padding
         if (!does->padding) return scores;
@@ -145,13 +146,11 @@ ValueId MaskExpansion::padded(ValueId floats, ValueId mask, ValueId scores, Valu
 ValueId MaskExpansion::standard(ValueId scores, ValueId past) {
     const Node& node = m_call.node;
     const ValueId mask = node.input(3), lengths = node.input(6);
+    const bool byPosition = node.attributes.integer("is_causal", 0) != 0 || node.attributes.integer("left_window_size", -1) >= 0 || node.attributes.integer("right_window_size", -1) >= 0;
     ValueId offset, counts;
-    if (lengths) {
-        counts = m_emit.base().reshape("lengths", lengths, {-1, 1, 1, 1});
-        offset = m_emit.op("lengths", "Sub", {counts, m_emit.sizeOf("lengths", scores, 2)});
-    } else if (past) {
-        offset = m_emit.sizeOf("past", past, 2);
-    }
+    if (lengths) counts = m_emit.base().reshape("lengths", lengths, {-1, 1, 1, 1});
+    if (byPosition && lengths) offset = m_emit.op("lengths", "Sub", {counts, m_emit.sizeOf("lengths", scores, 2)});
+    else if (byPosition && past) offset = m_emit.sizeOf("past", past, 2);
     if (mask) {
         m_mayHideAll = true;
         const bool boolean = m_call.shapes.of(mask).type == DataType::boolean, shorter = shorterThanKeys(mask);
@@ -168,6 +167,16 @@ ValueId MaskExpansion::standard(ValueId scores, ValueId past) {
         scores = hide(scores, m_emit.op("lengths", "Less", {columns(scores), counts}), "lengths");
     }
     return scores;
+}
+
+ValueId MaskExpansion::bare(ValueId scores, const BareAttention& options) {
+    if (options.mask) {
+        m_mayHideAll = true;
+        const DataType type = m_call.shapes.of(options.mask).type;
+        if (type == DataType::boolean) scores = hide(scores, options.mask, "mask");
+        else scores = m_emit.op("mask", "Add", {scores, type == m_type ? options.mask : m_emit.cast("mask", options.mask, m_type)});
+    }
+    return options.causal ? causal(scores, {}) : scores;
 }
 
 /// com.microsoft: hidden keys get a large negative number, not minus infinity.

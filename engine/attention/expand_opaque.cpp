@@ -50,13 +50,14 @@ std::string OpaqueExpansion::newerAttribute() const {
 std::string OpaqueExpansion::unknownOption() const {
     const Attributes& a = m_node.attributes;
     if (const std::string attribute = newerAttribute(); !attribute.empty()) return "attribute '" + attribute + "', of a later version,";
-    if (m_spec.heads <= 0 || m_kvHeads <= 0 || m_spec.headDim <= 0 || m_spec.vHeadDim <= 0 || !m_spec.scale) return "number of heads";
+    if (m_spec.heads <= 0 || m_kvHeads <= 0 || m_spec.headDim <= 0 || m_spec.vHeadDim <= 0 || !m_spec.scale || m_spec.heads % m_kvHeads != 0) return "number of heads";
     if (!isFloating(m_type)) return "type";
     if (m_opset < 9) return "opset, older than 9,";
     if (m_opset < 10 && cutsByData()) return "opset, older than 10,";
     // Gathering from caches and scattering tokens need operators of opset 11.
     if (m_opset < 11 && (m_node.input(m_inputs.tokens) || (m_call.grouped() && m_node.input(m_inputs.past)))) return "opset, older than 11,";
     if (const std::string mask = MaskExpansion::unknown(m_call); !mask.empty()) return mask;
+    if (m_call.bare()) return {};
     if (m_call.standard()) return m_node.inputs.size() > 7 ? "eighth input" : "";
     const std::size_t axes = m_call.rankOf(m_node.input(0)), plain = m_node.input(m_inputs.tokens) || m_node.input(m_inputs.pages) ? 2 : 3;
     const bool inAxes = axes == plain + 2 && (m_node.op == "MultiHeadAttention" || m_node.op == "PackedMultiHeadAttention");
@@ -65,14 +66,13 @@ std::string OpaqueExpansion::unknownOption() const {
     if (m_node.input(m_inputs.pages)) return unknownOfPaged();
     if (m_call.grouped()) return unknownOfGrouped();
     const std::int64_t turned = a.integer("rotary_embedding_dim", 0);
-    // ONNX Runtime knows them in Attention and in what decodes one token like it.
-    if (a.integer("do_rotary", 0) != 0 && m_node.op != "Attention" && m_node.op != "DecoderMaskedSelfAttention") return "rotary embedding, whose angles nothing gives,";
+    // The others have no such attribute.
+    if (a.integer("do_rotary", 0) != 0 && m_node.op != "Attention" && m_node.op != "DecoderMaskedSelfAttention" && m_node.op != "QAttention") return "rotary embedding, which the operator doesn't have,";
     if (a.integer("do_rotary", 0) != 0 && (turned < 0 || turned > m_spec.headDim || (turned > 0 ? turned : m_spec.headDim) % 2 != 0)) return "rotary embedding, wider than its heads,";
     if (m_node.input(m_inputs.beams) && (!sharesPast(m_node) || m_opset < 11)) return "choice of beams, without a shared buffer,";
     if (a.integer("past_present_share_buffer", 0) != 0 && m_node.input(m_inputs.past) && !sharesPast(m_node)) return "shared buffer of past keys, without its length,";
     if (m_node.op == "LongformerAttention" && (!m_node.input(m_inputs.mask) || !m_node.input(m_inputs.global) || !m_node.input(m_inputs.global - 2))) return "missing choice of global tokens";
     if (m_node.input(m_inputs.tokens) && !m_node.input(m_inputs.tokens + 1)) return "missing sequence lengths";
-    if (hasProjectedInputs(m_node) && !m_node.input(1) && m_call.rankOf(m_node.input(0)) >= 4 && m_node.input(m_inputs.bias)) return "bias on packed input";
     if (keysInBlocks() && sharesPast(m_node) && m_spec.headDim % (128 / bitsOf(m_type)) != 0) return "head size, which doesn't fill blocks of 16 bytes,";
     return {};
 }
@@ -87,16 +87,17 @@ bool OpaqueExpansion::cutsByData() const {
 
 std::string OpaqueExpansion::unknownOfGrouped() const {
     const Attributes& a = m_node.attributes;
-    const bool quantises = m_node.input(m_inputs.scales).valid(), window = a.integer("sliding_window_cache", 0) != 0;
-    const DataType cache = m_call.shapes.of(m_node.input(3)).type;
-    if (quantises != m_node.input(m_inputs.scales + 1).valid()) return "cache, quantised in part,";
-    const bool fits = isFloat8() ? m_opset >= 19 && bitsOfCache() == 8 : !m_node.input(3) || cache == (bitsOfCache() == 4 ? DataType::uint8 : DataType::int8);
-    if (quantises && (m_opset < 11 || !fits)) return isFloat8() ? "cache of float8, in an opset older than 19," : "quantised cache";
-    if (quantises && bitsOfCache() == 4 && m_spec.headDim % 2 != 0) return "quantised cache of an odd head size";
+    const bool window = a.integer("sliding_window_cache", 0) != 0;
+    if (m_node.input(m_inputs.scales).valid() != m_node.input(m_inputs.scales + 1).valid()) return "cache, quantised in part,";
+    for (const std::size_t role : {0U, 1U})
+        if (const std::string codes = unknownCodes(role); !codes.empty()) return codes;
     if (m_node.input(m_inputs.norms).valid() != m_node.input(m_inputs.norms + 1).valid()) return "norm of queries or keys alone";
     if (window && (!m_node.input(3) || a.integer("local_window_size", -1) <= 0 || m_call.wanted(3))) return "cache of a sliding window, without a past or with its scores,";
     if (a.integer("do_rotary", 0) != 0 && (!m_node.input(m_inputs.cosines) || !m_node.input(m_inputs.cosines + 1))) return "rotary embedding without caches";
     if (!m_node.input(m_inputs.lengths) || !m_node.input(m_inputs.total)) return "missing sequence lengths";
+    if (m_node.input(1) && m_call.rankOf(m_node.input(1)) != 3) return "rank of its key";
+    if (!bringsKeys() && m_call.sizes.shapes().of(m_node.input(1)).dims[1] != 0) return "number of new keys, of which there may be none,";
+    if (!bringsKeys() && (!m_node.input(3) || window)) return "missing keys";
     const Dims lists = m_call.shapes.of(m_node.input(m_inputs.blocks)).dims;
     if (m_node.input(m_inputs.blocks) && (lists.size() != 2 || lists[0] < 1 || m_spec.heads % lists[0] != 0 || m_call.sizes.follows(lists[0]) || a.integer("sparse_block_size", 0) < 1)) return "list of blocks, which doesn't fit its heads,";
     // Hidden scores are told from the others by comparing floats.
@@ -131,7 +132,7 @@ void OpaqueExpansion::core() {
     MaskExpansion mask(m_emit, m_call, m_type, m_keys, m_filled);
     scores = mask.apply(scores, m_past, m_before);
     show(2, scores);
-    const ValueId weights = softmax(scores, m_call.standard() && mask.mayHideAll());
+    const ValueId weights = softmax(scores, !m_call.microsoft() && mask.mayHideAll());
     show(3, weights);
     const ValueId context = m_emit.op("context", "MatMul", {weights, m_v}, {}, m_fourAxes ? m_node.output() : ValueId());
     m_named.context = m_emit.base().names().back();

@@ -15,13 +15,21 @@ std::string OpaqueExpansion::unknownOfPaged() const {
     const Attributes& a = m_node.attributes;
     for (const std::size_t input : {m_inputs.past, m_inputs.sums, m_inputs.lengths})
         if (!m_node.input(input)) return "missing cache or lengths";
-    if (!m_node.input(m_inputs.past + 1) || a.text("kv_cache_layout", "SEPARATE") != "SEPARATE") return "cache of latent rows, of which keys and values are parts,";
-    if (m_call.shapes.of(m_node.input(m_inputs.past)).type != m_type || m_node.input(m_inputs.scales) || m_node.input(m_inputs.scales + 1)) return "quantised cache";
+    if (const std::string layout = a.text("kv_cache_layout", "SEPARATE"); layout != "SEPARATE" && layout != "LATENT") return "layout of its cache";
+    if (isLatent() ? m_node.input(m_inputs.past + 1) || m_node.input(2) || !m_node.input(1) || m_kvHeads != 1 || m_spec.vHeadDim > m_spec.headDim : !m_node.input(m_inputs.past + 1)) return "caches, which don't fit its layout,";
+    for (std::size_t role = 0; role < (isLatent() ? 1U : 2U); ++role)
+        if (const std::string codes = unknownCodes(role); !codes.empty()) return codes;
     if (m_node.input(m_inputs.norms).valid() != m_node.input(m_inputs.norms + 1).valid()) return "norm of queries or keys alone";
     if (a.integer("do_rotary", 0) != 0 && (!m_node.input(m_inputs.cosines) || !m_node.input(m_inputs.cosines + 1))) return "rotary embedding without caches";
-    if (a.integer("do_rotary", 0) != 0 && a.integer("rotary_offset", 0) != 0) return "rotary embedding of a head's middle";
+    if (a.integer("do_rotary", 0) == 0) return {};
+    const Dims& caches = m_call.shapes.of(m_node.input(m_inputs.cosines)).dims;
+    const std::int64_t first = a.integer("rotary_offset", 0), half = caches.empty() ? 0 : caches.back();
+    if (first < 0 || half < 1 || half > m_spec.headDim || first > m_spec.headDim - 2 * half) return "rotary embedding, which doesn't fit its heads,";
     return {};
 }
+
+/// One cache holds rows that are keys as a whole, and values as far as they are wide.
+bool OpaqueExpansion::isLatent() const { return m_node.attributes.text("kv_cache_layout", "SEPARATE") == "LATENT"; }
 
 void OpaqueExpansion::paged() {
     const ValueId past = m_emit.cast("past", m_node.input(m_inputs.lengths), DataType::int64);
@@ -30,18 +38,24 @@ void OpaqueExpansion::paged() {
     if (!parts[1]) parts = m_emit.base().split("qkv", parts[0], {m_spec.heads * m_spec.headDim, m_kvHeads * m_spec.headDim, m_kvHeads * m_spec.vHeadDim}, 2);
     // All tokens as one sequence [1,N,tokens,D]: each has its own position.
     const auto split = [&](const char* role, ValueId value, std::int64_t heads, std::int64_t size) { return m_emit.base().transpose(role, m_emit.base().reshape(role, value, {1, -1, heads, size}), {0, 2, 1, 3}); };
-    m_q = split("q", parts[0], m_spec.heads, m_spec.headDim), m_k = split("k", parts[1], m_kvHeads, m_spec.headDim), m_v = split("v", parts[2], m_kvHeads, m_spec.vHeadDim);
-    turnHeads(m_emit.base().reshape("positions", tokens.position, {1, -1}));
+    m_q = split("q", parts[0], m_spec.heads, m_spec.headDim), m_k = split("k", parts[1], m_kvHeads, m_spec.headDim);
+    if (!isLatent()) m_v = split("v", parts[2], m_kvHeads, m_spec.vHeadDim);
+    turnHeads(m_node.attributes.integer("do_rotary", 0) != 0 ? m_emit.base().reshape("positions", tokens.position, {1, -1}) : ValueId());
     const ValueId sums = m_emit.cast("lengths", m_node.input(m_inputs.sums), DataType::int64);
     const ValueId lengths = m_emit.op("lengths", "Sub", {m_emit.slice("lengths", sums, 0, 1, std::numeric_limits<std::int64_t>::max()), m_emit.slice("lengths", sums, 0, 0, -1)});
     m_past = m_node.input(m_inputs.past);
-    m_before = m_emit.base().reshape("past", past, {-1, 1, 1, 1});
+    if (hidesLaterKeys(m_node) || m_node.attributes.integer("local_window_size", -1) > 0) m_before = m_emit.base().reshape("past", past, {-1, 1, 1, 1});
     const ValueId slots = slotsOf(tokens), rows = rowsOfKeys(m_emit.op("lengths", "Add", {past, lengths}));
-    for (const auto& [role, value, index, size] : {std::tuple("k_cache", &m_k, 0U, m_spec.headDim), std::tuple("v_cache", &m_v, 1U, m_spec.vHeadDim)}) {
-        const ValueId fresh = m_emit.base().reshape(role, m_emit.base().transpose(role, *value, {0, 2, 1, 3}), {-1, m_kvHeads, size});
-        const ValueId pages = intoPages(role, m_node.input(m_inputs.past + index), fresh, slots, m_call.wanted(1 + index));
-        *value = m_emit.base().transpose(role, m_emit.op(role, "Gather", {pages, rows}, {{"axis", std::int64_t(0), {}}}), {0, 2, 1, 3});
+    for (const auto& [role, value, index] : {std::tuple("k_cache", &m_k, 0U), std::tuple("v_cache", &m_v, 1U)}) {
+        if (!*value) continue;
+        const Codes codes = codesOf(index);
+        const ValueId fresh = m_emit.base().reshape(role, m_emit.base().transpose(role, quantised(role, *value, codes), {0, 2, 1, 3}), {-1, m_kvHeads, codes.width()});
+        const ValueId present = m_call.wanted(1 + index), kept = handedOn(role, codes, present);
+        const ValueId cache = opened(role, m_node.input(m_inputs.past + index), codes), pages = intoPages(role, cache, fresh, slots, codes.width(), kept);
+        close(role, codes, kept, present);
+        *value = dequantised(role, m_emit.base().transpose(role, m_emit.op(role, "Gather", {pages, rows}, {{"axis", std::int64_t(0), {}}}), {0, 2, 1, 3}), codes);
     }
+    if (isLatent()) m_v = m_spec.vHeadDim < m_spec.headDim ? m_emit.slice("v", m_k, 3, 0, m_spec.vHeadDim) : m_k;
     padQueries(tokens, lengths);
 }
 
@@ -53,7 +67,8 @@ OpaqueExpansion::Tokens OpaqueExpansion::tokensOf(ValueId past) {
     const ValueId sequence = m_emit.base().reshape("tokens", m_emit.reduced("tokens", "ReduceSum", m_emit.cast("tokens", ended, DataType::int64)), {-1});
     const auto own = [&](ValueId of) { return m_emit.op("tokens", "Gather", {of, sequence}, {{"axis", std::int64_t(0), {}}}); };
     const ValueId place = m_emit.op("tokens", "Sub", {token, own(sums)});
-    return {sequence, place, m_emit.op("tokens", "Add", {own(past), place})};
+    const bool asked = m_node.attributes.integer("do_rotary", 0) != 0 || !m_node.input(m_inputs.slots);
+    return {sequence, place, asked ? m_emit.op("tokens", "Add", {own(past), place}) : ValueId()};
 }
 
 /// How many places a page has: [1].
@@ -90,10 +105,9 @@ ValueId OpaqueExpansion::rowsOfKeys(ValueId total) {
     return m_emit.base().reshape("keys", m_emit.op("keys", "Where", {filled, row, zeros}), {0, -1});
 }
 
-/// The rows of a cache [pages, places, K, D] with tokens [tokens, K, D] written into them, and two more.
-ValueId OpaqueExpansion::intoPages(const std::string& role, ValueId cache, ValueId tokens, ValueId slots, ValueId present) {
-    const std::int64_t size = role[0] == 'k' ? m_spec.headDim : m_spec.vHeadDim;
-    const ValueId rows = m_emit.base().reshape(role, cache, {-1, m_kvHeads, size});
+/// The rows of a cache [pages, places, K, width] with tokens [tokens, K, width] written into them, and two more.
+ValueId OpaqueExpansion::intoPages(const std::string& role, ValueId cache, ValueId tokens, ValueId slots, std::int64_t width, ValueId present) {
+    const ValueId rows = m_emit.base().reshape(role, cache, {-1, m_kvHeads, width});
     const ValueId wider = m_emit.op(role, "Pad", {rows, m_emit.list(role + "/two", {0, 0, 0, 2, 0, 0})});
     const ValueId written = m_emit.op(role, "ScatterND", {wider, m_emit.unsqueeze(role, slots, 1), tokens});
     if (present) m_emit.op(role, "Reshape", {m_emit.slice(role, written, 0, 0, -2), m_emit.op(role, "Shape", {cache})}, {}, present);

@@ -1,8 +1,9 @@
 // Attention as one operator:
 //   ai.onnx Attention (opset 23 to 25), com.microsoft Attention, MultiHeadAttention, GroupQueryAttention,
 //   SparseAttention, PagedAttention, DecoderMaskedMultiHeadAttention, DecoderMaskedSelfAttention, QAttention, PackedAttention,
-//   PackedMultiHeadAttention, LongformerAttention, DecoderAttention whose switches the file gives.
-// Others of com.microsoft are named, not described.
+//   PackedMultiHeadAttention, LongformerAttention, DecoderAttention whose switches the file gives;
+//   ai.onnx.preview FlexAttention without graphs of its own, PyTorch's scaled_dot_product_attention.
+// Others are named, not described: of com.microsoft, plugins of TensorRT, operators that an exporter left as PyTorch's.
 // Sources: the ONNX operator specification; ONNX Runtime's ContribOperators.md.
 
 #include "attention/assemble.h"
@@ -30,6 +31,13 @@ void traceInputs(const Graph& graph, const Shapes& shapes, const std::array<Valu
     assembleRoles(graph, shapes, traceStreams(graph, shapes, inputs), spec);
 }
 
+/// A number of heads: 0 where it can be none.
+std::int64_t headCount(const Node& node, const char* name, std::int64_t absent = 0) {
+    constexpr std::int64_t most = 1 << 24;
+    const std::int64_t count = node.attributes.integer(name, absent);
+    return count > 0 && count <= most ? count : 0;
+}
+
 std::vector<ValueId> givenOf(const Node& node, const std::vector<std::size_t>& inputs) {
     std::vector<ValueId> given;
     for (const std::size_t index : inputs)
@@ -51,8 +59,8 @@ void hideByLengths(const Shapes& shapes, ValueId lengths, AttentionSpec& spec) {
 void standardAttention(const Graph& graph, const Shapes& shapes, const Node& node, MaskReader& masks, AttentionSpec& spec) {
     const Attributes& attributes = node.attributes;
     const bool fourAxes = rank(shapes, node.input(0)) == 4;
-    spec.heads = fourAxes ? dimAt(shapes, node.input(0), 1) : attributes.integer("q_num_heads", 0);
-    spec.kvHeads = fourAxes ? dimAt(shapes, node.input(1), 1) : attributes.integer("kv_num_heads", 0);
+    spec.heads = fourAxes ? dimAt(shapes, node.input(0), 1) : headCount(node, "q_num_heads");
+    spec.kvHeads = fourAxes ? dimAt(shapes, node.input(1), 1) : headCount(node, "kv_num_heads");
     const auto size = [&](ValueId value, std::int64_t heads) { return fourAxes ? lastDim(shapes, value) : heads > 0 ? lastDim(shapes, value) / heads : 0; };
     spec.headDim = size(node.input(0), spec.heads);
     spec.vHeadDim = size(node.input(2), spec.kvHeads);
@@ -70,7 +78,7 @@ void standardAttention(const Graph& graph, const Shapes& shapes, const Node& nod
 
 /// com.microsoft Attention and what has its form: input, packed weight E x (Dq + Dk + Dv), bias, then masks and past.
 void packedAttention(const Shapes& shapes, NodeId id, const Node& node, MaskReader& masks, AttentionSpec& spec) {
-    spec.heads = spec.kvHeads = node.attributes.integer("num_heads", 0);
+    spec.heads = spec.kvHeads = headCount(node, "num_heads");
     const std::int64_t columns = lastDim(shapes, node.input(1));
     std::int64_t q = columns / 3, v = columns / 3;
     if (const auto* sizes = node.attributes.integers("qkv_hidden_sizes"); sizes && sizes->size() == 3) {
@@ -105,7 +113,7 @@ void packedAttention(const Shapes& shapes, NodeId id, const Node& node, MaskRead
 /// com.microsoft DecoderAttention: weights of its own for queries, and for keys and values together; places come before the batch.
 void decoderAttention(const Shapes& shapes, NodeId id, const Node& node, const DecoderSwitches& does, MaskReader& masks, AttentionSpec& spec) {
     spec.kind = does.cross ? AttentionKind::cross : AttentionKind::self;
-    spec.heads = spec.kvHeads = node.attributes.integer("num_heads", 0);
+    spec.heads = spec.kvHeads = headCount(node, "num_heads");
     const std::int64_t width = lastDim(shapes, node.input(0));
     if (spec.heads > 0) spec.headDim = spec.vHeadDim = width / spec.heads;
     spec.q = node.input(0);
@@ -129,15 +137,17 @@ void decoderAttention(const Shapes& shapes, NodeId id, const Node& node, const D
 void multiHeadAttention(const Graph& graph, const Shapes& shapes, const Node& node, MaskReader& masks, AttentionSpec& spec) {
     const OpaqueInputs inputs = inputsOf(node);
     const bool grouped = node.input(inputs.lengths).valid();
-    spec.heads = node.attributes.integer("num_heads", 0);
-    spec.kvHeads = grouped ? node.attributes.integer("kv_num_heads", spec.heads) : spec.heads;
+    spec.heads = headCount(node, "num_heads");
+    spec.kvHeads = grouped ? headCount(node, "kv_num_heads", spec.heads) : spec.heads;
     const ValueId q = node.input(0), k = node.input(1) ? node.input(1) : q, v = node.input(2) ? node.input(2) : k;
     if (spec.heads > 0) {
         // Side by side in one input, with an axis for the roles or without.
         const std::int64_t parts = node.input(1) || rank(shapes, q) >= 4 ? spec.heads : spec.heads + 2 * spec.kvHeads;
         spec.headDim = rank(shapes, q) >= 4 ? lastDim(shapes, q) : lastDim(shapes, q) / parts;
         const bool own = node.input(2) && spec.kvHeads > 0;
-        spec.vHeadDim = !own ? spec.headDim : rank(shapes, v) >= 4 ? lastDim(shapes, v) : lastDim(shapes, v) / spec.kvHeads;
+        // Values may be a part of latent rows, which are keys as a whole.
+        const std::int64_t narrow = node.attributes.text("kv_cache_layout", "") == "LATENT" ? node.attributes.integer("v_head_size", 0) : 0;
+        spec.vHeadDim = !own ? (narrow > 0 ? narrow : spec.headDim) : rank(shapes, v) >= 4 ? lastDim(shapes, v) : lastDim(shapes, v) / spec.kvHeads;
     }
     traceInputs(graph, shapes, {q, k, v}, spec);
     // [B,S,N,3,H]: the roles of each head stand beside each other.
@@ -159,8 +169,21 @@ void multiHeadAttention(const Graph& graph, const Shapes& shapes, const Node& no
     if (spec.kvHeads > 0 && spec.kvHeads < spec.heads) spec.extras.insert("kv_repeat");
 }
 
+/// Q, K and V as B x H x S x D.
+void fourAxesAttention(const Graph& graph, const Shapes& shapes, const Node& node, const BareAttention& bare, MaskReader& masks, AttentionSpec& spec) {
+    spec.heads = dimAt(shapes, node.input(0), 1);
+    spec.kvHeads = dimAt(shapes, node.input(1), 1);
+    spec.headDim = lastDim(shapes, node.input(0));
+    spec.vHeadDim = lastDim(shapes, node.input(2));
+    traceInputs(graph, shapes, {node.input(0), node.input(1), node.input(2)}, spec);
+    describeMasks(givenOf(node, {bare.mask ? 3 : OpaqueInputs::absent}), masks, spec);
+    if (bare.causal) setCausal(spec);
+    if (spec.kvHeads > 0 && spec.kvHeads < spec.heads) spec.extras.insert("kv_repeat");
+}
+
 /// Both specifications: one over the root of the head size, unless it is given. com.microsoft takes 0 for "not given".
-std::optional<double> scaleOf(const Node& node, const AttentionSpec& spec) {
+std::optional<double> scaleOf(const Node& node, const Shapes& shapes, const AttentionSpec& spec) {
+    if (const auto bare = bareAttention(node, shapes); bare && bare->scale) return bare->scale;
     const double given = node.attributes.real("scale", 0);
     if (node.domain.empty() ? node.attributes.has("scale") : given != 0) return given;
     return spec.headDim > 0 ? std::optional(1 / std::sqrt(static_cast<double>(spec.headDim))) : std::nullopt;
@@ -168,13 +191,17 @@ std::optional<double> scaleOf(const Node& node, const AttentionSpec& spec) {
 
 } // namespace
 
-bool isUnknownAttention(const Node& node) {
-    return node.domain == "com.microsoft" && node.op.ends_with("Attention") && !hasPackedWeight(node) && !hasProjectedInputs(node);
+std::string unknownAttention(const Node& node) {
+    const bool microsoft = node.domain == "com.microsoft";
+    if (microsoft ? !node.op.ends_with("Attention") || hasPackedWeight(node) || hasProjectedInputs(node) : node.is("Attention")) return {};
+    const std::string own = node.op == "ATen" ? node.attributes.text("operator", "") : node.op;
+    const auto says = [&](std::string_view word) { return own.find(word) != std::string::npos; };
+    const bool named = says("ttention") || says("Attn") || says("QKVToContext") || says("fMHA") || says("fMHCA");
+    return named ? fullName(node) : std::string();
 }
 
 std::optional<AttentionSpec> opaqueAttention(const Graph& graph, const Shapes& shapes, NodeId id, MaskReader& masks) {
     const Node& node = graph.node(id);
-    const bool microsoft = node.domain == "com.microsoft";
     const bool packed = hasPackedWeight(node);
     const std::size_t needed = node.is("Attention") ? 3 : packed ? 2 : 1;
     for (std::size_t i = 0; i < needed; ++i)
@@ -184,13 +211,14 @@ std::optional<AttentionSpec> opaqueAttention(const Graph& graph, const Shapes& s
     spec.nodes = {id};
     spec.scope = node.scope;
     spec.scaleAt = ScalePlace::inside;
-    spec.form = (microsoft ? "com.microsoft." : "ai.onnx.") + node.op;
+    spec.form = fullName(node);
     if (node.is("Attention")) standardAttention(graph, shapes, node, masks, spec);
+    else if (const auto bare = bareAttention(node, shapes)) fourAxesAttention(graph, shapes, node, *bare, masks, spec);
     else if (packed) packedAttention(shapes, id, node, masks, spec);
     else if (const auto does = decoderSwitches(node, shapes)) decoderAttention(shapes, id, node, *does, masks, spec);
     else if (hasProjectedInputs(node)) multiHeadAttention(graph, shapes, node, masks, spec);
     else return std::nullopt;
-    spec.scale = scaleOf(node, spec);
+    spec.scale = scaleOf(node, shapes, spec);
     return spec;
 }
 

@@ -52,19 +52,38 @@ private:
 
     // expand_grouped.cpp
     void groupedPast();
+    bool bringsKeys() const;
     ValueId keysBefore(ValueId now, ValueId total);
     ValueId seenKeys();
-    ValueId joined(const std::string& role, ValueId past, ValueId value, ValueId now, ValueId total, ValueId present);
-    ValueId cached(const std::string& role, ValueId past, ValueId value, ValueId now, ValueId total, ValueId present);
+    struct Counts {
+        ValueId kept, added, total; ///< keys of each sequence that the past gives, new ones, and all of the longest sequence
+    };
+    ValueId joined(const std::string& role, ValueId past, ValueId value, const Counts& counts, ValueId present);
+    ValueId cached(const std::string& role, ValueId past, ValueId value, const Counts& counts, ValueId present);
     ValueId picked(const std::string& role, ValueId past, ValueId value, ValueId index, ValueId present);
-    ValueId quantised(const std::string& role, ValueId x, ValueId scale);
-    ValueId dequantised(const std::string& role, ValueId cache, ValueId scale);
-    std::int64_t bitsOfCache() const;
-    bool isFloat8() const { return m_call.shapes.of(m_node.input(3)).type == DataType::float8e4m3fn; }
-    DataType typeOfCodes() const;
     ValueId residents(ValueId seen, ValueId places);
     void placeWindow(ValueId now);
     ValueId windowed(const std::string& role, ValueId past, ValueId value, ValueId now, ValueId present);
+
+    // expand_codes.cpp
+    /// How a cache holds keys or values [B,K,T,size]: as they are, or as codes with a scale.
+    struct Codes {
+        ValueId scale;
+        DataType type = DataType::undefined; ///< of the cache: uint8 is two codes of 4 bits in a byte
+        std::int64_t size = 0;               ///< of a head
+
+        bool isFloat8() const { return type == DataType::float8e4m3fn; }
+        bool inHalves() const { return scale && type == DataType::uint8; }
+        std::int64_t width() const { return inHalves() ? size / 2 : size; } ///< of a head in the cache
+    };
+    /// Of keys (0) or values (1).
+    Codes codesOf(std::size_t role) const;
+    std::string unknownCodes(std::size_t role) const;
+    ValueId quantised(const std::string& role, ValueId x, const Codes& codes);
+    ValueId dequantised(const std::string& role, ValueId cache, const Codes& codes);
+    ValueId opened(const std::string& role, ValueId cache, const Codes& codes);
+    ValueId handedOn(const std::string& role, const Codes& codes, ValueId present);
+    void close(const std::string& role, const Codes& codes, ValueId kept, ValueId present);
 
     // expand_decoder.cpp
     void decoder(const DecoderSwitches& does);
@@ -77,22 +96,23 @@ private:
     ValueId widened(const std::string& role, ValueId value);
     ValueId narrowed(const std::string& role, ValueId value);
     ValueId rotated(const std::string& role, ValueId x, ValueId positions, std::int64_t heads);
-    ValueId turnedBy(const std::string& role, ValueId x, ValueId cosine, ValueId sine, std::int64_t half, std::int64_t heads);
+    ValueId turnedBy(const std::string& role, ValueId x, ValueId cosine, ValueId sine, std::int64_t half, std::int64_t heads, std::int64_t size);
 
     // expand_banded.cpp
     ValueId withGlobal(ValueId context);
 
     // expand_paged.cpp
     struct Tokens {
-        ValueId sequence, place, position; ///< of each token: which it is of, how far it is in it, its position with the past [tokens]
+        ValueId sequence, place, position; ///< of each token: which it is of, how far it is in it, its position with the past where that is asked for [tokens]
     };
     void paged();
+    bool isLatent() const;
     Tokens tokensOf(ValueId past);
     ValueId placesOfPage(const std::string& role);
     ValueId rowsOfPages(const std::string& role);
     ValueId slotsOf(const Tokens& tokens);
     ValueId rowsOfKeys(ValueId total);
-    ValueId intoPages(const std::string& role, ValueId cache, ValueId tokens, ValueId slots, ValueId present);
+    ValueId intoPages(const std::string& role, ValueId cache, ValueId tokens, ValueId slots, std::int64_t width, ValueId present);
     void padQueries(const Tokens& tokens, ValueId lengths);
 
     OpaqueEmitter m_emit;

@@ -5,6 +5,18 @@
 
 namespace triptych {
 
+namespace {
+
+/// As the exporter writes what it has no operator for: one that an attribute names, or under its own name.
+bool isTorchAttention(const Node& node) {
+    constexpr std::string_view name = "scaled_dot_product_attention";
+    if (node.is("aten", name)) return true;
+    const std::string own = node.is("org.pytorch.aten", "ATen") ? node.attributes.text("operator", "") : std::string();
+    return own == name || own == "aten::" + std::string(name);
+}
+
+} // namespace
+
 OpaqueInputs inputsOf(const Node& node) {
     const std::string& op = node.op;
     if (node.domain != "com.microsoft") return {};
@@ -42,6 +54,24 @@ std::optional<DecoderSwitches> decoderSwitches(const Node& node, const Shapes& s
     const auto [cross, reads, keeps, padding] = given;
     if (reads != (reads && keeps) || (reads && (!node.input(6) || !node.input(7))) || (padding && !node.input(5))) return std::nullopt;
     return DecoderSwitches{cross, reads, padding};
+}
+
+std::string fullName(const Node& node) { return (node.domain.empty() ? "ai.onnx" : node.domain) + "." + (node.op == "ATen" ? node.attributes.text("operator", node.op) : node.op); }
+
+std::optional<BareAttention> bareAttention(const Node& node, const Shapes& shapes) {
+    const bool flexible = node.is("ai.onnx.preview", "FlexAttention");
+    if (!flexible && !isTorchAttention(node)) return std::nullopt;
+    for (std::size_t i = 0; i < 3; ++i)
+        if (!node.input(i) || shapes.of(node.input(i)).dims.size() != 4) return std::nullopt;
+    if (flexible) {
+        const auto precision = static_cast<DataType>(node.attributes.integer("softmax_precision", static_cast<std::int64_t>(DataType::float32)));
+        if (node.attributes.holdGraphs() || precision != DataType::float32) return std::nullopt;
+        return BareAttention{{}, false, node.attributes.has("scale") ? std::optional<double>(node.attributes.real("scale", 1)) : std::nullopt};
+    }
+    // Query, key, value, mask, dropout, whether causal, scale, whether keys have fewer heads.
+    const auto given = [&](std::size_t index, double absent) { return node.input(index) ? shapes.scalar(node.input(index)) : std::optional(absent); };
+    if (given(4, 0) != 0.0 || !given(5, 0) || !given(6, 0)) return std::nullopt;
+    return BareAttention{node.input(3), *given(5, 0) != 0, node.input(6) ? given(6, 0) : std::nullopt};
 }
 
 bool sharesPast(const Node& node) {

@@ -49,6 +49,18 @@ struct DecoderSwitches {
 /// None where the node is no DecoderAttention or data decide.
 std::optional<DecoderSwitches> decoderSwitches(const Node& node, const Shapes& shapes);
 
+/// Attention of Q, K and V in four axes by an operator that is neither of ai.onnx nor of com.microsoft: ai.onnx.preview FlexAttention
+/// without graphs of its own, and PyTorch's scaled_dot_product_attention.
+struct BareAttention {
+    ValueId mask; ///< added to scores, or of type bool: which keys are seen
+    bool causal = false; ///< query i sees the first i + 1 keys
+    std::optional<double> scale;
+};
+/// None where the node is neither, or where data decide its options.
+std::optional<BareAttention> bareAttention(const Node& node, const Shapes& shapes);
+/// "DOMAIN.OP"; of an operator of PyTorch that an attribute names, that name.
+std::string fullName(const Node& node);
+
 /// How many past keys a shared buffer holds where only sizes are known: as many as the mask has places for beside the new ones, else
 /// all but the new ones.
 std::int64_t boundPast(const Node& node, const Shapes& shapes);

@@ -1,4 +1,4 @@
-// Scaled dot product attention and ai.onnx Attention (opset 23 to 25).
+// Scaled dot product attention: ai.onnx Attention (opset 23 to 25), ai.onnx.preview FlexAttention, PyTorch's own.
 // Source: the ONNX operator specification and its function body.
 
 #include "reference/attention.h"
@@ -175,8 +175,41 @@ Outputs standardAttention(const KernelCall& call) {
     return outputs;
 }
 
+/// Q, K and V in four axes, and their mask. As PyTorch has it since 2.5: a query that sees no key gets 0.
+Outputs fourAxesAttention(const KernelCall& call, const HostTensor* mask, bool causal, double scale) {
+    CoreCall core{need(call, 0), need(call, 1), need(call, 2)};
+    if (core.q.dims.size() != 4) refuse("its query has another rank than 4");
+    core.scale = scale != 0 ? scale : 1 / std::sqrt(static_cast<double>(std::max<std::int64_t>(core.q.dims[3], 1)));
+    core.emptyRowIsZero = true;
+    core.bias = [&](std::int64_t b, std::int64_t n, std::int64_t i, std::int64_t j) {
+        if (causal && j > i) return lowest;
+        const double value = mask ? broadcastAt(*mask, b, n, i, j) : 0;
+        return mask && mask->type == DataType::boolean ? (value != 0 ? 0 : lowest) : value;
+    };
+    return {attentionCore(call, core).context};
+}
+
+/// PyTorch's scaled_dot_product_attention: query, key, value, mask, dropout, whether causal, scale.
+Outputs torchAttention(const KernelCall& call) {
+    const std::string own = call.node.op == "ATen" ? call.node.attributes.text("operator", "") : call.node.op;
+    if (!own.ends_with("scaled_dot_product_attention") || own.find("_scaled") != std::string::npos) refuse("PyTorch's operator '" + own + "' isn't known");
+    const auto number = [&](std::size_t index) { return call.input(index) && call.input(index)->count() == 1 ? call.input(index)->at(0) : 0; };
+    if (number(4) != 0) refuse("it drops at random");
+    return fourAxesAttention(call, call.input(3), number(5) != 0, number(6));
+}
+
+Outputs flexAttention(const KernelCall& call) {
+    if (call.node.attributes.holdGraphs()) refuse("what its graphs do to scores isn't known");
+    return fourAxesAttention(call, nullptr, false, call.node.attributes.real("scale", 0));
+}
+
 } // namespace
 
-void addAttention(KernelTable& table) { table["Attention"] = standardAttention; }
+void addAttention(KernelTable& table) {
+    table["Attention"] = standardAttention;
+    table["ai.onnx.preview::FlexAttention"] = flexAttention;
+    table["org.pytorch.aten::ATen"] = torchAttention;
+    table["aten::scaled_dot_product_attention"] = torchAttention;
+}
 
 } // namespace triptych

@@ -26,55 +26,6 @@ HostTensor present(const KernelCall& call, const HostTensor* past, const HostTen
     return out;
 }
 
-/// The numbers of a cache: float8, or integers of 8 bits, or of 4, and two of them in a byte, the first one low and each 8 more than it is. In floats, as the operator rounds.
-struct QuantisedCache {
-    const HostTensor* scale = nullptr;
-    std::int64_t bits = 8;
-    bool isFloat8 = false;
-
-    float scaleAt(std::int64_t line, std::int64_t heads, std::int64_t rows, std::int64_t i) const {
-        return static_cast<float>(broadcastAt(*scale, line / rows / heads, line / rows % heads, line % rows, i));
-    }
-    HostTensor from(const KernelCall& call, const HostTensor& x) const {
-        if (!scale) return x;
-        const std::int64_t size = x.dims[3], each = bits == 4 ? 2 : 1;
-        if (isFloat8) {
-            HostTensor codes = make(call, DataType::float8e4m3fn, x.dims);
-            for (std::int64_t i = 0; i < x.count(); ++i) {
-                const float given = scaleAt(i / size, x.dims[1], x.dims[2], i % size), inverse = given == 0 ? 1.0F : 1.0F / given;
-                codes.floats()[static_cast<std::size_t>(i)] = std::clamp(static_cast<float>(x.at(static_cast<std::size_t>(i))) * inverse, -448.0F, 448.0F);
-            }
-            codes.normalise();
-            return codes;
-        }
-        if ((bits != 8 && bits != 4) || size % each != 0) refuse("its cache has another width than 8 or 4 bits");
-        HostTensor out = make(call, bits == 4 ? DataType::uint8 : DataType::int8, {x.dims[0], x.dims[1], x.dims[2], size / each});
-        for (std::int64_t i = 0; i < x.count(); ++i) {
-            const float given = scaleAt(i / size, x.dims[1], x.dims[2], i % size), inverse = given == 0 ? 1.0F : 1.0F / given;
-            const auto code = static_cast<std::int64_t>(std::clamp(std::nearbyint(static_cast<float>(x.at(static_cast<std::size_t>(i))) * inverse), bits == 4 ? -8.0F : -128.0F, bits == 4 ? 7.0F : 127.0F));
-            std::int64_t& to = out.integers()[static_cast<std::size_t>(i / each)];
-            if (each == 1) to = code;
-            else to += (code + 8) << (i % 2 * 4);
-        }
-        return out;
-    }
-    HostTensor back(const KernelCall& call, const HostTensor& codes, DataType type) const {
-        if (!scale) return codes;
-        const std::int64_t each = bits == 4 ? 2 : 1, size = codes.dims[3] * each;
-        HostTensor out = make(call, type, {codes.dims[0], codes.dims[1], codes.dims[2], size});
-        for (std::int64_t i = 0; i < out.count(); ++i) {
-            if (isFloat8) {
-                setElement(out, static_cast<std::size_t>(i), codes.floats()[static_cast<std::size_t>(i)] * scaleAt(i / size, out.dims[1], out.dims[2], i % size));
-                continue;
-            }
-            const std::int64_t held = codes.integers()[static_cast<std::size_t>(i / each)], code = each == 1 ? held : ((held >> (i % 2 * 4)) & 15) - 8;
-            setElement(out, static_cast<std::size_t>(i), static_cast<float>(code) * scaleAt(i / size, out.dims[1], out.dims[2], i % size));
-        }
-        out.normalise();
-        return out;
-    }
-};
-
 /// The cache of a sliding window: its rows hold the latest positions. Source: ContribOperators.md, GroupQueryAttention.
 struct WindowCache {
     std::int64_t places = 0, window = 0;
@@ -115,10 +66,12 @@ HostTensor rootNormalised(const HostTensor& x, const HostTensor& weight, double 
     if (weight.count() != size) refuse("its norm's weight doesn't fit its heads");
     HostTensor out = x;
     for (std::int64_t line = 0; line < x.count(); line += std::max<std::int64_t>(size, 1)) {
+        // Rounded at each step, as separate operators do: what is quantised behind it would else be another number.
+        const auto each = [&](std::int64_t i) { return static_cast<float>(x.at(static_cast<std::size_t>(line + i))); };
         double squares = 0;
-        for (std::int64_t i = 0; i < size; ++i) squares += x.at(static_cast<std::size_t>(line + i)) * x.at(static_cast<std::size_t>(line + i));
-        const double root = std::sqrt(squares / static_cast<double>(size) + epsilon);
-        for (std::int64_t i = 0; i < size; ++i) setElement(out, static_cast<std::size_t>(line + i), x.at(static_cast<std::size_t>(line + i)) / root * weight.at(static_cast<std::size_t>(i)));
+        for (std::int64_t i = 0; i < size; ++i) squares += static_cast<double>(each(i) * each(i));
+        const float root = std::sqrt(static_cast<float>(squares / static_cast<double>(size)) + static_cast<float>(epsilon));
+        for (std::int64_t i = 0; i < size; ++i) setElement(out, static_cast<std::size_t>(line + i), each(i) / root * static_cast<float>(weight.at(static_cast<std::size_t>(i))));
     }
     out.normalise();
     return out;
@@ -133,7 +86,7 @@ HostTensor countedFrom(const std::vector<std::int64_t>& first, std::int64_t coun
 std::tuple<HostTensor, HostTensor, HostTensor> groupedHeads(const KernelCall& call, std::int64_t heads, std::int64_t kvHeads) {
     const HostTensor& query = need(call, 0);
     if (call.input(1)) return {splitHeads(query, heads), splitHeads(need(call, 1), kvHeads), splitHeads(need(call, 2), kvHeads)};
-    if (heads < 1 || kvHeads < 1) refuse("it has no number of heads");
+    if (heads < 1 || kvHeads < 1 || heads > query.dims.back() || kvHeads > heads) refuse("it has no number of heads");
     if (call.input(2) || query.dims.back() % (heads + 2 * kvHeads) != 0) refuse("its packed input doesn't fit its heads");
     const std::int64_t size = query.dims.back() / (heads + 2 * kvHeads);
     const auto part = [&](std::int64_t first, std::int64_t count) { return splitHeads(columns(query, first * size, count * size), count); };
@@ -158,7 +111,7 @@ void turn(const KernelCall& call, const std::vector<std::int64_t>& before, HostT
         }
         const bool interleaved = a.integer("rotary_interleaved", 0) != 0;
         q = rotated(call, q, positions, need(call, 7), need(call, 8), interleaved, 0);
-        k = rotated(call, k, positions, need(call, 7), need(call, 8), interleaved, 0);
+        if (k.dims[2] > 0) k = rotated(call, k, positions, need(call, 7), need(call, 8), interleaved, 0);
     }
 }
 
@@ -207,7 +160,9 @@ Outputs groupQuery(const KernelCall& call) {
     auto [q, k, v] = groupedHeads(call, heads, kvHeads);
     const std::int64_t now = q.dims[2], total = static_cast<std::int64_t>(need(call, 6).at(0));
     const bool prompt = now == total;
-    if (k.dims[2] != now || v.dims[2] != now || (!call.input(3) && !prompt) || (call.input(3) && call.input(4) && call.input(3)->dims != call.input(4)->dims)) refuse("its lengths don't fit its keys");
+    // Where no keys are new, the past holds all of them: another layer put them there.
+    const bool shares = k.dims[2] == 0 && now > 0 && call.input(3) && call.input(4);
+    if (k.dims[2] != (shares ? 0 : now) || v.dims[2] != k.dims[2] || (!call.input(3) && !prompt) || (call.input(3) && call.input(4) && call.input(3)->dims != call.input(4)->dims)) refuse("its lengths don't fit its keys");
     if (!need(call, 5).isInteger() || need(call, 5).count() != q.dims[0]) refuse("its lengths are not one for each batch");
     const std::vector<std::int64_t>& lengths = need(call, 5).integers(); // less one
     std::vector<std::int64_t> before;
@@ -215,9 +170,11 @@ Outputs groupQuery(const KernelCall& call) {
     turn(call, before, q, k);
     const std::int64_t room = call.input(3) ? call.input(3)->dims.at(2) : 0, length = std::max(total, room);
     const bool windowed = a.integer("sliding_window_cache", 0) != 0;
-    if (windowed && (window < 1 || room < window || !call.input(4) || !causal)) refuse("its window doesn't fit its cache");
+    if (windowed && (shares || window < 1 || room < window || !call.input(4) || !causal)) refuse("its window doesn't fit its cache");
     const auto cache = windowed ? std::optional(WindowCache{room, window}) : std::nullopt;
-    Kept keys = keptOf(call, ofK, call.input(3), k, cache, before, lengths, length), values = keptOf(call, ofV, call.input(4), v, cache, before, lengths, length);
+    std::vector<std::int64_t> kept = before;
+    for (std::size_t b = 0; shares && b < kept.size(); ++b) kept[b] = lengths[b] + 1;
+    Kept keys = keptOf(call, ofK, call.input(3), k, cache, kept, lengths, length), values = keptOf(call, ofV, call.input(4), v, cache, kept, lengths, length);
     const HostTensor* bias = call.input(10);
     CoreCall core{q, keys.seen, values.seen};
     core.scale = scaleOf(call, q);

@@ -186,7 +186,6 @@ struct PackedInputs {
 /// Heads turned by their positions behind a past: pair i of their halves by the position over 10000 to the power of 2i by the width.
 /// Source: ONNX Runtime's CUDA implementation, add_bias_transpose.cu.
 HostTensor turnedByAngles(const KernelCall& call, const HostTensor& x, std::int64_t past) {
-    if (call.node.op == "QAttention") refuse("its rotary embedding isn't known");
     const std::int64_t given = call.node.attributes.integer("rotary_embedding_dim", 0), width = given > 0 ? given : x.dims.at(3), rows = x.dims.at(2);
     HostTensor cosines = make(call, DataType::float32, {rows, width / 2}), sines = cosines;
     for (std::int64_t i = 0; i < cosines.count(); ++i) {
@@ -271,10 +270,8 @@ Outputs multiHead(const KernelCall& call, const HeadInputs& at, bool shares) {
     const bool inFive = query.dims.size() == 5 && call.node.op == "MultiHeadAttention";
     if (!inFive && query.dims.size() != 3) refuse("its query has another rank than 3");
     if (inFive) {
-        if (bias) refuse("a bias on packed input isn't known");
-        q = unpacked(query, 0);
-        k = unpacked(query, 1);
-        v = unpacked(query, 2);
+        const auto part = [&](std::int64_t role) { return splitHeads(biased(mergeHeads(unpacked(query, role)), bias, role * query.dims[2] * query.dims[4]), query.dims[2]); };
+        q = part(0), k = part(1), v = part(2);
     } else if (!key && call.node.op == "DecoderMaskedMultiHeadAttention") {
         const HostTensor all = biased(query, bias, 0);
         const std::int64_t width = all.dims.back() / 3;
@@ -341,6 +338,7 @@ void addMicrosoftAttention(KernelTable& table) {
     addGroupedAttention(table);
     addPackedAttention(table);
     addPagedAttention(table);
+    addPositionBias(table);
     addSparseAttention(table);
 }
 

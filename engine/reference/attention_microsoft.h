@@ -32,11 +32,27 @@ HostTensor rootNormalised(const HostTensor& x, const HostTensor& weight, double 
 /// Places that rise by one from each of `first` on: [sequences, count].
 HostTensor countedFrom(const std::vector<std::int64_t>& first, std::int64_t count);
 
+/// How a cache of keys or values [B, K, T, D] holds its numbers: as they are, as float8, or as integers of 8 bits, or of 4: two of them in
+/// a byte, the first one low and each 8 more than it is. In floats, as the operators round.
+struct QuantisedCache {
+    const HostTensor* scale = nullptr; ///< null: as they are
+    std::int64_t bits = 8;
+    bool isFloat8 = false;
+    float inverseOfZero = 1; ///< what a scale of 0 is replaced by
+
+    HostTensor from(const KernelCall& call, const HostTensor& x) const;
+    HostTensor back(const KernelCall& call, const HostTensor& codes, DataType type) const;
+
+private:
+    float scaleAt(const Dims& dims, std::int64_t i) const;
+};
+
 void addBandedAttention(KernelTable& table);
 void addDecoderAttention(KernelTable& table);
 void addGroupedAttention(KernelTable& table);
 void addPackedAttention(KernelTable& table);
 void addPagedAttention(KernelTable& table);
+void addPositionBias(KernelTable& table);
 void addSparseAttention(KernelTable& table);
 
 } // namespace triptych

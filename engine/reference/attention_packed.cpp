@@ -79,11 +79,10 @@ Outputs packedHeads(const KernelCall& call) {
     needOneType(call, {0, 1, 2, 3, 6});
     const HostTensor &query = need(call, 0), *bias = call.input(3);
     if (query.dims.size() == 4) { // [tokens, N, 3, H]
-        if (bias) refuse("a bias on packed input isn't known");
         Dims dims = query.dims;
         dims.insert(dims.begin(), 1);
         const HostTensor five = reshaped(query, dims);
-        const auto part = [&](std::int64_t i) { return reshaped(mergeHeads(unpacked(five, i)), {dims[1], dims[2] * dims[4]}); };
+        const auto part = [&](std::int64_t i) { return biased(reshaped(mergeHeads(unpacked(five, i)), {dims[1], dims[2] * dims[4]}), bias, i * dims[2] * dims[4]); };
         return ofSequences(call, part(0), part(1), part(2), 4, call.input(6));
     }
     const HostTensor &key = need(call, 1), &value = need(call, 2);

@@ -4,6 +4,7 @@
 #include "reference/attention_microsoft.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 
 namespace triptych {
@@ -45,7 +46,11 @@ HostTensor turned(const KernelCall& call, HostTensor x, std::size_t norm, std::i
     const Attributes& a = call.node.attributes;
     if (call.input(norm)) x = rootNormalised(x, *call.input(norm), a.real("qk_norm_epsilon", 1e-6F));
     if (a.integer("do_rotary", 0) == 0) return x;
-    return rotated(call, x, countedFrom({before}, x.dims[2]), need(call, 8), need(call, 9), a.integer("rotary_interleaved", 0) != 0, 0);
+    const std::int64_t first = a.integer("rotary_offset", 0), size = x.dims[3], width = need(call, 8).dims.empty() ? 0 : 2 * need(call, 8).dims.back();
+    if (first < 0 || width < 1 || first > size - width) refuse("its rotary embedding doesn't fit its heads");
+    const HostTensor part = rotated(call, columns(x, first, width), countedFrom({before}, x.dims[2]), need(call, 8), need(call, 9), a.integer("rotary_interleaved", 0) != 0, 0);
+    for (std::int64_t i = 0; i < part.count(); ++i) copyElement(part, static_cast<std::size_t>(i), x, static_cast<std::size_t>(i / width * size + first + i % width));
+    return x;
 }
 
 /// New keys or values [1, K, rows, D] of the tokens from `begin` on, at their places.
@@ -59,41 +64,68 @@ void write(HostTensor& cache, const HostTensor& fresh, const Pages& pages, const
     }
 }
 
+/// How the cache of keys (0) or of values (1) holds its numbers.
+QuantisedCache formOf(const KernelCall& call, std::size_t role) {
+    const bool four = call.node.attributes.text(role == 0 ? "k_cache_dtype" : "v_cache_dtype", "") == "int4";
+    return {call.input(14 + role), four ? 4 : 8, need(call, 3 + role).type == DataType::float8e4m3fn, 0};
+}
+
+/// One cache holds rows that are keys as a whole, and values as far as `v_head_size` says.
+bool isLatent(const KernelCall& call) { return call.node.attributes.text("kv_cache_layout", "SEPARATE") == "LATENT"; }
+
 void check(const KernelCall& call) {
     needAxes(call, {0, 1, 2, 7}, 2);
     needAxes(call, {3, 4}, 4);
-    needOneType(call, {0, 1, 2, 3, 4, 8, 9, 11, 12, 13});
-    if (need(call, 0).dims.size() != 2 || need(call, 3).dims != need(call, 4).dims || need(call, 3).dims[1] < 1 || call.node.attributes.integer("rotary_offset", 0) != 0) refuse("its cache isn't known");
+    needOneType(call, {0, 1, 2, 8, 9, 11, 12, 13});
+    const bool latent = isLatent(call);
+    if (need(call, 0).dims.size() != 2 || need(call, 3).dims[1] < 1 || need(call, 3).dims[3] < 1 || (latent && call.node.attributes.integer("v_head_size", 0) > need(call, 3).dims[3])) refuse("its cache isn't known");
+    if (latent ? call.input(4) || call.input(2) || !call.input(1) : need(call, 3).dims[0] != need(call, 4).dims[0] || need(call, 3).dims[1] != need(call, 4).dims[1]) refuse("its caches don't fit its layout");
+    for (std::size_t role = 0; role < (latent ? 1U : 2U); ++role) {
+        const QuantisedCache form = formOf(call, role);
+        const DataType type = need(call, 3 + role).type;
+        if (form.scale ? !form.isFloat8 && type != (form.bits == 4 ? DataType::uint8 : DataType::int8) : type != need(call, 0).type) refuse("its cache has another type than what is put into it");
+    }
     const HostTensor &sums = need(call, 5), &past = need(call, 6), &table = need(call, 7), *slots = call.input(10);
     if (!sums.isInteger() || !past.isInteger() || !table.isInteger() || sums.count() != past.count() + 1 || table.dims[0] != past.count() || (slots && (!slots->isInteger() || slots->count() != need(call, 0).dims[0])))
         refuse("its lengths don't fit its table of pages");
     if (sums.integers().front() != 0 || sums.integers().back() != need(call, 0).dims[0] || !std::is_sorted(sums.integers().begin(), sums.integers().end())) refuse("its lengths don't add up to its tokens");
 }
 
+/// Q, K and V of all tokens; V empty where the rows of keys hold it.
+std::array<HostTensor, 3> tokensOf(const KernelCall& call, std::int64_t heads, std::int64_t kvHeads) {
+    const HostTensor& q = need(call, 0);
+    if (isLatent(call)) return {q, need(call, 1), HostTensor()};
+    if (call.input(1)) return {q, need(call, 1), need(call, 2)};
+    const std::int64_t size = q.dims[1] / (heads + 2 * kvHeads);
+    return {columns(q, 0, heads * size), columns(q, heads * size, kvHeads * size), columns(q, (heads + kvHeads) * size, kvHeads * size)};
+}
+
 Outputs paged(const KernelCall& call) {
     check(call);
     const Attributes& a = call.node.attributes;
     const std::int64_t heads = a.integer("num_heads", 0), kvHeads = a.integer("kv_num_heads", 0), window = a.integer("local_window_size", -1), tokens = need(call, 0).dims[0];
-    if (heads < 1 || kvHeads < 1) refuse("it has no number of heads");
-    HostTensor q = need(call, 0);
-    const std::int64_t size = need(call, 3).dims[3];
-    HostTensor k = call.input(1) ? need(call, 1) : columns(q, heads * size, kvHeads * size), v = call.input(1) ? need(call, 2) : columns(q, (heads + kvHeads) * size, kvHeads * size);
-    if (!call.input(1)) q = columns(q, 0, heads * size);
-    if (k.dims[0] != tokens || v.dims[0] != tokens) refuse("its query, key and value don't fit together");
-    HostTensor keys = need(call, 3), values = need(call, 4);
+    if (heads < 1 || kvHeads < 1 || heads > need(call, 0).dims[1] || kvHeads > heads) refuse("it has no number of heads");
+    const bool latent = isLatent(call);
+    const auto [q, k, v] = tokensOf(call, heads, kvHeads);
+    if (k.dims[0] != tokens || (!latent && v.dims[0] != tokens)) refuse("its query, key and value don't fit together");
+    HostTensor keys = need(call, 3), values = latent ? HostTensor() : need(call, 4);
+    const QuantisedCache ofK = formOf(call, 0), ofV = latent ? ofK : formOf(call, 1);
     const Pages pages{need(call, 7), keys.dims[1], keys.dims[0]};
     const std::vector<std::int64_t>&sums = need(call, 5).integers(), &past = need(call, 6).integers();
     for (std::size_t b = 0; b < past.size(); ++b) {
         if (past[b] < 0) refuse("its lengths are negative");
-        write(keys, turned(call, rowsOf(k, sums[b], sums[b + 1], kvHeads), 13, past[b]), pages, call.input(10), static_cast<std::int64_t>(b), past[b], sums[b]);
-        write(values, rowsOf(v, sums[b], sums[b + 1], kvHeads), pages, call.input(10), static_cast<std::int64_t>(b), past[b], sums[b]);
+        const auto put = [&](HostTensor& cache, const HostTensor& fresh) { write(cache, fresh, pages, call.input(10), static_cast<std::int64_t>(b), past[b], sums[b]); };
+        put(keys, ofK.from(call, turned(call, rowsOf(k, sums[b], sums[b + 1], kvHeads), 13, past[b])));
+        if (!latent) put(values, ofV.from(call, rowsOf(v, sums[b], sums[b + 1], kvHeads)));
     }
+    const std::int64_t narrow = a.integer("v_head_size", 0), size = latent ? (narrow > 0 ? narrow : keys.dims[3]) : v.dims[1] / kvHeads;
     HostTensor out = make(call, q.type, {tokens, heads * size});
     for (std::size_t b = 0; b < past.size(); ++b) {
         const auto sequence = static_cast<std::int64_t>(b);
         const std::int64_t before = past[b], now = sums[b + 1] - sums[b];
         if (now == 0) continue;
-        const HostTensor ownQ = turned(call, rowsOf(q, sums[b], sums[b + 1], heads), 12, before), ownK = read(keys, pages, sequence, before + now), ownV = read(values, pages, sequence, before + now);
+        const HostTensor ownQ = turned(call, rowsOf(q, sums[b], sums[b + 1], heads), 12, before), ownK = ofK.back(call, read(keys, pages, sequence, before + now), q.type);
+        const HostTensor ownV = latent ? columns(ownK, 0, size) : ofV.back(call, read(values, pages, sequence, before + now), q.type);
         CoreCall core{ownQ, ownK, ownV};
         core.scale = scaleOf(call, ownQ);
         core.softcap = a.real("softcap", 0);

@@ -21,10 +21,12 @@ HostTensor rotated(const KernelCall&, const HostTensor& x, const HostTensor& pos
         float* to = out.floats().data() + line * size;
         const float* from = x.floats().data() + line * size;
         for (std::int64_t i = 0; i < turned / 2; ++i) {
-            const double c = cosines.at(static_cast<std::size_t>(row * half + i)), d = sines.at(static_cast<std::size_t>(row * half + i));
+            const float c = static_cast<float>(cosines.at(static_cast<std::size_t>(row * half + i))), d = static_cast<float>(sines.at(static_cast<std::size_t>(row * half + i)));
             const std::int64_t first = interleaved ? 2 * i : i, second = interleaved ? 2 * i + 1 : turned / 2 + i;
-            to[first] = static_cast<float>(from[first] * c - from[second] * d);
-            to[second] = static_cast<float>(from[first] * d + from[second] * c);
+            // Each product rounded, as separate operators do: what is quantised behind it would else be another number.
+            const float products[] = {from[first] * c, from[second] * d, from[first] * d, from[second] * c};
+            to[first] = products[0] - products[1];
+            to[second] = products[2] + products[3];
         }
     }
     out.normalise();

@@ -34,6 +34,17 @@ void flexAttention(RuleCall& call) {
     call.set(0, q.type, {q.dims[0], q.dims[1], q.dims[2], last(v)});
 }
 
+/// An operator of PyTorch that an attribute names: scaled_dot_product_attention of any number of axes.
+void torchOperator(RuleCall& call) {
+    const ValueShape &q = call.in(0), &v = call.in(2);
+    const std::string own = call.node.op == "ATen" ? call.node.attributes.text("operator", "") : call.node.op;
+    if (!own.ends_with("scaled_dot_product_attention")) return void(call.dataDependent = "no shape rule for PyTorch's '" + own + "'");
+    if (!q.ranked || q.dims.empty()) return call.setType(0, q.type);
+    Dims dims = q.dims;
+    dims.back() = last(v);
+    call.set(0, q.type, std::move(dims));
+}
+
 /// com.microsoft Attention: B x S x Dv, present 2 x B x N x T x H.
 void packedAttention(RuleCall& call) {
     const ValueShape &in = call.in(0), &weight = call.in(1);
@@ -98,6 +109,7 @@ void rotaryEmbedding(RuleCall& call) { call.set(0, call.in(0)); }
 void addAttentionRules(RuleTable& table) {
     table["Attention"] = standardAttention;
     table["ai.onnx.preview::FlexAttention"] = flexAttention;
+    table["org.pytorch.aten::ATen"] = table["aten::scaled_dot_product_attention"] = torchOperator;
     table["com.microsoft::Attention"] = packedAttention;
     table["com.microsoft::MultiHeadAttention"] = table["com.microsoft::DecoderMaskedMultiHeadAttention"] = multiHeadAttention;
     table["com.microsoft::GroupQueryAttention"] = groupQueryAttention;

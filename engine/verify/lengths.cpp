@@ -64,7 +64,9 @@ private:
         // What is added to scores has a place for each key, where the buffer of past keys has room for more; blocks cover all keys.
         if (biased > 1) past = std::clamp<std::int64_t>(biased - now, 0, room);
         if (node.input(inputs.blocks)) past = std::clamp<std::int64_t>(blocks(node, inputs.blocks) - now, 0, std::max<std::int64_t>(room - now, 0));
-        const std::int64_t total = past + now;
+        // No new keys: another layer put all of them into the cache.
+        const bool keyless = node.input(1) && m_shapes.of(node.input(1)).known() && size(node.input(1), 1) == 0;
+        const std::int64_t total = keyless && biased <= 1 ? room : past + now;
         // GroupQueryAttention is told the last key's position.
         std::vector<std::int64_t> counts(static_cast<std::size_t>(batch), node.op == "GroupQueryAttention" ? total - 1 : total);
         for (std::size_t b = 1; m_differ && past > 0 && b < counts.size(); b += 2) --counts[b];

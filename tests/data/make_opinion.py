@@ -68,3 +68,7 @@ model("half_bytes", token + grouped([""] * 5 + ["ks", "vs"], kv_cache_bit_width=
 model("beams", token + [n("DecoderMaskedMultiHeadAttention", ["q", "k", "v", "mask", "bias", "pk", "pv", "past", "width", "choice"], ["a", "nk", "nv"], past_present_share_buffer=1, **microsoft)] + ends,
       own() + cut() + [numpy_helper.from_array(np.repeat(rng.standard_normal((1, 4, 1, 6)).astype(np.float32), 2, axis=0), "bias"), weight("pk", 2, 4, 9, 8), weight("pv", 2, 4, 9, 8), whole("past", np.int32, 5), whole("width", np.int32, 2), numpy_helper.from_array(np.ones((2, 6), np.int32), "mask"),
                        numpy_helper.from_array((np.arange(18).reshape(1, 2, 9) // 2 % 2).astype(np.int32), "choice")], [2, 5, 32], True)
+# A cache that another layer filled: no keys are new, queries alone are turned. Its CPU turns heads of 16 and their multiples.
+two = {"domain": "com.microsoft", "num_heads": 2}
+model("shared_cache", [n("MatMul", ["x", "wq"], ["q"]), n("GroupQueryAttention", ["q", "none", "none", "pk", "pv", "last", "total", "cos", "sin"], ["a", "nk", "nv"], kv_num_heads=1, do_rotary=1, **two)] + ends,
+      [weight("wq", 32, 32), weight("wo", 32, 32), weight("none", 2, 0, 16), weight("pk", 2, 1, 9, 16), weight("pv", 2, 1, 9, 16), weight("cos", 12, 8), weight("sin", 12, 8), whole("last", np.int32, 4, 4), one("total", np.int32, 5)], [2, 5, 32], True)

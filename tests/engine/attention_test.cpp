@@ -62,6 +62,7 @@ private slots:
     void masks_data();
     void masks();
     void unknownOperatorsAreNamed();
+    void operatorsOfOthersAreNamed();
     void softmaxOverSeveralAxesIsNamed();
     void functionsOfScoresAreNoSoftmax();
     void normalisersOfManyWaysAreReadOnce();
@@ -178,6 +179,21 @@ void AttentionTest::unknownOperatorsAreNamed() {
         QCOMPARE(found.attentions.unrecognised.size(), std::size_t(1));
         QVERIFY(found.attentions.unrecognised[0].reason.find(op) != std::string::npos);
     }
+}
+
+void AttentionTest::operatorsOfOthersAreNamed() {
+    const std::pair<const char*, const char*> rows[] = {{"trt.plugins::CustomQKVToContextPluginDynamic(x)", "trt.plugins.CustomQKVToContextPluginDynamic"},
+                                                        {"MultiscaleDeformableAttnPlugin_TRT(x, x)", "ai.onnx.MultiscaleDeformableAttnPlugin_TRT"},
+                                                        {"ai.onnx.preview::FlexAttention(x, x, x)", "ai.onnx.preview.FlexAttention"}, // not in four axes
+                                                        {"org.pytorch.aten::ATen(x, x, x, operator=\"_scaled_dot_product_flash_attention\")", "org.pytorch.aten._scaled_dot_product_flash_attention"}};
+    for (const auto& [call, name] : rows) {
+        const Found found = find(std::string("x: f32[2,7,16]\ny = ") + call + "\nreturn y");
+        QCOMPARE(found.attentions.found.size(), std::size_t(0));
+        QCOMPARE(found.attentions.unrecognised.size(), std::size_t(1));
+        QVERIFY2(found.attentions.unrecognised[0].reason.find(name) != std::string::npos, found.attentions.unrecognised[0].reason.c_str());
+    }
+    const Found gate = find("x: f32[2,7,16]\ny = com.microsoft::LinearAttentionGate(x)\nz = org.pytorch.aten::ATen(x, operator=\"embedding_bag\")\nreturn y, z");
+    QVERIFY(gate.attentions.unrecognised.empty());
 }
 
 void AttentionTest::softmaxOverSeveralAxesIsNamed() {

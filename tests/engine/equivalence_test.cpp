@@ -12,8 +12,16 @@ namespace {
 
 bool hasOpaque(const Graph& graph) {
     for (const Node& node : graph.nodes())
-        if (node.op.find("Attention") != std::string::npos || node.op == "BiasSoftmax") return true;
+        if (node.op.find("ttention") != std::string::npos || node.op == "BiasSoftmax" || node.op == "ATen") return true;
     return false;
+}
+
+/// Names of nodes that nothing reads.
+QStringList unread(const Graph& graph) {
+    QStringList names;
+    for (const Node& node : graph.nodes())
+        if (std::none_of(node.outputs.begin(), node.outputs.end(), [&](ValueId value) { return value && (graph.isOutput(value) || !graph.readers(value).empty()); })) names << QString::fromStdString(node.name);
+    return names;
 }
 
 } // namespace
@@ -70,6 +78,13 @@ void EquivalenceTest::opaque_data() {
     QTest::newRow("lengths that are fed") << four + "n: i64[2]\ny = Attention(q, k, v, _, _, _, n, is_causal=1, left_window_size=0)\nreturn y" << 25;
     QTest::newRow("lengths") << four + "n: i64[2] = {4, 2}\ny = Attention(q, k, v, _, _, _, n, is_causal=1)\nreturn y" << 24;
 
+    const QString torch = ", operator=\"scaled_dot_product_attention\")\nreturn y";
+    standard("flex", four + "y = ai.onnx.preview::FlexAttention(q, k, v, scale=0.3)\nreturn y");
+    standard("PyTorch's", four + "y = org.pytorch.aten::ATen(q, k, v" + torch);
+    standard("PyTorch's, causal, scale", four + "no: f32[] = {0.0}\nyes: bool[] = {1}\ns: f32[] = {0.3}\ny = org.pytorch.aten::ATen(q, k, v, _, no, yes, s" + torch);
+    standard("PyTorch's, mask that may hide all", four + "m: bool[2,1,3,5]\ny = aten::scaled_dot_product_attention(q, k, v, m)\nreturn y");
+    QTest::newRow("PyTorch's, mask, half, old") << "q: f16[2,4,3,8]\nm: f32[3,3]\ny = org.pytorch.aten::ATen(q, q, q, m" + torch << 12;
+
     const auto microsoft = [&](const char* name, const QString& text) { QTest::newRow(name) << text << 17; };
     const QString x = "x: f32[2,6,32]\nw: f32[32,96]\nb: f32[96]\n", heads = ", num_heads=4";
     microsoft("packed", x + "y = com.microsoft::Attention(x, w, b" + heads + ")\nreturn y");
@@ -91,6 +106,7 @@ void EquivalenceTest::opaque_data() {
     microsoft("heads, past, attention bias", qkv + "a: f32[2,4,6,10]\npk: f32[2,4,3,8]\npv: f32[2,4,3,4]\ny, k2, v2 = com.microsoft::MultiHeadAttention(q, k, v, b, _, a, pk, pv, unidirectional=1, scale=0.2" + heads + ")\nreturn y, k2, v2");
     microsoft("heads, lengths and their sums", qkv + "n: i32[8] = {4, 6, 0, 6, 12, 0, 4, 10}\ny = com.microsoft::MultiHeadAttention(q, k, v, b, n" + heads + ")\nreturn y");
     microsoft("packed in five axes", "q: f32[2,6,4,3,8]\ny = com.microsoft::MultiHeadAttention(q" + heads + ")\nreturn y");
+    microsoft("packed in five axes, bias", "q: f32[2,6,4,3,8]\ny = com.microsoft::MultiHeadAttention(q, _, _, b: f32[96]" + heads + ")\nreturn y");
     microsoft("keys and values in five axes", "q: f32[2,6,32]\nk: f32[2,7,4,2,8]\ny = com.microsoft::MultiHeadAttention(q, k" + heads + ")\nreturn y");
 
     const QString g = "q: f32[2,3,32]\nk: f32[2,3,16]\nv: f32[2,3,16]\npk: f32[2,2,4,8]\npv: f32[2,2,4,8]\n", grouped = ", num_heads=4, kv_num_heads=2";
@@ -111,6 +127,11 @@ void EquivalenceTest::opaque_data() {
     microsoft("grouped, scores after the softmax, sink", "q: f32[2,3,64]\nn: i32[2] = {2, 2}\nt: i32[] = {3}\ny, _, _, z = com.microsoft::GroupQueryAttention(q, _, _, _, _, n, t, _, _, _, _, i: f32[4], qk_output=2" + grouped + ")\nreturn y, z");
     microsoft("grouped, scores, shared buffer", g + "n: i32[2] = {2, 2}\nt: i32[] = {3}\ny, _, _, z = com.microsoft::GroupQueryAttention(q, k, v, pk, pv, n, t, qk_output=1" + grouped + ")\nreturn y, z");
 
+    const QString keyless = "q: f32[2,3,32]\nk: f32[2,0,16]\npk: f32[2,2,7,8]\npv: f32[2,2,7,8]\nn: i32[2]\nt: i32[]\n";
+    microsoft("grouped, keys of another layer, rotary", keyless + "y, k2, v2 = com.microsoft::GroupQueryAttention(q, k, k, pk, pv, n, t, c: f32[12,4], s: f32[12,4], do_rotary=1" + grouped + ")\nreturn y, k2, v2");
+    microsoft("grouped, keys of another layer, bytes, norms", "q: f32[2,3,32]\nk: f32[2,0,16]\npk: i8[2,2,7,8]\npv: i8[2,2,7,8]\nn: i32[2]\nt: i32[]\na: f32[1,4,3,5]\ny, k2, v2 = com.microsoft::GroupQueryAttention(q, k, k, pk, pv, n, t, _, _, _, a, _, ks: f32[1] = {0.02}, vs: f32[1] = {0.02}, d: f32[8], e: f32[8]" + grouped + ")\nreturn y, k2, v2");
+    microsoft("grouped, keys of another layer, all of them new to it", "q: f32[2,3,32]\nk: f32[2,0,16]\npk: f32[2,2,7,8]\nn: i32[2] = {2, 2}\nt: i32[] = {3}\ny, k2, v2, z = com.microsoft::GroupQueryAttention(q, k, k, pk, pk, n, t, local_window_size=2, qk_output=2" + grouped + ")\nreturn y, k2, v2, z");
+
     const QString sparse = ", num_heads=4, kv_num_heads=2, sparse_block_size=2", past = "pk: f32[2,2,9,8]\npv: f32[2,2,9,8]\n";
     const QString lists = "r: i32[2,5] = {0, 1, 3, 5, 8, 0, 1, 3, 6, 9}\nb: i32[2,9] = {0, 0, 1, 1, 2, 1, 2, 3, -1, 0, 0, 1, 0, 1, 2, 0, 2, 3}\n";
     microsoft("blocks, lengths differ", "q: f32[2,3,32]\nk: f32[2,3,16]\nv: f32[2,3,16]\n" + past + lists + "n: i32[2] = {7, 5}\nt: i32[] = {7}\ny, k2, v2 = com.microsoft::SparseAttention(q, k, v, pk, pv, r, b, t, n" + sparse + ")\nreturn y, k2, v2");
@@ -122,6 +143,15 @@ void EquivalenceTest::opaque_data() {
     microsoft("pages, packed, rotary, norms, window", "q: f32[5,64]\n" + pages + fed + "y, k2, v2 = com.microsoft::PagedAttention(q, _, _, kc, vc, u, n, t, c: f32[12,4], s: f32[12,4], _, i: f32[4], a: f32[8], d: f32[8], do_rotary=1, local_window_size=3" + pagedHeads + ")\nreturn y, k2, v2");
     microsoft("pages, slots that are told, later keys seen", "q: f32[5,64]\n" + pages + fed + "w: i32[5]\ny, k2, v2 = com.microsoft::PagedAttention(q, _, _, kc, vc, u, n, t, c: f32[12,2], s: f32[12,2], w, do_rotary=1, rotary_interleaved=1, is_causal=0" + pagedHeads + ")\nreturn y, k2, v2");
     microsoft("pages, sequences without tokens, half", "q: f16[3,64]\nkc: f16[5,4,2,8]\nvc: f16[5,4,2,8]\nu: i32[4] = {0, 2, 2, 3}\nn: i32[3] = {3, 4, 0}\nt: i32[3,2] = {4, 1, 3, -1, 0, -1}\ny = com.microsoft::PagedAttention(q, _, _, kc, vc, u, n, t" + pagedHeads + ")\nreturn y");
+
+    microsoft("pages, rotary inside a head, norms", "q: f32[5,64]\n" + pages + fed + "y, k2, v2 = com.microsoft::PagedAttention(q, _, _, kc, vc, u, n, t, c: f32[12,2], s: f32[12,2], _, _, a: f32[8], d: f32[8], do_rotary=1, rotary_offset=3" + pagedHeads + ")\nreturn y, k2, v2");
+    microsoft("pages of bytes", "q: f16[5,64]\nkc: i8[5,4,2,8]\nvc: i8[5,4,2,8]\n" + fed + "y, k2, v2 = com.microsoft::PagedAttention(q, _, _, kc, vc, u, n, t, _, _, _, _, _, _, ks: f32[1] = {0.02}, vs: f32[2,1,8], k_quant_type=\"PER_TENSOR\", v_quant_type=\"PER_CHANNEL\"" + pagedHeads + ")\nreturn y, k2, v2");
+    microsoft("pages of half bytes, values of bytes, a scale of 0", "q: f32[5,64]\nkc: u8[5,4,2,4]\nvc: i8[5,4,2,8]\n" + fed + "y, k2, v2 = com.microsoft::PagedAttention(q, _, _, kc, vc, u, n, t, c: f32[12,4], s: f32[12,4], _, _, _, _, ks: f32[2,1,8], vs: f32[1] = {0.0}, do_rotary=1, k_cache_dtype=\"int4\"" + pagedHeads + ")\nreturn y, k2, v2");
+    const QString latent = "q: f32[5,64]\nk: f32[5,16]\n", rows = ", num_heads=4, kv_num_heads=1, kv_cache_layout=\"LATENT\"";
+    microsoft("pages of latent rows", latent + "kc: f32[5,4,1,16]\n" + fed + "y, k2 = com.microsoft::PagedAttention(q, k, _, kc, _, u, n, t, c: f32[12,2], s: f32[12,2], do_rotary=1, rotary_interleaved=1, rotary_offset=12, v_head_size=12, scale=0.3" + rows + ")\nreturn y, k2");
+    microsoft("pages of latent rows, values as wide", latent + "kc: f32[5,4,1,16]\n" + fed + "y, k2 = com.microsoft::PagedAttention(q, k, _, kc, _, u, n, t" + rows + ")\nreturn y, k2");
+    microsoft("pages of latent rows of bytes", latent + "kc: i8[5,4,1,16]\n" + fed + "y, k2 = com.microsoft::PagedAttention(q, k, _, kc, _, u, n, t, _, _, _, _, _, _, ks: f32[1] = {0.02}, v_head_size=12, scale=0.3" + rows + ")\nreturn y, k2");
+    QTest::newRow("pages of float8") << "q: f16[5,64]\nkc: f8e4m3fn[5,4,2,8]\nvc: f8e4m3fn[5,4,2,8]\n" + fed + "y, k2, v2 = com.microsoft::PagedAttention(q, _, _, kc, vc, u, n, t, _, _, _, _, _, _, ks: f32[1] = {0.001}, vs: f32[1] = {0.02}" + pagedHeads + ")\nreturn y, k2, v2" << 19;
 
     const QString decoder = "q: f32[3,2,32]\nyes: bool[1] = {1}\nno: bool[1] = {0}\n", cached = "pk: f32[2,4,5,8]\npv: f32[2,4,5,8]\n";
     microsoft("decoder, self", decoder + "y, k2, v2 = com.microsoft::DecoderAttention(q, q, wq: f32[32,32], w: f32[32,64], b: f32[96], _, _, _, no, no, yes, no" + heads + ")\nreturn y, k2, v2");
@@ -137,6 +167,7 @@ void EquivalenceTest::opaque_data() {
     microsoft("packed tokens of heads", "q: f32[5,32]\nk: f32[5,32]\nv: f32[5,16]\nb: f32[80]\n" + tokens + "y = com.microsoft::PackedMultiHeadAttention(q, k, v, b, o, c" + heads + ")\nreturn y");
     microsoft("packed tokens in four axes", "q: f32[5,4,3,8]\na: f32[1,4,4,4]\n" + tokens + "y = com.microsoft::PackedMultiHeadAttention(q, _, _, _, o, c, a" + heads + ")\nreturn y");
 
+    microsoft("packed tokens in four axes, bias", "q: f32[5,4,3,8]\n" + tokens + "y = com.microsoft::PackedMultiHeadAttention(q, _, _, b: f32[96], o, c" + heads + ")\nreturn y");
     microsoft("packed tokens of a padded batch", "x: f32[2,4,32]\nn: i32[2] = {3, 1}\nt, o, c, m = com.microsoft::RemovePadding(x, n)\nz = com.microsoft::PackedAttention(t, w: f32[32,96], b: f32[96], o, c" + heads + ")\ny = com.microsoft::RestorePadding(z, o)\nreturn y");
     const QString buffer = "q: f32[2,1,32]\nk: f32[2,1,32]\nv: f32[2,1,32]\npk: f32[2,4,9,8]\npv: f32[2,4,9,8]\nl: i32[1] = {3}\n";
     microsoft("one token, shared buffer", buffer + "b: f32[96]\nm: i32[2,4]\na: f32[1,4,1,4]\ny, k2, v2, s = com.microsoft::DecoderMaskedMultiHeadAttention(q, k, v, m, a, pk, pv, l, _, _, b, past_present_share_buffer=1, output_qk=1" + heads + ")\nreturn y, k2, v2, s");
@@ -165,6 +196,7 @@ void EquivalenceTest::opaque_data() {
     const QString bytes = "x: f32[2,6,32]\nxs: f32[] = {0.02}\ne: i32[] = {120}\nxz = Cast(e, to=2)\nu = QuantizeLinear(x, xs, xz)\n";
     microsoft("integers", bytes + "n: i32[2,6]\nd: i32[] = {3}\nwz = Cast(d, to=3)\ny = com.microsoft::QAttention(u, w: i8[32,96], b: f32[96], xs, s: f32[] = {0.01}, n, xz, wz" + heads + ")\nreturn y");
     microsoft("integers, a scale for each column, past", bytes + "p: f32[2,2,4,3,8]\ny, z = com.microsoft::QAttention(u, w: i8[32,96], b: f32[96], xs, s: f32[96], _, xz, wz: i8[96], p, unidirectional=1" + heads + ")\nreturn y, z");
+    microsoft("integers, rotary, past", bytes + "p: f32[2,2,4,3,8]\ny, z = com.microsoft::QAttention(u, w: i8[32,96], b: f32[96], xs, s: f32[] = {0.01}, _, xz, _, p, unidirectional=1, do_rotary=1" + heads + ")\nreturn y, z");
     microsoft("integers, half", bytes + "s: f32[] = {0.001}\nhs = Cast(s, to=10)\ny = com.microsoft::QAttention(u, w: i8[32,96], b: f16[96], hs, hs, _, xz" + heads + ")\nreturn y");
     microsoft("one token, keys in blocks, half", "x: f16[2,1,32]\nw: f16[32,96]\nb: f16[96]\np: f16[2,2,4,9,8]\nl: i32[1] = {3}\ny, z = com.microsoft::DecoderMaskedSelfAttention(x, w, b, _, p, _, l, past_present_share_buffer=1" + heads + ")\nreturn y, z");
     microsoft("packed tokens, half", "x: f16[5,32]\n" + tokens + "y = com.microsoft::PackedAttention(x, w: f16[32,96], b: f16[96], o, c" + heads + ")\nreturn y");
@@ -177,6 +209,7 @@ void EquivalenceTest::opaque() {
     const Proof proof = decomposed(text.toStdString(), opset);
     QCOMPARE(proof.attentions.found.size(), std::size_t(1));
     QVERIFY2(!hasOpaque(*proof.decomposition.graph), proof.decomposition.warnings.empty() ? "" : proof.decomposition.warnings[0].c_str());
+    QCOMPARE(unread(*proof.decomposition.graph), QStringList());
     QCOMPARE(difference(proof), QString());
     QCOMPARE(reopened(proof), QStringList{described(proof.attentions.found[0])});
 }
@@ -265,12 +298,15 @@ void EquivalenceTest::whatIsNotWrittenOutStays_data() {
     QTest::newRow("angles of too many") << "x: f32[2,6,32]\ny = com.microsoft::Attention(x, w: f32[32,96], b: f32[96], num_heads=4, do_rotary=1, rotary_embedding_dim=10)\nreturn y" << "wider than its heads";
     QTest::newRow("beams") << "q: f32[2,1,32]\nc: i32[2,1,9]\ny = com.microsoft::DecoderMaskedMultiHeadAttention(q, q, q, _, _, _, _, _, _, c, num_heads=4)\nreturn y" << "choice of beams";
     QTest::newRow("buffer without length") << "x: f32[2,6,32]\np: f32[2,2,4,9,8]\ny = com.microsoft::Attention(x, w: f32[32,96], b: f32[96], _, p, num_heads=4, past_present_share_buffer=1)\nreturn y" << "without its length";
-    QTest::newRow("pages of latent rows") << "q: f32[9,32]\nk: f32[9,16]\np: f32[4,16,1,16]\nc: i32[3]\ny = com.microsoft::PagedAttention(q, k, _, p, _, c, n: i32[2], t: i32[2,2], num_heads=2, kv_num_heads=1, kv_cache_layout=\"LATENT\")\nreturn y" << "latent rows";
+    QTest::newRow("pages of latent rows with values") << "q: f32[9,32]\nk: f32[9,16]\np: f32[4,16,1,16]\nc: i32[3]\ny = com.microsoft::PagedAttention(q, k, k, p, p, c, n: i32[2], t: i32[2,2], num_heads=2, kv_num_heads=1, kv_cache_layout=\"LATENT\")\nreturn y" << "don't fit its layout";
+    QTest::newRow("pages of small floats") << "q: f32[9,64]\np: u8[4,16,1,8]\nc: i32[3]\ny = com.microsoft::PagedAttention(q, _, _, p, p, c, n: i32[2], t: i32[2,2], _, _, _, _, _, _, s: f32[1], s, k_cache_dtype=\"float4e2m1\", v_cache_dtype=\"float4e2m1\", num_heads=2, kv_num_heads=1)\nreturn y" << "quantised cache";
     QTest::newRow("pages of bytes") << "q: f32[9,64]\np: i8[4,16,1,16]\nc: i32[3]\ny = com.microsoft::PagedAttention(q, _, _, p, p, c, n: i32[2], t: i32[2,2], num_heads=2, kv_num_heads=1)\nreturn y" << "quantised cache";
     QTest::newRow("blocks of no size") << "q: f32[2,16,64]\np: f32[2,1,32,16]\nt: i32[]\nn: i32[2]\ny = com.microsoft::SparseAttention(q, _, _, p, p, r: i32[1,3], c: i32[1,3], t, n, num_heads=2, kv_num_heads=1)\nreturn y" << "list of blocks";
     QTest::newRow("global tokens that nobody chooses") << "x: f32[2,32,64]\nm: f32[2,32]\ny = com.microsoft::LongformerAttention(x, w: f32[64,192], b: f32[192], m, num_heads=4, window=8)\nreturn y" << "global tokens";
     QTest::newRow("newer attribute") << "q: f32[2,4,3,8]\ny = Attention(q, q, q, attention_sinks=1)\nreturn y" << "attribute 'attention_sinks'";
     QTest::newRow("window cache") << g + "y = com.microsoft::GroupQueryAttention(q, _, _, _, _, n, t, sliding_window_cache=1, local_window_size=2" + grouped << "sliding window";
+    QTest::newRow("keys of another layer, which nothing holds") << "q: f32[2,3,32]\nk: f32[2,0,16]\nn: i32[2]\nt: i32[]\ny = com.microsoft::GroupQueryAttention(q, k, k, _, _, n, t" + grouped << "missing keys";
+    QTest::newRow("angles of no such attribute") << "q: f32[2,4,32]\ny = com.microsoft::MultiHeadAttention(q, q, q, num_heads=4, do_rotary=1)\nreturn y" << "which the operator doesn't have";
     QTest::newRow("rank") << "q: f32[2,4,1,8]\ny = com.microsoft::DecoderMaskedMultiHeadAttention(q, num_heads=4)\nreturn y" << "rank of its input";
     QTest::newRow("scores of no step") << g + "y, _, _, s = com.microsoft::GroupQueryAttention(q, _, _, _, _, n, t, num_heads=4, kv_num_heads=2)\nreturn y, s" << "output of its scores";
     QTest::newRow("one norm") << g + "y = com.microsoft::GroupQueryAttention(q, _, _, _, _, n, t, _, _, _, _, _, _, _, a: f32[8]" + grouped << "norm of queries";

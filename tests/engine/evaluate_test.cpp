@@ -70,6 +70,14 @@ void EvaluateTest::operators_data() {
     const QString cache = "p: f32[2,4,1] = {1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0}\nu: f32[2,2,1] = {10.0, 20.0, 30.0, 40.0}\n";
     QTest::newRow("TensorScatter") << cache + "i: i64[2] = {1, 2}\ny = TensorScatter(p, u, i)\nreturn y" << QList<double>{1, 10, 20, 4, 5, 6, 30, 40};
     QTest::newRow("TensorScatter, circular") << cache + "i: i64[2] = {3, 0}\ny = TensorScatter(p, u, i, axis=1, mode=\"circular\")\nreturn y" << QList<double>{20, 2, 3, 10, 30, 40, 7, 8};
+    // Distances of 0 and 1 back have numbers of their own, as those ahead have; the second head's lie behind the first one's.
+    const QString buckets = "t: f32[4,2] = {10.0, 11.0, 12.0, 13.0, 20.0, 21.0, 22.0, 23.0}\n";
+    QTest::newRow("RelativePositionBias") << buckets + "y = com.microsoft::RelativePositionBias(t, {3}, {3}, is_bidirectional=1, max_distance=8)\nreturn y" << QList<double>{10, 13, 13, 11, 10, 13, 11, 11, 10, 20, 23, 23, 21, 20, 23, 21, 21, 20};
+    QTest::newRow("RelativePositionBias, one way") << buckets + "y = com.microsoft::RelativePositionBias(t, {1}, {5}, max_distance=8)\nreturn y" << QList<double>{10, 11, 12, 12, 13, 20, 21, 22, 22, 23};
+    // log 3 makes a gate of three quarters: 0.75 (0.5 * 4 - 1) + 2, and 2.5 for a gate of a half.
+    QTest::newRow("GatedRelativePositionBias") << QStringLiteral("q: f32[1,2,2] = {1.0986123, 5.0, 0.0, 0.0}\nb: f32[2] = {0.0, 0.0}\np: f32[1,1,2,2] = {1.0, 2.0, 3.0, 4.0}\nw: f32[2,4] = {1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0}\nc: f32[4] = {0.0, 0.0, 0.0, 0.0}\n"
+                                                                 "a: f32[1,1,1,1] = {4.0}\ny = com.microsoft::GatedRelativePositionBias(q, b, p, w, c, a, num_heads=1)\nreturn y")
+                                               << QList<double>{2.75, 5.5, 7.5, 10};
     QTest::newRow("Einsum product") << a + b + "y = Einsum(a, b, equation=\"ij,jk->ik\")\nreturn y" << QList<double>{7, 8, 16, 17};
     QTest::newRow("Einsum transposed sum") << a + "y = Einsum(a, equation=\"ij->j\")\nreturn y" << QList<double>{5, 7, 9};
     QTest::newRow("Einsum with ellipsis") << a + "y = Einsum(a, a, equation=\"...i,...i->...\")\nreturn y" << QList<double>{14, 77};
