@@ -8,7 +8,9 @@ namespace triptych {
 
 namespace {
 
-using Lookup = std::function<const HostTensor*(std::string_view)>;
+using Held = std::shared_ptr<const RunValue>;
+using NamedValues = std::map<std::string, Held>;
+using Lookup = std::function<const RunValue*(std::string_view)>;
 constexpr std::int64_t mostIterations = 1'000'000;
 constexpr int mostLevels = 32;
 
@@ -17,7 +19,7 @@ public:
     Runner(const Graph& graph, const RunOptions& options, const Job& job, const Lookup& outer, int level)
         : m_graph(graph), m_options(options), m_job(job), m_outer(outer), m_level(level), m_values(graph.values().size()), m_uses(graph.values().size(), 0) {}
 
-    Result<NamedTensors> run(const NamedTensors& inputs) {
+    Result<NamedValues> run(const NamedValues& inputs) {
         if (m_level > mostLevels) return fail("evaluate", "its bodies nest too deep", {}, m_graph.name());
         for (const ValueId input : m_graph.inputs()) {
             const auto given = inputs.find(m_graph.value(input).name);
@@ -37,19 +39,15 @@ public:
     }
 
 private:
-    void put(ValueId value, HostTensor tensor) {
-        m_live += tensor.count();
-        m_values[value] = std::make_shared<const HostTensor>(std::move(tensor));
+    void put(ValueId value, Held held) {
+        m_live += elementsOf(*held);
+        m_values[value] = std::move(held);
     }
+    void put(ValueId value, RunValue made) { put(value, std::make_shared<const RunValue>(std::move(made))); }
 
     void release(ValueId value) {
-        if (!value || m_uses[value] == 0 || --m_uses[value] > 0) return;
-        if (const auto sequence = m_sequences.find(value); sequence != m_sequences.end()) {
-            for (const HostTensor& part : sequence->second) m_live -= part.count();
-            m_sequences.erase(sequence);
-        }
-        if (!m_values[value]) return;
-        m_live -= m_values[value]->count();
+        if (!value || m_uses[value] == 0 || --m_uses[value] > 0 || !m_values[value]) return;
+        m_live -= elementsOf(*m_values[value]);
         m_values[value] = nullptr;
     }
 
@@ -63,7 +61,7 @@ private:
     }
 
     /// A value that is there, an initializer that is read now, or one of an outer graph.
-    Result<const HostTensor*> value(ValueId id) {
+    Result<const RunValue*> value(ValueId id) {
         if (m_values[id]) return m_values[id].get();
         const Value& value = m_graph.value(id);
         if (const TensorPtr& tensor = value.initializer) {
@@ -73,21 +71,25 @@ private:
             return m_values[id].get();
         }
         if (m_outer)
-            if (const HostTensor* found = m_outer(value.name)) return found;
+            if (const RunValue* found = m_outer(value.name)) return found;
         return fail("evaluate", "value " + value.name + " has no producer", "export the model again");
     }
 
     Result<void> step(const Node& node) {
-        std::vector<const HostTensor*> inputs;
-        const bool reads = readsSequence(node);
+        std::vector<const RunValue*> given;
+        std::vector<const HostTensor*> inputs; // null where a value is a sequence
         for (const ValueId input : node.inputs) {
-            if (!input || (reads && inputs.empty())) {
+            if (!input) {
+                given.push_back(nullptr);
                 inputs.push_back(nullptr);
                 continue;
             }
-            auto given = value(input);
-            if (!given) return tl::unexpected(given.error());
-            inputs.push_back(*given);
+            auto found = value(input);
+            if (!found) return tl::unexpected(found.error());
+            given.push_back(*found);
+            inputs.push_back(std::get_if<HostTensor>(*found));
+            const bool fits = inputs.back() || node.is("Loop") || node.is("Identity") || (worksOnSequences(node) && inputs.size() == 1);
+            if (!fits) return fail("evaluate", "one of its inputs is a sequence", "export the model again", node.name + " (" + node.op + ")");
         }
         // Bodies look outer values up by name: those that lie in initializers are read before.
         for (const ValueId captured : node.captured)
@@ -99,61 +101,67 @@ private:
             put(node.outputs.at(0), std::move(*content));
             return {};
         }
-        if (makesSequence(node)) {
-            auto made = makeSequence(node, inputs);
-            if (!made) return tl::unexpected(made.error());
-            for (const HostTensor& part : *made) m_live += part.count();
-            m_sequences[node.output()] = std::move(*made);
-            return finish(node);
-        }
-        if (reads) {
-            const auto sequence = m_sequences.find(node.input(0));
-            if (sequence == m_sequences.end()) return fail("evaluate", "its sequence comes from outside of its graph", {}, node.name + " (" + node.op + ")");
-            auto made = takeFromSequence(node, sequence->second, inputs, m_options.maximumElements - m_live);
-            if (!made) return tl::unexpected(made.error());
-            put(node.output(), std::move(*made));
-            return finish(node);
-        }
-        auto outputs = node.is("If") ? branch(node, inputs) : node.is("Loop") ? loop(node, inputs) : node.is("Scan") ? scan(node, inputs) : evaluateNode(node, inputs, opsetOf(node), m_options.maximumElements - m_live);
+        auto outputs = outputsOf(node, given, inputs);
         if (!outputs) return tl::unexpected(outputs.error());
         for (std::size_t i = 0; i < node.outputs.size(); ++i) {
             if (!node.outputs[i]) continue;
             if (i >= outputs->size()) return fail("evaluate", "its output " + std::to_string(i) + " can't be evaluated", {}, node.name + " (" + node.op + ")");
             if (m_uses[node.outputs[i]] > 0) put(node.outputs[i], std::move((*outputs)[i]));
         }
-        return finish(node);
-    }
-
-    /// Lets go of what a node was the last to read.
-    Result<void> finish(const Node& node) {
         if (m_live > m_options.maximumElements) return fail("evaluate", "the model needs more memory than the evaluator may take", "verify a smaller model, or bind smaller sizes", node.name);
         for (const ValueId input : node.inputs) release(input);
         for (const ValueId captured : node.captured) release(captured);
         return {};
     }
 
+    Result<std::vector<RunValue>> outputsOf(const Node& node, const std::vector<const RunValue*>& given, const std::vector<const HostTensor*>& inputs) {
+        if (node.is("If")) return branch(node, inputs);
+        if (node.is("Loop")) return loop(node, given);
+        if (node.is("Identity") && !given.empty() && given[0] && !inputs[0]) return std::vector<RunValue>{*given[0]};
+        if (worksOnSequences(node)) {
+            auto made = evaluateSequence(node, !given.empty() && given[0] ? std::get_if<TensorSequence>(given[0]) : nullptr, inputs, m_options.maximumElements - m_live);
+            if (!made) return tl::unexpected(made.error());
+            return std::vector<RunValue>{std::move(*made)};
+        }
+        auto made = node.is("Scan") ? scan(node, inputs) : evaluateNode(node, inputs, opsetOf(node), m_options.maximumElements - m_live);
+        if (!made) return tl::unexpected(made.error());
+        return std::vector<RunValue>(std::make_move_iterator(made->begin()), std::make_move_iterator(made->end()));
+    }
+
     std::int64_t opsetOf(const Node& node) const { return node.version(m_options.opsets, 1); }
 
     /// Outputs of a body in its order, given values for its inputs in its order.
-    Result<std::vector<HostTensor>> body(const Graph& graph, const std::vector<HostTensor>& inputs) {
-        NamedTensors named;
-        for (std::size_t i = 0; i < graph.inputs().size() && i < inputs.size(); ++i) named[graph.value(graph.inputs()[i]).name] = inputs[i];
+    Result<std::vector<RunValue>> body(const Graph& graph, const std::vector<RunValue>& inputs) {
+        NamedValues named;
+        for (std::size_t i = 0; i < graph.inputs().size() && i < inputs.size(); ++i) named[graph.value(graph.inputs()[i]).name] = std::make_shared<const RunValue>(inputs[i]);
         RunOptions options = m_options;
         options.keep.clear();
         options.maximumElements -= m_live;
-        const Lookup here = [this](std::string_view name) -> const HostTensor* {
+        const Lookup here = [this](std::string_view name) -> const RunValue* {
             const ValueId found = m_graph.findValue(name);
             if (found && m_values[found]) return m_values[found].get();
             return m_outer ? m_outer(name) : nullptr;
         };
         auto made = Runner(graph, options, m_job, here, m_level + 1).run(named);
         if (!made) return tl::unexpected(made.error());
-        std::vector<HostTensor> outputs;
-        for (const ValueId output : graph.outputs()) outputs.push_back((*made)[graph.value(output).name]);
+        std::vector<RunValue> outputs;
+        for (const ValueId output : graph.outputs()) outputs.push_back(*(*made)[graph.value(output).name]);
         return outputs;
     }
 
-    Result<std::vector<HostTensor>> branch(const Node& node, const std::vector<const HostTensor*>& inputs) {
+    /// The same for a body of tensors alone.
+    Result<std::vector<HostTensor>> bodyOfTensors(const Node& node, const Graph& graph, const std::vector<HostTensor>& inputs) {
+        auto made = body(graph, std::vector<RunValue>(inputs.begin(), inputs.end()));
+        if (!made) return tl::unexpected(made.error());
+        std::vector<HostTensor> outputs;
+        for (RunValue& each : *made) {
+            if (!std::holds_alternative<HostTensor>(each)) return fail("evaluate", "its body gives a sequence", {}, node.name);
+            outputs.push_back(std::get<HostTensor>(std::move(each)));
+        }
+        return outputs;
+    }
+
+    Result<std::vector<RunValue>> branch(const Node& node, const std::vector<const HostTensor*>& inputs) {
         if (inputs.empty() || !inputs[0] || inputs[0]->count() != 1) return fail("evaluate", "its condition is no single value", {}, node.name);
         const GraphPtr graph = node.attributes.graph(inputs[0]->at(0) != 0 ? "then_branch" : "else_branch");
         if (!graph) return fail("evaluate", "it has no branch", {}, node.name);
@@ -161,28 +169,38 @@ private:
     }
 
     /// Carried values, then what each pass gives, stacked.
-    Result<std::vector<HostTensor>> loop(const Node& node, const std::vector<const HostTensor*>& inputs) {
+    Result<std::vector<RunValue>> loop(const Node& node, const std::vector<const RunValue*>& inputs) {
         const GraphPtr graph = node.attributes.graph("body");
         if (!graph || inputs.size() < 2) return fail("evaluate", "it has no body", {}, node.name);
         const std::size_t carried = inputs.size() - 2;
-        const std::int64_t passes = inputs[0] ? static_cast<std::int64_t>(inputs[0]->at(0)) : mostIterations;
-        std::vector<HostTensor> state{HostTensor::ofIntegers({}, {0}), HostTensor::ofIntegers({}, {inputs[1] ? inputs[1]->at(0) != 0 : 1}, DataType::boolean)};
+        const auto* turns = inputs[0] ? std::get_if<HostTensor>(inputs[0]) : nullptr;
+        const auto* first = inputs[1] ? std::get_if<HostTensor>(inputs[1]) : nullptr;
+        const std::int64_t passes = turns ? static_cast<std::int64_t>(turns->at(0)) : mostIterations;
+        std::vector<RunValue> state{HostTensor::ofIntegers({}, {0}), HostTensor::ofIntegers({}, {first ? first->at(0) != 0 : 1}, DataType::boolean)};
         for (std::size_t i = 0; i < carried; ++i) {
             if (!inputs[i + 2]) return fail("evaluate", "a carried value is missing", {}, node.name);
             state.push_back(*inputs[i + 2]);
         }
+        const auto goesOn = [&] {
+            const auto* condition = std::get_if<HostTensor>(&state[1]);
+            return condition && condition->at(0) != 0;
+        };
         std::vector<std::vector<HostTensor>> stacked;
-        for (std::int64_t pass = 0; pass < passes && state[1].at(0) != 0; ++pass) {
+        for (std::int64_t pass = 0; pass < passes && goesOn(); ++pass) {
             if (pass >= mostIterations) return fail("evaluate", "it doesn't end", {}, node.name);
             state[0] = HostTensor::ofIntegers({}, {pass});
             auto made = body(*graph, state);
             if (!made) return tl::unexpected(made.error());
             if (made->size() < carried + 1) return fail("evaluate", "its body has too few outputs", {}, node.name);
             stacked.resize(made->size() - carried - 1);
-            for (std::size_t i = 0; i < stacked.size(); ++i) stacked[i].push_back(std::move((*made)[carried + 1 + i]));
+            for (std::size_t i = 0; i < stacked.size(); ++i) {
+                auto* each = std::get_if<HostTensor>(&(*made)[carried + 1 + i]);
+                if (!each) return fail("evaluate", "it stacks sequences", {}, node.name);
+                stacked[i].push_back(std::move(*each));
+            }
             for (std::size_t i = 0; i <= carried; ++i) state[i + 1] = std::move((*made)[i]);
         }
-        std::vector<HostTensor> outputs(std::make_move_iterator(state.begin() + 2), std::make_move_iterator(state.end()));
+        std::vector<RunValue> outputs(std::make_move_iterator(state.begin() + 2), std::make_move_iterator(state.end()));
         if (stacked.empty())
             for (std::size_t i = carried + 1; i < graph->outputs().size(); ++i) outputs.push_back(nothingStacked(*graph, i));
         for (const auto& each : stacked) outputs.push_back(joined(each));
@@ -225,7 +243,7 @@ private:
         for (std::int64_t pass = 0; pass < passes; ++pass) {
             std::vector<HostTensor> given = state;
             for (std::size_t i = 0; i < sources.size(); ++i) given.push_back(sliceOf(sources[i], listed("scan_input_directions", i) != 0 ? passes - 1 - pass : pass));
-            auto made = body(*graph, given);
+            auto made = bodyOfTensors(node, *graph, given);
             if (!made) return tl::unexpected(made.error());
             if (made->size() < states) return fail("evaluate", "its body has too few outputs", {}, node.name);
             stacked.resize(made->size() - states);
@@ -279,15 +297,17 @@ private:
         return out;
     }
 
-    Result<NamedTensors> results() {
-        NamedTensors made;
+    Result<NamedValues> results() {
+        NamedValues made;
+        const auto give = [&](ValueId id) { made[m_graph.value(id).name] = m_values[id]; };
         for (const ValueId output : m_graph.outputs()) {
             auto given = value(output);
             if (!given) return tl::unexpected(given.error());
-            made[m_graph.value(output).name] = **given;
+            if (m_values[output]) give(output);
+            else made[m_graph.value(output).name] = std::make_shared<const RunValue>(**given); // of an outer graph
         }
         for (const std::string& name : m_options.keep)
-            if (const ValueId id = m_graph.findValue(name); id && m_values[id]) made[name] = *m_values[id];
+            if (const ValueId id = m_graph.findValue(name); id && m_values[id]) give(id);
         return made;
     }
 
@@ -296,9 +316,8 @@ private:
     const Job& m_job;
     const Lookup& m_outer;
     int m_level;
-    IndexVector<ValueId, std::shared_ptr<const HostTensor>> m_values;
+    IndexVector<ValueId, Held> m_values;
     IndexVector<ValueId, std::size_t> m_uses;
-    std::map<ValueId, TensorSequence> m_sequences;
     std::int64_t m_live = 0;
 };
 
@@ -306,7 +325,17 @@ private:
 
 Result<NamedTensors> runGraph(const Graph& graph, const NamedTensors& inputs, const RunOptions& options, const Job& job) {
     const Lookup none;
-    return Runner(graph, options, job, none, 0).run(inputs);
+    NamedValues given;
+    for (const auto& [name, tensor] : inputs) given[name] = std::make_shared<const RunValue>(tensor);
+    auto made = Runner(graph, options, job, none, 0).run(given);
+    if (!made) return tl::unexpected(made.error());
+    NamedTensors outputs;
+    for (const auto& [name, held] : *made) {
+        const auto* tensor = std::get_if<HostTensor>(held.get());
+        if (!tensor) return fail("evaluate", "output " + name + " is a sequence", "give out its tensors");
+        outputs[name] = *tensor;
+    }
+    return outputs;
 }
 
 } // namespace triptych

@@ -2,7 +2,10 @@
 
 #include "reference/kernels.h"
 
+#include <algorithm>
+#include <array>
 #include <exception>
+#include <new>
 
 namespace triptych {
 
@@ -44,60 +47,82 @@ TensorSequence split(const Node& node, std::span<const HostTensor* const> inputs
     return parts;
 }
 
-HostTensor take(const Node& node, const TensorSequence& sequence, std::span<const HostTensor* const> inputs, std::int64_t maximumElements) {
-    const auto length = static_cast<std::int64_t>(sequence.size());
-    if (node.is("SequenceLength")) return HostTensor::ofIntegers({}, {length});
-    if (node.is("SequenceAt")) {
-        if (inputs.size() < 2 || !inputs[1] || !inputs[1]->isInteger() || inputs[1]->count() != 1) refuse("its position is no single integer");
-        return sequence[indexIn(inputs[1]->integers()[0], sequence.size())];
-    }
-    if (sequence.empty()) refuse("its sequence is empty");
-    // As Concat of parts that got an axis of their own first.
-    Node concat;
-    concat.op = "Concat";
+/// All tensors of a sequence as one, along an axis of theirs or a fresh one.
+HostTensor joined(const Node& node, TensorSequence parts, std::int64_t maximumElements) {
+    if (parts.empty()) refuse("its sequence is empty");
     const bool fresh = node.attributes.integer("new_axis", 0) != 0;
-    const std::size_t axis = axisOf(node.attributes.integer("axis", 0), sequence[0].dims.size(), fresh);
-    concat.attributes.set("axis", static_cast<std::int64_t>(axis));
-    TensorSequence parts = sequence;
+    const std::size_t axis = axisOf(node.attributes.integer("axis", 0), parts[0].dims.size(), fresh);
     std::vector<const HostTensor*> all;
     for (HostTensor& part : parts) {
         if (fresh && part.dims.size() < axis) refuse("its parts differ in rank");
         if (fresh) part.dims.insert(part.dims.begin() + static_cast<std::ptrdiff_t>(axis), 1);
         all.push_back(&part);
     }
+    Node concat;
+    concat.op = "Concat";
+    concat.attributes.set("axis", static_cast<std::int64_t>(axis));
     auto made = evaluateNode(concat, all, 13, maximumElements);
     if (!made) refuse(made.error().cause);
     return std::move(made->at(0));
 }
 
-/// What a function gives, or why the node refuses.
-template <class Function>
-auto orRefusal(const Node& node, const Function& function) -> Result<decltype(function())> {
-    try {
-        return function();
-    } catch (const KernelError& error) {
-        return fail("evaluate", error.what, {}, node.name + " (" + node.op + ")");
-    } catch (const std::exception&) { // a variant of another type, an element that isn't there
-        return fail("evaluate", "its inputs don't fit it in type or size", "export the model again", node.name + " (" + node.op + ")");
+/// A place among `size` that an input gives; the last one where it is left out.
+std::size_t placeOf(std::span<const HostTensor* const> inputs, std::size_t index, std::size_t size) {
+    if (inputs.size() <= index || !inputs[index]) return indexIn(-1, size);
+    if (!inputs[index]->isInteger() || inputs[index]->count() != 1) refuse("its position is no single integer");
+    return indexIn(inputs[index]->integers()[0], size);
+}
+
+RunValue worked(const Node& node, const TensorSequence* given, std::span<const HostTensor* const> inputs, std::int64_t maximumElements) {
+    if (node.is("SplitToSequence")) return split(node, inputs);
+    if (node.is("SequenceEmpty")) return TensorSequence();
+    if (node.is("SequenceConstruct")) {
+        TensorSequence parts;
+        for (const HostTensor* input : inputs) {
+            if (!input) refuse("a part is missing");
+            parts.push_back(*input);
+        }
+        return parts;
     }
+    if (!given) refuse("its first input is no sequence");
+    if (node.is("SequenceLength")) return HostTensor::ofIntegers({}, {static_cast<std::int64_t>(given->size())});
+    if (node.is("SequenceAt")) return (*given)[placeOf(inputs, 1, given->size())];
+    if (node.is("ConcatFromSequence")) return joined(node, *given, maximumElements);
+    TensorSequence changed = *given;
+    if (node.is("SequenceErase")) {
+        changed.erase(changed.begin() + static_cast<std::ptrdiff_t>(placeOf(inputs, 1, changed.size())));
+        return changed;
+    }
+    if (inputs.size() < 2 || !inputs[1]) refuse("what it inserts is missing");
+    changed.insert(changed.begin() + static_cast<std::ptrdiff_t>(placeOf(inputs, 2, changed.size() + 1)), *inputs[1]);
+    return changed;
 }
 
 } // namespace
 
-bool makesSequence(const Node& node) { return node.is("SplitToSequence") || node.is("SequenceConstruct"); }
-bool readsSequence(const Node& node) { return node.is("SequenceAt") || node.is("SequenceLength") || node.is("ConcatFromSequence"); }
-
-Result<TensorSequence> makeSequence(const Node& node, std::span<const HostTensor* const> inputs) {
-    return orRefusal(node, [&] {
-        if (node.is("SplitToSequence")) return split(node, inputs);
-        TensorSequence parts;
-        for (const HostTensor* input : inputs) parts.push_back(input ? *input : (refuse("a part is missing"), HostTensor()));
-        return parts;
-    });
+std::int64_t elementsOf(const RunValue& value) {
+    if (const auto* tensor = std::get_if<HostTensor>(&value)) return tensor->count();
+    std::int64_t count = 0;
+    for (const HostTensor& part : std::get<TensorSequence>(value)) count += part.count();
+    return count;
 }
 
-Result<HostTensor> takeFromSequence(const Node& node, const TensorSequence& sequence, std::span<const HostTensor* const> inputs, std::int64_t maximumElements) {
-    return orRefusal(node, [&] { return take(node, sequence, inputs, maximumElements); });
+bool worksOnSequences(const Node& node) {
+    static constexpr std::array operators{"SplitToSequence", "SequenceConstruct", "SequenceEmpty", "SequenceInsert", "SequenceErase", "SequenceAt", "SequenceLength", "ConcatFromSequence"};
+    return isOneOf(node, operators);
+}
+
+Result<RunValue> evaluateSequence(const Node& node, const TensorSequence* sequence, std::span<const HostTensor* const> inputs, std::int64_t maximumElements) {
+    const std::string who = node.name + " (" + node.op + ")";
+    try {
+        return worked(node, sequence, inputs, maximumElements);
+    } catch (const KernelError& error) {
+        return fail("evaluate", error.what, {}, who);
+    } catch (const std::bad_alloc&) {
+        return fail("evaluate", "there is not enough memory for it", "verify a smaller model, or bind smaller sizes", who);
+    } catch (const std::exception&) { // a variant of another type, an element that isn't there
+        return fail("evaluate", "its inputs don't fit it in type or size", "export the model again", who);
+    }
 }
 
 } // namespace triptych
