@@ -34,7 +34,8 @@ void describeMasks(const std::vector<ValueId>& masks, MaskReader& reader, Attent
 
 /// The specification of an opaque attention operator; empty where the node is none.
 std::optional<AttentionSpec> opaqueAttention(const Graph& graph, const Shapes& shapes, NodeId node, MaskReader& masks);
-/// An attention operator of com.microsoft that opaqueAttention() has no description of.
-bool isUnknownAttention(const Node& node);
+/// The full name of an attention operator, of whatever domain, that opaqueAttention() has no description of; "" for any other. PyTorch's exporter
+/// leaves what it can't write as an operator of its own domain, or as ATen with the name in an attribute.
+std::string unknownAttention(const Node& node);
 
 } // namespace triptych

@@ -160,7 +160,7 @@ Attentions findAttention(const Model& model, const Graph& graph, const Shapes& s
     for (std::size_t i = 0; i < graph.nodes().size(); ++i) {
         const Node& node = graph.nodes()[i];
         if (auto spec = opaqueAttention(graph, shapes, NodeId(i), masks)) result.found.push_back(std::move(*spec));
-        else if (isUnknownAttention(node)) result.unrecognised.push_back({node.name, "attention operator", "what com.microsoft." + node.op + " computes is not written out", "it stays one operator"});
+        else if (const std::string name = unknownAttention(node); !name.empty()) result.unrecognised.push_back({node.name, "attention operator", "what " + name + " computes is not written out", "it stays one operator"});
         else if (isOverSeveralAxes(shapes, node)) result.unrecognised.push_back({node.name, "softmax attention", "its softmax takes its axes from " + std::to_string(node.attributes.integer("axis", 1)) + " on together", describe(graph, NodeId(i)) + ": over the last axis alone it would be one of keys"});
     }
     for (const NodeId softmax : softmaxes(graph, shapes)) {

@@ -168,8 +168,12 @@ std::optional<double> scaleOf(const Node& node, const AttentionSpec& spec) {
 
 } // namespace
 
-bool isUnknownAttention(const Node& node) {
-    return node.domain == "com.microsoft" && node.op.ends_with("Attention") && !hasPackedWeight(node) && !hasProjectedInputs(node);
+std::string unknownAttention(const Node& node) {
+    if (node.domain.empty() || hasPackedWeight(node) || hasProjectedInputs(node)) return {};
+    const std::string name = node.op == "ATen" ? node.attributes.text("operator") : node.op;
+    static constexpr std::string_view word = "attention";
+    const bool named = name.size() >= word.size() && std::equal(word.begin(), word.end(), name.end() - static_cast<std::ptrdiff_t>(word.size()), [](char small, char each) { return small == each || small == each - 'A' + 'a'; });
+    return named ? node.domain + "." + name : std::string();
 }
 
 std::optional<AttentionSpec> opaqueAttention(const Graph& graph, const Shapes& shapes, NodeId id, MaskReader& masks) {
