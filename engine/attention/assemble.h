@@ -34,7 +34,8 @@ void describeMasks(const std::vector<ValueId>& masks, MaskReader& reader, Attent
 
 /// The specification of an opaque attention operator; empty where the node is none.
 std::optional<AttentionSpec> opaqueAttention(const Graph& graph, const Shapes& shapes, NodeId node, MaskReader& masks);
-/// "DOMAIN.OP" of an operator that calls itself an attention and that opaqueAttention() has no description of; else empty.
+/// "DOMAIN.OP" of an operator that calls itself an attention and that opaqueAttention() has no description of; else empty. PyTorch's exporter
+/// leaves what it can't write as an operator of its own domain, or as ATen with the name in an attribute.
 std::string unknownAttention(const Node& node);
 
 } // namespace triptych

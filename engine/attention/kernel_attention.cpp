@@ -32,18 +32,35 @@ NodeId productBehind(const Graph& graph, const Shapes& shapes, ValueId value) {
     return {};
 }
 
+/// Whether a value is a number for each row, as a norm or a largest feature is.
+bool ofRow(const Shapes& shapes, ValueId value) { return shapes.of(value).known() && !shapes.of(value).dims.empty() && shapes.of(value).dims.back() == 1; }
+
 /// What a node of a feature map changes: of two activations the one that is no norm of each row.
 ValueId changedByMap(const Shapes& shapes, const Node& node) {
     if (shapes.isConstant(node.input(0))) return node.input(1);
-    const auto ofRow = [&](ValueId value) { return shapes.of(value).known() && !shapes.of(value).dims.empty() && shapes.of(value).dims.back() == 1; };
-    return node.is("Mul") && node.input(1) && !shapes.isConstant(node.input(1)) && ofRow(node.input(0)) && !ofRow(node.input(1)) ? node.input(1) : node.input(0);
+    return node.is("Mul") && node.input(1) && !shapes.isConstant(node.input(1)) && ofRow(shapes, node.input(0)) && !ofRow(shapes, node.input(1)) ? node.input(1) : node.input(0);
+}
+
+/// What copies that a Concat joins are made of, each times a table of its own (cosFormer's sines and cosines of positions); none where they are no such copies.
+ValueId copiedByTables(const Graph& graph, const Shapes& shapes, const Node& concat) {
+    ValueId common;
+    for (const ValueId input : concat.inputs) {
+        const NodeId id = input ? graph.producer(bare(graph, shapes, input)) : NodeId();
+        if (!id || !graph.node(id).is("Mul")) return {};
+        const Node& node = graph.node(id);
+        const std::size_t side = shapes.isConstant(node.input(0)) ? 1 : 0;
+        const ValueId copied = bare(graph, shapes, node.input(side));
+        if (!shapes.isConstant(node.input(1 - side)) || (common && copied != common)) return {};
+        common = copied;
+    }
+    return common;
 }
 
 /// An operand behind its feature map: what is positive on every input, over one projection.
 struct Mapped {
     RoleTrace role;
     std::vector<NodeId> map;
-    bool mapped = false, rotated = false;
+    bool mapped = false, rotated = false, widened = false; ///< widened: by copies of its features
 };
 
 Mapped throughMap(const Graph& graph, const Shapes& shapes, ValueId value) {
@@ -69,7 +86,14 @@ Mapped throughMap(const Graph& graph, const Shapes& shapes, ValueId value) {
                 continue;
             }
         }
-        if (!map && !features && !view && (!arithmetic || made.mapped)) break;
+        if (const ValueId copied = node.is("Concat") ? copiedByTables(graph, shapes, node) : ValueId()) {
+            made.widened = true;
+            value = behind = copied;
+            continue;
+        }
+        // Positive random features: half the square of each row and its largest feature are taken off before the exponent.
+        const bool shift = node.is("Sub") && ofRow(shapes, node.input(1));
+        if (!map && !features && !view && !shift && (!arithmetic || made.mapped)) break;
         made.mapped = made.mapped || map;
         if (map || features) made.map.push_back(id);
         const ValueId next = function ? function->scores : changedByMap(shapes, node);
@@ -196,10 +220,10 @@ AttentionSpec specOf(const Graph& graph, const Shapes& shapes, const Kernel& ker
     spec.operands = {q.role.operand, k.role.operand, v.operand};
     spec.scope = graph.node(context).scope;
     spec.causal = false;
-    // Random features are more than a head is wide.
+    // Random features, and copies of them, are more than a head is wide.
     const auto last = [&](ValueId value) { return shapes.of(value).known() && !shapes.of(value).dims.empty() ? shapes.of(value).dims.back() : 0; };
-    spec.headDim = has(graph, q, "MatMul") || summed == 0 ? last(q.role.operand) : summed;
-    spec.vHeadDim = own;
+    spec.headDim = has(graph, q, "MatMul") || q.widened || summed == 0 ? last(q.role.operand) : summed;
+    spec.vHeadDim = own > 0 ? own : last(v.operand);
     const bool ones = std::any_of(v.path.begin(), v.path.end(), [&](NodeId each) { return graph.node(each).is("Pad") || graph.node(each).is("Concat"); });
     if (ones && spec.vHeadDim == spec.headDim + 1) --spec.vHeadDim;
     const Dims& operand = shapes.of(q.role.operand).dims;

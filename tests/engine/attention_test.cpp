@@ -173,12 +173,17 @@ void AttentionTest::masks() {
 
 void AttentionTest::unknownOperatorsAreNamed() {
     // Whether keys of a DecoderAttention are new is an input here.
-    for (const char* op : {"DecoderAttention", "QOrderedAttention", "LinearAttention"}) {
-        const Found found = find(std::string("x: f32[2,7,16]\ny = com.microsoft::") + op + "(x, x, x, num_heads=2)\nreturn y");
+    const auto naming = [](const std::string& call, const std::string& name) {
+        const Found found = find("x: f32[2,7,16]\ny = " + call + "\nreturn y");
         QCOMPARE(found.attentions.found.size(), std::size_t(0));
         QCOMPARE(found.attentions.unrecognised.size(), std::size_t(1));
-        QVERIFY(found.attentions.unrecognised[0].reason.find(op) != std::string::npos);
-    }
+        QVERIFY(found.attentions.unrecognised[0].reason.find(name) != std::string::npos);
+    };
+    for (const std::string op : {"DecoderAttention", "QOrderedAttention", "LinearAttention"}) naming("com.microsoft::" + op + "(x, x, x, num_heads=2)", "com.microsoft." + op);
+    // What PyTorch's exporter can't write.
+    naming("org.pytorch.aten::_scaled_dot_product_attention(x, x, x)", "org.pytorch.aten._scaled_dot_product_attention");
+    naming("org.pytorch.aten::ATen(x, x, x, operator=\"_scaled_dot_product_attention\")", "org.pytorch.aten._scaled_dot_product_attention");
+    QVERIFY(find("x: f32[2,7,16]\ny = org.pytorch.aten::ATen(x, operator=\"erfinv\")\nreturn y").attentions.unrecognised.empty());
 }
 
 void AttentionTest::operatorsOfOthersAreNamed() {

@@ -44,6 +44,7 @@ private slots:
     void sizesThatDontFitAreNamed();
     void loopAndIf();
     void aLoopWithoutATurnStacksNothing();
+    void aLoopMayCarryASequence();
     void memoryIsBounded();
 };
 
@@ -197,6 +198,29 @@ void EvaluateTest::aLoopWithoutATurnStacksNothing() {
     QVERIFY2(made, made ? "" : made.error().message().c_str());
     QCOMPARE(made->at("last").at(2), 3.0);
     QCOMPARE(made->at("all").count(), std::int64_t(0));
+}
+
+/// As repeat_interleave is exported: parts of a split, each changed, in a sequence that grows.
+void EvaluateTest::aLoopMayCarryASequence() {
+    const auto body = parseText("i: i64[]\nc: bool[]\nsofar: f32[]\nmore = Identity(c)\npart = SequenceAt(parts, i)\nnext = SequenceInsert(sofar, Concat(part, part, axis=0))\nreturn more, next");
+    QVERIFY(body);
+    GraphBuilder builder;
+    const auto node = [&](const char* op, std::vector<ValueId> inputs, const char* output, std::vector<Attribute> attributes = {}) {
+        const std::vector<ValueId> captured = op == std::string("Loop") ? std::vector{builder.value("parts")} : std::vector<ValueId>();
+        builder.addNode({op, op, {}, {}, {}, std::move(inputs), {builder.value(output)}, captured, Attributes(std::move(attributes)), {}});
+        return builder.value(output);
+    };
+    const ValueId x = builder.addInitializer(makeTensor("x", {3}, std::vector<float>{1, 2, 3})), count = builder.addInitializer(makeTensor("count", {}, std::vector<std::int64_t>{3}));
+    node("SplitToSequence", {x}, "parts");
+    const ValueId all = node("Loop", {count, ValueId(), node("SequenceEmpty", {}, "none")}, "all", {{"body", *body, {}}});
+    builder.addOutput(node("ConcatFromSequence", {all}, "y", {{"axis", std::int64_t(0), {}}}));
+    builder.addOutput(node("SequenceLength", {all}, "length"));
+    const auto made = runGraph(**builder.finish(), {}, plainOptions(17));
+    QVERIFY2(made, made ? "" : made.error().message().c_str());
+    std::vector<double> got;
+    for (std::size_t i = 0; i < 6; ++i) got.push_back(made->at("y").at(i));
+    QCOMPARE(got, (std::vector<double>{1, 1, 2, 2, 3, 3}));
+    QCOMPARE(made->at("length").at(0), 3.0);
 }
 
 void EvaluateTest::memoryIsBounded() {
