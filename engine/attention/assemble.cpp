@@ -92,14 +92,15 @@ std::optional<ColumnRange> sharedRange(const Graph& graph, const Shapes& shapes,
 }
 
 /// Columns of a role whose part of its projection (`whole` of them) makes something else besides, as a gate: those of the last cut that leaves heads whole. A cut
-/// within heads is joined again.
+/// within heads is joined again; a part of a latent, less than a head, stands beside positions that were cut from it.
 std::int64_t ownWidth(const Graph& graph, const Shapes& shapes, const RoleTrace& role, std::int64_t head, std::int64_t whole) {
     const std::int64_t columns = linearColumns(graph, shapes, role.linear);
     for (std::size_t i = role.stages.size(); i-- > 0 && head > 0;) {
         const ValueShape& shape = shapes.of(role.stages[i].value);
         if (!shape.known() || shape.dims.empty() || shape.dims.back() % head != 0) continue;
         const auto range = columnRange(role.stages[i].view, columns);
-        return range && range->width > 0 && range->width % head == 0 ? std::min(range->width, whole) : whole;
+        if (!range || range->width <= 0 || range->width % head != 0) return whole;
+        return whole < head ? range->width : std::min(range->width, whole);
     }
     return whole;
 }
