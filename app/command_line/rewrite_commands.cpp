@@ -36,13 +36,21 @@ int writeModel(const WriteArguments& arguments, const ExportRequest& request) {
     return complain(unwritable ? arguments.output : arguments.file, written.error(), unwritable ? exitUnwritable : exitUnreadable);
 }
 
+/// What a written file says of itself. What was written from a written file still names the first one, as its nodes do.
+Metadata provenance(const Model& model, const char* form) {
+    std::string source = model.path.filename().string();
+    for (const auto& [key, value] : model.metadata)
+        if (key == "triptych.source") source = value;
+    return {{"triptych.form", form}, {"triptych.source", source}};
+}
+
 int runDecompose(WriteArguments& arguments) {
     arguments.options.forFile = true;
     const auto analysis = analyzed(arguments, false);
     if (!analysis) return analysis.error();
     const Analysis& a = **analysis;
     printWarnings(arguments, a.decomposition->warnings);
-    return writeModel(arguments, {*a.model, *a.decomposition->graph, {}, {{"triptych.form", "decomposed"}, {"triptych.source", a.model->path.filename().string()}}});
+    return writeModel(arguments, {*a.model, *a.decomposition->graph, {}, provenance(*a.model, "decomposed")});
 }
 
 int runFuse(WriteArguments& arguments) {
@@ -54,7 +62,7 @@ int runFuse(WriteArguments& arguments) {
     if (!fused) return complain(arguments.file, fused.error(), exitUnreadable);
     printWarnings(arguments, a.decomposition->warnings);
     printWarnings(arguments, fused->warnings);
-    return writeModel(arguments, {*a.model, *fused->graph, fused->functions, {{"triptych.form", "fused"}, {"triptych.source", a.model->path.filename().string()}}});
+    return writeModel(arguments, {*a.model, *fused->graph, fused->functions, provenance(*a.model, "fused")});
 }
 
 /// Sizes that test data has for the file's symbolic dimensions.

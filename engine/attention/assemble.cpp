@@ -91,16 +91,18 @@ std::optional<ColumnRange> sharedRange(const Graph& graph, const Shapes& shapes,
     return range && (others.empty() || range->width < columns) ? range : std::nullopt;
 }
 
-/// Columns of a role whose projection makes something else besides, as a gate: those of the last cut that leaves heads whole. A cut within heads is joined again.
-std::int64_t ownWidth(const Graph& graph, const Shapes& shapes, const RoleTrace& role, std::int64_t head) {
+/// Columns of a role whose part of its projection (`whole` of them) makes something else besides, as a gate: those of the last cut that leaves heads whole. A cut
+/// within heads is joined again; a part of a latent, less than a head, stands beside positions that were cut from it.
+std::int64_t ownWidth(const Graph& graph, const Shapes& shapes, const RoleTrace& role, std::int64_t head, std::int64_t whole) {
     const std::int64_t columns = linearColumns(graph, shapes, role.linear);
     for (std::size_t i = role.stages.size(); i-- > 0 && head > 0;) {
         const ValueShape& shape = shapes.of(role.stages[i].value);
         if (!shape.known() || shape.dims.empty() || shape.dims.back() % head != 0) continue;
         const auto range = columnRange(role.stages[i].view, columns);
-        return range && range->width > 0 && range->width % head == 0 ? range->width : columns;
+        if (!range || range->width <= 0 || range->width % head != 0) return whole;
+        return whole < head ? range->width : std::min(range->width, whole);
     }
-    return columns;
+    return whole;
 }
 
 /// One projection that is two roles as a whole is not packed: nothing cuts it on the way to either, or one cut serves both (a latent that is keys and values), or cuts
@@ -220,11 +222,11 @@ StreamProjections projectionsOf(const Graph& graph, const Shapes& shapes, const 
     else made.projections = ProjectionForm::separate;
     const auto place = [&](std::optional<Projection>& projection, const RoleTrace& trace, bool shared, std::int64_t head) {
         if (!projection) return;
-        projection->width = shared ? 0 : ownWidth(graph, shapes, trace, head);
+        projection->width = shared ? 0 : ownWidth(graph, shapes, trace, head, linearColumns(graph, shapes, trace.linear));
         if (!shared) return;
         if (const auto range = sharedRange(graph, shapes, trace, roles)) {
             projection->offset = range->offset;
-            projection->width = range->width;
+            projection->width = ownWidth(graph, shapes, trace, head, range->width);
         }
     };
     place(made.projectionQ, q, qk || qv, spec.headDim);

@@ -1,5 +1,6 @@
 #include "onnx_io/encode.h"
 
+#include <algorithm>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
@@ -182,7 +183,7 @@ Message Encoder::attribute(const Attribute& attribute) {
     return made;
 }
 
-Message Encoder::node(const Graph& graph, NodeId id, const std::vector<std::string>& sourceNames) {
+Message Encoder::node(const Graph& graph, NodeId id, const std::vector<std::vector<std::string>>& sourceNames) {
     const Node& node = graph.node(id);
     Message made;
     for (const ValueId value : node.inputs) made.text(1, value ? graph.value(value).name : "");
@@ -195,14 +196,16 @@ Message Encoder::node(const Graph& graph, NodeId id, const std::vector<std::stri
     for (const auto& [key, value] : node.metadata)
         if (key != sourcesKey) made.message(9, encodePair(key, value));
     if (!sourceNames.empty()) {
-        nlohmann::json names = nlohmann::json::array();
-        for (const SourceId source : graph.sources(id)) names.push_back(sourceNames.at(source.position()));
-        made.message(9, encodePair(std::string(sourcesKey), names.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)));
+        std::vector<std::string> names;
+        for (const SourceId source : graph.sources(id))
+            for (const std::string& name : sourceNames.at(source.position()))
+                if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+        made.message(9, encodePair(std::string(sourcesKey), nlohmann::json(names).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)));
     }
     return made;
 }
 
-Message Encoder::graph(const Graph& graph, const std::vector<std::string>& sourceNames) {
+Message Encoder::graph(const Graph& graph, const std::vector<std::vector<std::string>>& sourceNames) {
     Message made;
     for (std::size_t i = 0; i < graph.nodes().size(); ++i) made.message(1, node(graph, NodeId(i), sourceNames));
     made.text(2, graph.name().empty() ? "graph" : graph.name());

@@ -43,13 +43,13 @@ class Encoder {
 public:
     explicit Encoder(ExternalFile& external) : m_external(external) {}
     Message tensor(const TensorPtr& tensor, const std::string& name);
-    /// @param sourceNames  names of the source file's nodes by SourceId, for provenance; empty: none is written
-    Message graph(const Graph& graph, const std::vector<std::string>& sourceNames);
+    /// @param sourceNames  names of the source file's nodes that each SourceId stands for, for provenance; empty: none is written
+    Message graph(const Graph& graph, const std::vector<std::vector<std::string>>& sourceNames);
     Message function(const Function& function);
 
 private:
     Message attribute(const Attribute& attribute);
-    Message node(const Graph& graph, NodeId id, const std::vector<std::string>& sourceNames);
+    Message node(const Graph& graph, NodeId id, const std::vector<std::vector<std::string>>& sourceNames);
     ExternalFile& m_external;
 };
 

@@ -4,6 +4,7 @@
 #include "onnx_io/versions.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 namespace triptych {
 
@@ -26,10 +27,21 @@ bool wantsExternal(const ExportRequest& request) {
     return outside || total > request.mostInside;
 }
 
-std::vector<std::string> sourceNames(const Graph& file) {
-    std::vector<std::string> names(file.nodes().size());
-    for (std::size_t i = 0; i < names.size(); ++i)
-        for (const SourceId source : file.sources(NodeId(i))) names.at(source.position()) = file.nodes()[i].name;
+/// Names of the nodes of the source file, by SourceId. A node of a file that was written here stands for those that it names itself: so
+/// a file that is written twice still names the nodes of the first one.
+std::vector<std::vector<std::string>> sourceNames(const Graph& file) {
+    std::vector<std::vector<std::string>> names(file.nodes().size());
+    for (std::size_t i = 0; i < names.size(); ++i) {
+        const Node& node = file.nodes()[i];
+        std::vector<std::string> own;
+        for (const auto& [key, value] : node.metadata) {
+            const auto list = key == sourcesKey ? nlohmann::json::parse(value, nullptr, false) : nlohmann::json();
+            for (const auto& each : list.is_array() ? list : nlohmann::json::array())
+                if (each.is_string()) own.push_back(each.get<std::string>());
+        }
+        if (own.empty()) own.push_back(node.name);
+        for (const SourceId source : file.sources(NodeId(i))) names.at(source.position()) = own;
+    }
     return names;
 }
 
@@ -45,8 +57,10 @@ Message encodeModel(const ExportRequest& request, ExternalFile& external) {
         if (!request.source.opsets.contains(function.domain) && std::find(domains.begin(), domains.end(), function.domain) == domains.end()) domains.push_back(function.domain);
     for (const std::string& domain : domains) made.message(8, encodeOpset(domain, 1));
     made.message(7, encoder.graph(request.graph, sourceNames(*request.source.graph)));
-    for (const auto* list : {&request.source.metadata, &request.metadata})
-        for (const auto& [key, value] : *list) made.message(14, encodePair(key, value));
+    const auto replaced = [&](const std::string& key) { return std::any_of(request.metadata.begin(), request.metadata.end(), [&](const auto& each) { return each.first == key; }); };
+    for (const auto& [key, value] : request.source.metadata)
+        if (!replaced(key)) made.message(14, encodePair(key, value));
+    for (const auto& [key, value] : request.metadata) made.message(14, encodePair(key, value));
     for (const Function& function : request.functions) made.message(25, encoder.function(function));
     return made;
 }

@@ -15,7 +15,7 @@ struct ExportRequest {
     const Model& source;              ///< its header, and where payloads lie
     const Graph& graph;               ///< what is written
     std::vector<Function> functions;  ///< model-local functions that it calls
-    Metadata metadata;                ///< added to the source's
+    Metadata metadata;                ///< added to the source's, or in place of what has the same key there
     /// Weights above this, all together, go to OUT.data beside the file; so they do where the source keeps them outside.
     std::uint64_t mostInside = 1'500'000'000;
 };

@@ -11,6 +11,7 @@ class RewriteTest : public QObject {
 private slots:
     void writtenFilesComputeTheSame_data();
     void writtenFilesComputeTheSame();
+    void writtenAgainIsTheSame();
     void differenceIsOne();
     void missingWeightsAreThree();
     void wrongUsageIsTwo();
@@ -56,6 +57,15 @@ void RewriteTest::writtenFilesComputeTheSame() {
         QVERIFY(json.open(QIODevice::ReadOnly));
         QCOMPARE(json.readAll().count("\"heads\""), 1);
     }
+}
+
+void RewriteTest::writtenAgainIsTheSame() {
+    const QString once = m_folder.filePath("once.onnx"), twice = m_folder.filePath("twice.onnx");
+    QCOMPARE(run({"decompose", data("opinion_packed.onnx"), "-o", once, "--quiet"}).status, 0);
+    QCOMPARE(run({"decompose", once, "-o", twice, "--quiet"}).status, 0);
+    QFile first(once), second(twice);
+    QVERIFY(first.open(QIODevice::ReadOnly) && second.open(QIODevice::ReadOnly));
+    QCOMPARE(second.readAll(), first.readAll());
 }
 
 void RewriteTest::differenceIsOne() {
