@@ -8,6 +8,7 @@
 
 #include "attention/product_axes.h"
 #include "attention/products.h"
+#include "attention/query_blocks.h"
 #include "attention/starts.h"
 #include "attention/trace.h"
 
@@ -160,6 +161,7 @@ private:
             bool beside = false;
             for (std::size_t i = 0; i < std::min(node.inputs.size(), Products::asked); ++i) {
                 const bool leads = m_products.leadsTo(node.inputs[i]);
+                if (leads && scores) alsoScores(node.inputs[i]);
                 if (leads && !scores) scores = node.inputs[i];
                 beside = beside || !leads;
             }
@@ -175,6 +177,16 @@ private:
         if (node.is("Sub") && takesLargest(node.input(0), node.input(1))) return negated(node.input(1));
         if (node.is("Add") || node.is("Sub") || node.is("Max") || node.is("Min")) return joined(node);
         return {};
+    }
+
+    /// Scores of other keys that stand beside those that are followed: their nodes and masks are those of the core.
+    void alsoScores(ValueId scores) {
+        Core followed = m_core;
+        backward(scores, 0);
+        for (auto Core::* list : {&Core::masks, &Core::selecting}) followed.*list = std::move(m_core.*list);
+        followed.nodes = std::move(m_core.nodes);
+        m_core = std::move(followed);
+        m_pieces = true;
     }
 
     ValueId altered(ValueId next) {
@@ -254,13 +266,20 @@ private:
         std::vector<Place> open{{m_graph.node(m_core.softmax).output(), {}}};
         constexpr std::size_t most = 48, mostReaders = 256, mostEnds = 32; // a value that thousands read costs each of them no more
         std::size_t looked = 0;
-        std::vector<NodeId> ends; // of the ways
+        std::vector<NodeId> ends, products; // of the ways
         for (std::size_t i = 0; i < open.size() && i < most; ++i) {
             const Place here = open[i];
             for (const NodeId reader : m_graph.readers(here.value)) {
                 if (++looked > mostReaders) break;
                 const Node& node = m_graph.node(reader);
-                if (m_products.of(node)) return reached(reader, here.value, here.way);
+                if (m_products.of(node)) {
+                    if (products.empty() && !reached(reader, here.value, here.way)) return false;
+                    if (!m_pieces) return true;
+                    m_core.nodes.push_back(reader);
+                    m_core.nodes.insert(m_core.nodes.end(), here.way.begin(), here.way.end());
+                    products.push_back(reader);
+                    continue;
+                }
                 if (!keepsWeights(node, here.value, here.way)) {
                     if (ends.size() < mostEnds) ends.push_back(reader);
                     continue;
@@ -269,6 +288,10 @@ private:
                 way.push_back(reader);
                 open.push_back({node.output(), std::move(way)});
             }
+        }
+        if (!products.empty()) {
+            if (products.size() > 1) m_core.result = sumOfPieces(m_graph, m_core.context, products, m_core.nodes);
+            return true;
         }
         for (const NodeId end : ends) {
             // Logits of pairs, or a transport between two sets, weigh no values.
@@ -396,6 +419,7 @@ private:
     Products m_products;
     Core m_core;
     ValueId m_probabilities;
+    bool m_pieces = false; ///< scores of other keys stand beside those that were followed: products of their own may weigh their values
     bool m_turned = false; ///< the probabilities' last two axes change places on their way to V
     std::string m_reason, m_detail;
 };

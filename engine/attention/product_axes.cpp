@@ -89,6 +89,13 @@ bool turnsLastAxes(const Node& node) {
     return (*perm)[perm->size() - 1] == rank - 2 && (*perm)[perm->size() - 2] == rank - 1;
 }
 
+bool sumsNothing(const Node& product) {
+    const auto equation = equationOf(product);
+    if (!equation) return false;
+    const std::string& letters = equation->operands[0];
+    return std::none_of(letters.begin(), letters.end(), [&](char letter) { return letter != '.' && has(equation->operands[1], letter) && !has(equation->result, letter); });
+}
+
 bool sumsLastAxis(const Node& product, std::size_t operand) {
     if (const auto equation = equationOf(product)) {
         const std::string& letters = equation->operands[operand];

@@ -17,6 +17,8 @@ bool endsInFirst(const Node& product);
 bool turnsLastAxes(const Node& node);
 /// Elements along what is summed: the last axis of a MatMul's first operand, the letters of an Einsum that its result lacks. 0: unknown.
 Dim summedSize(const Graph& graph, const Shapes& shapes, NodeId product);
+/// Whether an Einsum sums nothing that both operands have: an outer product, as of two masks.
+bool sumsNothing(const Node& product);
 /// Whether what is summed is the last axis of operand 0 or 1.
 bool sumsLastAxis(const Node& product, std::size_t operand);
 /// Elements along what only operand 0 or 1 has and the result keeps: rows of a first, columns of a second operand. 0: unknown.

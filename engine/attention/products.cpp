@@ -20,7 +20,7 @@ const Node* Products::of(const Node& node) const {
     if (multiplies(node)) {
         // Learned queries are a constant, of heads or of a batch: not the two axes of a weight.
         const bool queries = constant(node.input(0)) && node.input(0) && m_shapes.of(node.input(0)).dims.size() >= 3;
-        return node.inputs.size() >= 2 && (queries || !constant(node.input(0))) && !constant(factorOf(node, 1)) ? &node : nullptr;
+        return node.inputs.size() >= 2 && !sumsNothing(node) && (queries || !constant(node.input(0))) && !constant(factorOf(node, 1)) ? &node : nullptr;
     }
     const NodeId inner = node.is("ReduceSum") ? m_spelled.maker(node.input(0)) : NodeId();
     if (!inner || !m_graph.node(inner).is("Mul")) return nullptr;
