@@ -1,4 +1,5 @@
 #include "attention/kernel_attention.h"
+#include "attention/key_blocks.h"
 #include "attention/memory.h"
 #include "attention/product_axes.h"
 #include "attention/products.h"
@@ -62,7 +63,12 @@ AttentionSpec explicitAttention(const Graph& graph, const Shapes& shapes, const 
     spec.extras.insert(core.extras.begin(), core.extras.end());
     spec.evidence.push_back({"softmax", graph.node(core.softmax).name, "stands between " + graph.node(core.scores).name + " and " + graph.node(core.context).name});
     describeMasks(core.masks, masks, spec, core.multiplied);
-    const auto ofPositions = [&](ValueId mask) { return scoresPositions(graph, shapes, masks.facts(mask), roles.q); };
+    for (Evidence& each : visibleBlocks(graph, shapes, roles)) {
+        (each.role == "global_tokens" ? spec.extras : spec.masks).insert(each.role);
+        spec.evidence.push_back(std::move(each));
+    }
+    // What only selects adds no positions to the scores.
+    const auto ofPositions = [&](ValueId mask) { return !masks.facts(mask).boolean && scoresPositions(graph, shapes, masks.facts(mask), roles.q); };
     if (std::any_of(core.masks.begin(), core.masks.end(), ofPositions)) {
         spec.masks.insert("bias");
         spec.extras.insert("relative_bias");
