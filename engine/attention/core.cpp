@@ -359,6 +359,11 @@ private:
         if (!m_core.weighed && (!softmax.is("Exp") || m_spelled.ends(softmax))) return true;
         const NodeId division = m_spelled.lateDivision(softmax.output(), m_core.result);
         if (!division && m_core.weighed) return true;
+        if (const NodeId online = division ? NodeId() : m_spelled.onlineDivision(softmax.output(), m_core.result)) {
+            m_core.nodes.push_back(online);
+            m_core.result = m_graph.node(online).output();
+            return true;
+        }
         if (!division) {
             m_reason = "the product with exponents is divided by no sum of them";
             m_detail = describe(m_graph, product);

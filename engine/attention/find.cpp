@@ -177,6 +177,7 @@ Attentions findAttention(const Model& model, const Graph& graph, const Shapes& s
         else if (const auto memory = looksMemoryUp(graph, shapes, softmax)) result.unrecognised.push_back({graph.node(softmax).name, "attention over a memory", memory->first, memory->second});
     }
     joinLandmarks(graph, shapes, result.found);
+    joinKeyBlocks(graph, shapes, result.found);
     joinQueryBlocks(graph, shapes, result.found);
     findWeighed(graph, shapes, masks, result);
     for (AttentionSpec& spec : kernelAttentions(graph, shapes)) result.found.push_back(std::move(spec));

@@ -5,6 +5,7 @@
 //   ...                                                                     +
 //
 // All read the same projections; what tells them from heads computed apart is that each takes rows of them, and the same columns.
+// Blocks of keys that one softmax sums one after the other end in one division, and read the same projections too.
 // Blocks that see different rows of the keys are a sparse attention; those that see all save memory and nothing else.
 
 #include "attention/query_blocks.h"
@@ -42,10 +43,18 @@ struct Way {
     std::vector<NodeId> nodes;
 };
 
-std::optional<Way> wayToConcat(const Graph& graph, const AttentionSpec& spec) {
+/// The division that ends the softmax of several blocks of keys; none where it isn't one.
+NodeId dividesBlocks(const Graph& graph, const Shapes& shapes, const AttentionSpec& spec) {
+    const Node& softmax = graph.node(spec.softmax);
+    const Spelled spelled(graph, shapes);
+    return softmax.is("Exp") && !spelled.ends(softmax) ? spelled.onlineDivision(softmax.output(), graph.node(spec.context).output()) : NodeId();
+}
+
+std::optional<Way> wayToConcat(const Graph& graph, const Shapes& shapes, const AttentionSpec& spec) {
     constexpr int longest = 16;
     Way way;
-    ValueId value = graph.node(spec.context).output();
+    const NodeId division = dividesBlocks(graph, shapes, spec);
+    ValueId value = graph.node(division ? division : spec.context).output();
     for (int steps = 0; steps < longest; ++steps) {
         const auto readers = graph.readers(value);
         if (readers.size() != 1) return std::nullopt;
@@ -99,6 +108,7 @@ std::optional<Block> blockOf(const Graph& graph, const Shapes& shapes, const Att
     const RoleTrace k = traceRole(graph, shapes, core.core->k);
     const auto queries = takenBy(graph, shapes, traceRole(graph, shapes, core.core->q));
     if (!queries) return std::nullopt;
+    if (!spec.parts.empty()) return Block{at, std::move(way), *queries, Taken{}, {}}; // its blocks of keys are all of them
     return Block{at, std::move(way), *queries, takenBy(graph, shapes, k), joinOnWay(graph, shapes, k)};
 }
 
@@ -117,29 +127,54 @@ bool seeDifferentKeys(const std::vector<Block>& blocks, bool causal) {
     return !whole;
 }
 
-void merge(const Graph& graph, const std::vector<Block>& blocks, std::vector<AttentionSpec>& found) {
-    AttentionSpec& whole = found[blocks.front().at];
-    const Node& concat = graph.node(blocks.front().way.concat);
-    for (const Block& block : blocks) {
-        AttentionSpec& each = found[block.at];
-        if (&each != &whole) {
-            whole.parts.push_back(each);
-            whole.core.insert(whole.core.end(), each.core.begin(), each.core.end());
-            whole.nodes.insert(whole.nodes.end(), each.nodes.begin(), each.nodes.end());
-            whole.masks.insert(each.masks.begin(), each.masks.end());
-            whole.extras.insert(each.extras.begin(), each.extras.end());
-            if (each.causal != whole.causal) whole.causal = each.causal && whole.causal ? std::optional(false) : std::nullopt;
-            if (!whole.mask) whole.mask = each.mask;
-            whole.evidence.push_back({"softmax", graph.node(each.softmax).name, "stands between " + graph.node(each.scores).name + " and " + graph.node(each.context).name + ", for another block of the queries that " + concat.name + " puts together"});
-        }
-        whole.core.insert(whole.core.end(), block.way.nodes.begin(), block.way.nodes.end());
-        whole.nodes.insert(whole.nodes.end(), block.way.nodes.begin(), block.way.nodes.end());
-    }
+/// Makes another attention a part of one.
+void take(const Graph& graph, const AttentionSpec& part, const std::string& why, AttentionSpec& whole) {
+    whole.parts.push_back(part);
+    whole.parts.insert(whole.parts.end(), part.parts.begin(), part.parts.end());
+    whole.core.insert(whole.core.end(), part.core.begin(), part.core.end());
+    whole.nodes.insert(whole.nodes.end(), part.nodes.begin(), part.nodes.end());
+    whole.masks.insert(part.masks.begin(), part.masks.end());
+    whole.extras.insert(part.extras.begin(), part.extras.end());
+    if (part.causal != whole.causal) whole.causal = part.causal && whole.causal ? std::optional(false) : std::nullopt;
+    if (!whole.mask) whole.mask = part.mask;
+    const auto say = [&](const AttentionPart& each) {
+        whole.evidence.push_back({"softmax", graph.node(each.softmax).name, "stands between " + graph.node(each.scores).name + " and " + graph.node(each.context).name + ", " + why});
+    };
+    say(part);
+    for (const AttentionPart& each : part.parts) say(each);
+}
+
+/// Makes nodes, and those of its parts, nodes of an attention, each once and in order.
+void takeNodes(const std::vector<NodeId>& nodes, AttentionSpec& whole) {
     for (std::vector<NodeId>* list : {&whole.core, &whole.nodes}) {
-        list->push_back(blocks.front().way.concat);
+        list->insert(list->end(), nodes.begin(), nodes.end());
         std::sort(list->begin(), list->end());
         list->erase(std::unique(list->begin(), list->end()), list->end());
     }
+}
+
+void drop(const std::set<std::size_t>& dropped, std::vector<AttentionSpec>& found) {
+    std::vector<AttentionSpec> kept;
+    for (std::size_t i = 0; i < found.size(); ++i)
+        if (!dropped.contains(i)) kept.push_back(std::move(found[i]));
+    found = std::move(kept);
+}
+
+using ProjectionNodes = std::array<NodeId, 3>;
+/// The products of Q, K and V; empty where one has none.
+std::optional<ProjectionNodes> projectionNodes(const AttentionSpec& spec) {
+    if (!spec.softmax || !spec.projectionQ || !spec.projectionK || !spec.projectionV) return std::nullopt;
+    return ProjectionNodes{spec.projectionQ->nodes[0], spec.projectionK->nodes[0], spec.projectionV->nodes[0]};
+}
+
+void merge(const Graph& graph, const std::vector<Block>& blocks, std::vector<AttentionSpec>& found) {
+    AttentionSpec& whole = found[blocks.front().at];
+    std::vector<NodeId> between{blocks.front().way.concat};
+    for (const Block& block : blocks) {
+        if (block.at != blocks.front().at) take(graph, found[block.at], "for another block of the queries that " + graph.node(between[0]).name + " puts together", whole);
+        between.insert(between.end(), block.way.nodes.begin(), block.way.nodes.end());
+    }
+    takeNodes(between, whole);
     if (!seeDifferentKeys(blocks, whole.causal == true)) return;
     whole.masks.insert("block_sparse");
     for (const Block& block : blocks) {
@@ -184,13 +219,27 @@ ValueId sumOfPieces(const Graph& graph, NodeId context, const std::vector<NodeId
     return sum;
 }
 
-void joinQueryBlocks(const Graph& graph, const Shapes& shapes, std::vector<AttentionSpec>& found) {
-    std::map<std::array<NodeId, 4>, std::vector<std::pair<std::size_t, Way>>> groups; // by the Concat and the projections
+void joinKeyBlocks(const Graph& graph, const Shapes& shapes, std::vector<AttentionSpec>& found) {
+    std::map<std::pair<NodeId, ProjectionNodes>, std::size_t> first; // by the division and the projections
+    std::set<std::size_t> dropped;
     for (std::size_t i = 0; i < found.size(); ++i) {
-        const AttentionSpec& spec = found[i];
-        if (!spec.softmax || !spec.projectionQ || !spec.projectionK || !spec.projectionV) continue;
-        if (auto way = wayToConcat(graph, spec))
-            groups[{way->concat, spec.projectionQ->nodes[0], spec.projectionK->nodes[0], spec.projectionV->nodes[0]}].emplace_back(i, std::move(*way));
+        const auto projections = projectionNodes(found[i]);
+        const NodeId division = projections ? dividesBlocks(graph, shapes, found[i]) : NodeId();
+        if (!division) continue;
+        const auto [at, fresh] = first.try_emplace({division, *projections}, i);
+        if (fresh) continue;
+        take(graph, found[i], "for another block of the keys, whose sums " + graph.node(division).name + " divides by those of their exponents", found[at->second]);
+        takeNodes({division}, found[at->second]);
+        dropped.insert(i);
+    }
+    if (!dropped.empty()) drop(dropped, found);
+}
+
+void joinQueryBlocks(const Graph& graph, const Shapes& shapes, std::vector<AttentionSpec>& found) {
+    std::map<std::pair<NodeId, ProjectionNodes>, std::vector<std::pair<std::size_t, Way>>> groups; // by the Concat and the projections
+    for (std::size_t i = 0; i < found.size(); ++i) {
+        const auto projections = projectionNodes(found[i]);
+        if (auto way = projections ? wayToConcat(graph, shapes, found[i]) : std::nullopt) groups[{way->concat, *projections}].emplace_back(i, std::move(*way));
     }
     std::set<std::size_t> dropped;
     for (auto& [key, members] : groups) {
@@ -200,14 +249,10 @@ void joinQueryBlocks(const Graph& graph, const Shapes& shapes, std::vector<Atten
             if (auto block = blockOf(graph, shapes, found[at], at, std::move(way))) blocks.push_back(std::move(*block));
         if (blocks.size() < members.size() || !areBlocks(blocks)) continue;
         merge(graph, blocks, found);
-        findOutput(graph, shapes, key[0], found[blocks.front().at]);
+        findOutput(graph, shapes, key.first, found[blocks.front().at]);
         for (std::size_t i = 1; i < blocks.size(); ++i) dropped.insert(blocks[i].at);
     }
-    if (dropped.empty()) return;
-    std::vector<AttentionSpec> kept;
-    for (std::size_t i = 0; i < found.size(); ++i)
-        if (!dropped.contains(i)) kept.push_back(std::move(found[i]));
-    found = std::move(kept);
+    if (!dropped.empty()) drop(dropped, found);
 }
 
 } // namespace triptych
