@@ -34,6 +34,8 @@ public:
         }
         if (!forward()) return {std::nullopt, m_reason, m_detail};
         operands();
+        // As where a matrix is factorised by updates of its factors.
+        if (const NodeId gram = timesItself(m_graph, m_core.v)) return {std::nullopt, "its values are one value multiplied by itself", describe(m_graph, m_core.context) + " reads " + describe(m_graph, gram) + ", a matrix of likeness: nothing that keys stand for"};
         std::sort(m_core.nodes.begin(), m_core.nodes.end());
         m_core.nodes.erase(std::unique(m_core.nodes.begin(), m_core.nodes.end()), m_core.nodes.end());
         return {std::move(m_core), {}, {}};
@@ -210,7 +212,12 @@ private:
         // A clamp is no mask; a softmax is the same with a number added to all scores.
         if (number && (node.is("Max") || node.is("Min"))) return altered(next);
         const bool threshold = m_core.weighed && node.is("Sub") && first && dimFromEnd(m_shapes, other, 0) == 1 && m_products.leadsTo(other);
-        if (threshold) { // of the scores themselves: what is left of them sums to 1
+        // Rows and columns by turns, until both sum to 1.
+        const bool balances = node.is("Sub") && first && m_spelled.madeBy(other, "ReduceLogSumExp") && bare(m_graph, m_shapes, m_graph.node(m_spelled.maker(other)).input(0)) == bare(m_graph, m_shapes, next);
+        if (balances) {
+            m_core.extras.insert("sinkhorn");
+            m_core.altered = true;
+        } else if (threshold) { // of the scores themselves: what is left of them sums to 1
             if (m_core.extras.erase("relu") > 0) m_core.extras.insert("sparsemax");
             if (m_core.extras.erase("squared_relu") > 0) m_core.extras.insert("entmax");
         } else if ((first && m_products.leadsTo(other)) || gathered(other)) {
@@ -219,7 +226,7 @@ private:
         }
         else if (!number) m_core.masks.push_back(other);
         // A mask that is taken away, or that is scaled with the scores.
-        m_core.altered = m_core.altered || (!number && ((node.is("Sub") && first) || m_core.scaled));
+        m_core.altered = m_core.altered || (!number && !balances && ((node.is("Sub") && first) || m_core.scaled));
         return node.is("Sub") && !first ? negated(next) : next;
     }
 
@@ -272,7 +279,7 @@ private:
             for (const NodeId reader : m_graph.readers(here.value)) {
                 if (++looked > mostReaders) break;
                 const Node& node = m_graph.node(reader);
-                if (m_products.of(node)) {
+                if (m_products.of(node) && !spreadsWeights(m_graph, m_shapes, m_core.softmax, reader)) {
                     if (products.empty() && !reached(reader, here.value, here.way)) return false;
                     if (!m_pieces) return true;
                     m_core.nodes.push_back(reader);
@@ -297,8 +304,9 @@ private:
             // Logits of pairs, or a transport between two sets, weigh no values.
             if (!m_products.leadsToProduct(end)) continue;
             const Node& node = m_graph.node(end);
-            m_reason = Products::multiplies(node) ? "its values are weights of the file" : "no product of two activations reads its softmax";
-            m_detail = describe(m_graph, m_core.softmax) + " follows " + describe(m_graph, m_core.scores) + "; " + describe(m_graph, end) + (Products::multiplies(node) ? " multiplies it by a constant" : " keeps no weights");
+            const bool spread = spreadsWeights(m_graph, m_shapes, m_core.softmax, end), constant = Products::multiplies(node) && !spread;
+            m_reason = spread ? "no sum over the keys reads its softmax" : constant ? "its values are weights of the file" : "no product of two activations reads its softmax";
+            m_detail = describe(m_graph, m_core.softmax) + " follows " + describe(m_graph, m_core.scores) + "; " + describe(m_graph, end) + (spread ? " is an outer product of its weights, as where a memory is written" : constant ? " multiplies it by a constant" : " keeps no weights");
             break;
         }
         return false;
@@ -349,6 +357,7 @@ private:
         for (std::size_t i = 0; i < way.size(); ++i)
             if (&m_graph.node(way[i]) == operands) m_probabilities = i == 0 ? m_graph.node(m_core.softmax).output() : m_graph.node(way[i - 1]).output();
         lookAtWay(way, operands);
+        m_way = way;
         for (const NodeId each : way) {
             if (!m_graph.node(each).is("Where")) continue;
             m_core.extras.insert("nan_guard");
@@ -376,7 +385,7 @@ private:
     }
 
     /// Whether the softmax runs over the rows of the scores product, as an odd number of turns leaves it.
-    bool overRows() const {
+    bool overRows() {
         const Node& softmax = m_graph.node(m_core.softmax);
         bool rows = false;
         for (const NodeId each : m_core.nodes) {
@@ -385,6 +394,13 @@ private:
         }
         const auto rank = static_cast<std::int64_t>(m_shapes.of(softmax.output()).dims.size());
         const std::int64_t axis = isSoftmax(softmax) ? softmax.attributes.integer("axis", -1) : -1;
+        const Node& context = m_graph.node(m_core.context);
+        if (const auto summed = summedSide(m_graph, m_shapes, m_core.softmax, m_way, context, m_probabilities == factorOf(context, 0) ? 0 : 1)) {
+            // A softmax along the other axis lets queries compete for each key.
+            const bool last = axis == -1 || axis == rank - 1, before = axis == -2 || axis == rank - 2;
+            if (*summed == 0 ? before : last) m_core.extras.insert("inverted");
+            return rows != (*summed == 1);
+        }
         const bool competing = m_core.weighed || axis == -2 || axis == rank - 2; // without a softmax V alone tells which axis is the keys'
         return rows != (rank >= 2 && competing && !sumsLast());
     }
@@ -424,6 +440,7 @@ private:
     Products m_products;
     Core m_core;
     ValueId m_probabilities;
+    std::vector<NodeId> m_way; ///< from the softmax to them
     bool m_pieces = false; ///< scores of other keys stand beside those that were followed: products of their own may weigh their values
     bool m_turned = false; ///< the probabilities' last two axes change places on their way to V
     std::string m_reason, m_detail;

@@ -85,7 +85,8 @@ NamedAttention Decomposer::asWritten(const AttentionSpec& spec) const {
     NamedAttention named;
     for (const NodeId node : spec.nodes) named.nodes.push_back(m_graph.node(node).name);
     // What stands in a softmax's place normalises nothing: no kernel of softmax attention computes it.
-    const bool exponents = !spec.extras.contains("relu") && !spec.extras.contains("squared_relu"); // Relu over its sum has no function of single scores at its end
+    // Relu over its sum has no function of single scores at its end; a softmax over the queries is none over the keys.
+    const bool exponents = !spec.extras.contains("relu") && !spec.extras.contains("squared_relu") && !spec.extras.contains("inverted");
     static_cast<NamedPart&>(named) = partAsWritten(spec, exponents);
     for (const AttentionPart& part : spec.parts) named.parts.push_back(partAsWritten(part, exponents));
     named.inputQ = spec.q;

@@ -1,6 +1,7 @@
 #include "attention/kernel_attention.h"
 #include "attention/key_blocks.h"
 #include "attention/memory.h"
+#include "attention/other_scores.h"
 #include "attention/product_axes.h"
 #include "attention/products.h"
 #include "attention/query_blocks.h"
@@ -175,6 +176,7 @@ Attentions findAttention(const Model& model, const Graph& graph, const Shapes& s
         if (found.core) result.found.push_back(explicitAttention(graph, shapes, *found.core, masks));
         else if (!found.reason.empty()) result.unrecognised.push_back({graph.node(softmax).name, "softmax attention", found.reason, found.detail});
         else if (const auto memory = looksMemoryUp(graph, shapes, softmax)) result.unrecognised.push_back({graph.node(softmax).name, "attention over a memory", memory->first, memory->second});
+        else if (auto other = scoredOtherwise(graph, shapes, softmax)) result.unrecognised.push_back(std::move(*other));
     }
     joinLandmarks(graph, shapes, result.found);
     joinKeyBlocks(graph, shapes, result.found);

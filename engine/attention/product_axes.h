@@ -21,6 +21,10 @@ Dim summedSize(const Graph& graph, const Shapes& shapes, NodeId product);
 bool sumsNothing(const Node& product);
 /// Whether what is summed is the last axis of operand 0 or 1.
 bool sumsLastAxis(const Node& product, std::size_t operand);
+/// Whether a product sums axis `axis` (from the front) of operand 0 or 1.
+bool sumsAxis(const Shapes& shapes, const Node& product, std::size_t operand, std::size_t axis);
+/// Where an axis of what a node reads stands in what it makes; none where it is cut, merged or can't be told.
+std::optional<std::size_t> axisBehind(const Shapes& shapes, const Node& node, ValueId from, std::size_t axis);
 /// Elements along what only operand 0 or 1 has and the result keeps: rows of a first, columns of a second operand. 0: unknown.
 Dim ownSize(const Graph& graph, const Shapes& shapes, NodeId product, std::size_t operand);
 /// Whether operand 0 or 1 has an axis that the other lacks and the result keeps; true for what is no Einsum and where an ellipsis leaves it open.
