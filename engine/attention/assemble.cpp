@@ -2,6 +2,7 @@
 
 #include "attention/key_blocks.h"
 #include "attention/product_axes.h"
+#include "attention/products.h"
 
 #include <algorithm>
 
@@ -96,7 +97,7 @@ std::optional<ColumnRange> sharedRange(const Graph& graph, const Shapes& shapes,
 bool joinsPieces(const Graph& graph, const Shapes& shapes, const RoleTrace& role, NodeId cut) {
     const std::vector<ValueId>& pieces = graph.node(cut).outputs;
     const auto same = [&](ValueId input, ValueId piece) { return bare(graph, shapes, input) == piece; };
-    return pieces.size() > 1 && std::any_of(role.path.begin(), role.path.end(), [&](NodeId id) {
+    return pieces.size() > 1 && pieces.size() <= Products::asked && std::any_of(role.path.begin(), role.path.end(), [&](NodeId id) {
         const Node& node = graph.node(id);
         return node.is("Concat") && std::equal(node.inputs.begin(), node.inputs.end(), pieces.begin(), pieces.end(), same);
     });

@@ -183,6 +183,7 @@ private:
 
     /// Scores of other keys that stand beside those that are followed: their nodes and masks are those of the core.
     void alsoScores(ValueId scores) {
+        if (m_beside.size() >= Products::asked || !m_beside.insert(scores).second) return; // what joins joins of joins is walked once
         Core followed = m_core;
         backward(scores, 0);
         for (auto Core::* list : {&Core::masks, &Core::selecting}) followed.*list = std::move(m_core.*list);
@@ -441,6 +442,7 @@ private:
     Core m_core;
     ValueId m_probabilities;
     std::vector<NodeId> m_way; ///< from the softmax to them
+    std::set<ValueId> m_beside; ///< scores of other keys that were walked
     bool m_pieces = false; ///< scores of other keys stand beside those that were followed: products of their own may weigh their values
     bool m_turned = false; ///< the probabilities' last two axes change places on their way to V
     std::string m_reason, m_detail;

@@ -1,5 +1,7 @@
 #include "attention/key_blocks.h"
 
+#include "attention/products.h"
+
 #include <algorithm>
 #include <array>
 
@@ -41,7 +43,7 @@ Piece pieceOf(const Graph& graph, const Shapes& shapes, ValueId value) {
 bool joinsNeighbours(const Graph& graph, const Shapes& shapes, const Node& concat) {
     constexpr std::size_t fewest = 4; // axes: batch or heads, blocks, places, and a head's own
     const std::size_t rank = shapes.of(concat.output()).dims.size();
-    if (rank < fewest || concat.inputs.size() < 2) return false;
+    if (rank < fewest || concat.inputs.size() < 2 || concat.inputs.size() > Products::asked) return false;
     const std::int64_t given = concat.attributes.integer("axis", 0);
     const auto over = static_cast<std::size_t>(given < 0 ? given + static_cast<std::int64_t>(rank) : given);
     const ValueId whole = pieceOf(graph, shapes, concat.inputs[0]).whole;
@@ -54,6 +56,19 @@ bool joinsNeighbours(const Graph& graph, const Shapes& shapes, const Node& conca
         different.insert(bare(graph, shapes, input));
     }
     return cut && different.size() == concat.inputs.size();
+}
+
+/// Whether a Gather lists places for each of several windows, each as far behind the one before, some for more than one. A table of pages has no such steps.
+bool picksWindows(const Shapes& shapes, const Node& gather) {
+    const HostTensor* places = gather.is("Gather") && shapes.of(gather.input(1)).dims.size() == 2 ? shapes.constant(gather.input(1)) : nullptr;
+    if (!places || !places->isInteger() || places->dims[0] < 2 || places->dims[1] < 2) return false;
+    const std::vector<std::int64_t> all = places->integers();
+    const auto columns = static_cast<std::size_t>(places->dims[1]);
+    const std::int64_t down = all[columns] - all[0], along = all[1] - all[0];
+    if (down <= 0 || along <= 0) return false;
+    for (std::size_t i = 0; i < all.size(); ++i)
+        if (all[i] != all[0] + static_cast<std::int64_t>(i / columns) * down + static_cast<std::int64_t>(i % columns) * along) return false;
+    return std::set<std::int64_t>(all.begin(), all.end()).size() < all.size();
 }
 
 /// Whether a value is the same for several blocks.
@@ -84,11 +99,15 @@ std::vector<Evidence> visibleBlocks(const Graph& graph, const Shapes& shapes, co
     if (queries && keys) found.push_back({"block_sparse", graph.node(keys).name, "puts keys in an order that data give, as " + graph.node(queries).name + " does the queries: each block of them sees its like"});
     for (const NodeId id : roles.k.path) {
         const Node& node = graph.node(id);
+        if (picksWindows(shapes, node)) {
+            found.push_back({"window", node.name, "picks the keys round each place or block of queries: windows that overlap"});
+            break;
+        }
         if (!node.is("Concat") || !joinsNeighbours(graph, shapes, node)) continue;
         if (!keys) found.push_back({"window", node.name, "puts each block of the keys beside its neighbours: the block of queries in its place sees no others"});
         for (const Join& join : roles.k.joins) {
             const Node& beside = graph.node(join.concat);
-            for (std::size_t i = 0; i < beside.inputs.size(); ++i)
+            for (std::size_t i = 0; i < std::min(beside.inputs.size(), Products::asked); ++i)
                 if (i != join.input && isShared(graph, shapes, beside.inputs[i])) found.push_back({"global_tokens", beside.name, "puts keys that all blocks of the queries see beside each window's"});
         }
         break;

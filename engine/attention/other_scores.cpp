@@ -138,13 +138,16 @@ struct Weighed {
 
 std::optional<Weighed> weighedBy(const Graph& graph, const Shapes& shapes, ValueId weights) {
     constexpr std::size_t most = 24, mostReaders = 64;
+    const auto summed = [&](const Node& mul) {
+        const auto readers = graph.readers(mul.output());
+        return std::any_of(readers.begin(), readers.begin() + static_cast<std::ptrdiff_t>(std::min(readers.size(), mostReaders)), [&](NodeId reader) { return graph.node(reader).is("ReduceSum"); });
+    };
     std::vector<ValueId> open{weights};
     for (std::size_t i = 0; i < open.size() && i < most; ++i) {
         const auto readers = graph.readers(open[i]);
         for (std::size_t r = 0; r < std::min(readers.size(), mostReaders); ++r) {
             const Node& node = graph.node(readers[r]);
-            const bool multiplies = Products::multiplies(node), sums = node.is("Mul") && std::any_of(graph.readers(node.output()).begin(), graph.readers(node.output()).end(), [&](NodeId reader) { return graph.node(reader).is("ReduceSum"); });
-            if (multiplies || sums) {
+            if (Products::multiplies(node) || (node.is("Mul") && summed(node))) {
                 const ValueId other = factorOf(node, factorOf(node, 0) == open[i] ? 1 : 0);
                 if (other && other != open[i] && !shapes.isConstant(other)) return Weighed{readers[r], other};
             } else if (isOneOf(node, views)) {

@@ -27,14 +27,19 @@ bool isView(const Node& node) {
 }
 
 /// Whether a value is a sum of products of `pieces` and nothing else.
-bool sumsPieces(const Graph& graph, ValueId value, const std::vector<NodeId>& pieces, int depth = 0) {
-    constexpr int deepest = 16;
-    const NodeId id = depth < deepest ? graph.producer(value) : NodeId();
-    if (!id) return false;
-    const Node& node = graph.node(id);
-    if (std::find(pieces.begin(), pieces.end(), id) != pieces.end()) return true;
-    if (isView(node)) return sumsPieces(graph, node.input(0), pieces, depth + 1);
-    return node.is("Add") && sumsPieces(graph, node.input(0), pieces, depth + 1) && sumsPieces(graph, node.input(1), pieces, depth + 1);
+bool sumsPieces(const Graph& graph, ValueId value, const std::vector<NodeId>& pieces) {
+    constexpr std::size_t most = 128;
+    std::vector<ValueId> open{value};
+    for (std::size_t i = 0; i < open.size(); ++i) {
+        const NodeId id = i < most ? graph.producer(open[i]) : NodeId();
+        if (!id) return false;
+        const Node& node = graph.node(id);
+        if (std::find(pieces.begin(), pieces.end(), id) != pieces.end()) continue;
+        if (!isView(node) && !node.is("Add")) return false;
+        open.push_back(node.input(0));
+        if (node.is("Add")) open.push_back(node.input(1));
+    }
+    return true;
 }
 
 /// The Concat that a context reaches, and what lies between.

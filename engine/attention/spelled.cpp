@@ -122,13 +122,14 @@ bool Spelled::addsUp(ValueId sum, ValueId exponent) const {
 
 NodeId Spelled::onlineDivision(ValueId exponent, ValueId product) const {
     static constexpr std::array passing{"Add", "Concat", "ReduceSum", "Unsqueeze", "Squeeze", "Reshape", "Transpose", "Identity", "Cast"};
-    constexpr std::size_t most = 96;
+    constexpr std::size_t most = 192, mostDivisions = 4; // readers, and sums that are asked
+    std::size_t looked = 0, divisions = 0;
     std::vector<ValueId> open{product};
-    for (std::size_t i = 0; i < open.size() && i < most; ++i) {
-        const auto readers = m_graph.readers(open[i]);
-        for (std::size_t r = 0; r < std::min(readers.size(), most); ++r) {
-            const Node& node = m_graph.node(readers[r]);
-            if (node.is("Div") && node.input(0) == open[i] && addsUp(node.input(1), exponent)) return readers[r];
+    for (std::size_t i = 0; i < open.size(); ++i) {
+        for (const NodeId reader : m_graph.readers(open[i])) {
+            if (++looked > most) return {};
+            const Node& node = m_graph.node(reader);
+            if (node.is("Div") && node.input(0) == open[i] && ++divisions <= mostDivisions && addsUp(node.input(1), exponent)) return reader;
             const bool rescales = node.is("Mul") && madeBy(node.input(node.input(0) == open[i] ? 1 : 0), "Exp");
             if (rescales || isOneOf(node, passing)) open.push_back(node.output());
         }
