@@ -79,12 +79,16 @@ std::optional<Way> wayToConcat(const Graph& graph, const Shapes& shapes, const A
 /// What an operand takes of its projection.
 struct Taken {
     std::int64_t firstRow = 0, rows = 1, firstColumn = 0, columns = 1;
+    std::int64_t sequence = 0; ///< of the batch, that the first row is in; 0 where it can't be told
 };
 
 std::optional<Taken> takenBy(const Graph& graph, const Shapes& shapes, const RoleTrace& trace) {
     const std::int64_t columns = linearColumns(graph, shapes, trace.linear);
     if (!trace.columns || columns <= 0) return std::nullopt;
-    Taken taken{trace.columns->offset / columns, 1, trace.columns->offset % columns, 1};
+    Taken taken{trace.columns->offset / columns, 1, trace.columns->offset % columns, 1, 0};
+    const Node& linear = graph.node(trace.linear);
+    const Dims& made = shapes.of(linear.output()).dims;
+    if (!convolves(linear) && made.size() == 3 && made[1] > 0) taken.sequence = taken.firstRow / made[1];
     for (const auto& axis : trace.columns->axes)
         for (const ColumnView::Factor& factor : axis) (std::abs(factor.stride) < columns ? taken.columns : taken.rows) *= factor.size;
     return taken;
@@ -117,11 +121,11 @@ std::optional<Block> blockOf(const Graph& graph, const Shapes& shapes, const Att
     return Block{at, std::move(way), *queries, takenBy(graph, shapes, k), joinOnWay(graph, shapes, k)};
 }
 
-/// Whether these take the same columns and different rows of their queries' projection.
+/// Whether these take the same columns and different rows of their queries' projection, in one sequence.
 bool areBlocks(const std::vector<Block>& blocks) {
     std::set<std::int64_t> rows;
     const Taken& first = blocks.front().queries;
-    return std::all_of(blocks.begin(), blocks.end(), [&](const Block& each) { return each.queries.columns == first.columns && each.queries.firstColumn == first.firstColumn && rows.insert(each.queries.firstRow).second; });
+    return std::all_of(blocks.begin(), blocks.end(), [&](const Block& each) { return each.queries.columns == first.columns && each.queries.firstColumn == first.firstColumn && each.queries.sequence == first.sequence && rows.insert(each.queries.firstRow).second; });
 }
 
 /// Whether some see other keys than others; where later queries see more keys from the first on, being causal says all.
