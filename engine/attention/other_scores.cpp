@@ -18,7 +18,7 @@ constexpr std::array functions{"Tanh", "Relu", "LeakyRelu", "Elu", "Sigmoid", "S
 /// A weight that gives one number for each key: a product with one column, or a ReduceSum of a Mul by a row; the activation that it is of.
 ValueId scoredByOne(const Graph& graph, const Shapes& shapes, const Node& node) {
     if (Products::multiplies(node) || convolves(node)) {
-        const bool one = shapes.of(node.output()).count() * dimFromEnd(shapes, node.input(0), convolves(node) ? shapes.of(node.input(0)).dims.size() - 2 : 0) == shapes.of(node.input(0)).count();
+        const bool one = shapes.of(node.output()).known() && shapes.of(node.output()).count() * dimFromEnd(shapes, node.input(0), convolves(node) ? shapes.of(node.input(0)).dims.size() - 2 : 0) == shapes.of(node.input(0)).count();
         for (const std::size_t side : {0U, 1U})
             if (one && shapes.isConstant(factorOf(node, 1 - side)) && !shapes.isConstant(factorOf(node, side))) return factorOf(node, side);
         return {};

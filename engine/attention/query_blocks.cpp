@@ -99,14 +99,18 @@ struct Block {
     Way way;
     Taken queries;
     std::optional<Taken> keys; ///< none where they are put together of several pieces
+    ValueId operand;           ///< the keys themselves
     NodeId joins;              ///< the Concat or Gather that puts them together
 };
 
-/// What puts keys together on their way: a Concat of pieces, or rows that a table lists.
+/// What puts keys together on their way: a Concat of pieces, or rows that a table lists. Halves of a rotary embedding stand along a head's own axis, and past keys are no pieces.
 NodeId joinOnWay(const Graph& graph, const Shapes& shapes, const RoleTrace& trace) {
     const auto found = std::find_if(trace.path.begin(), trace.path.end(), [&](NodeId id) {
         const Node& node = graph.node(id);
-        return node.is("Concat") || (node.is("Gather") && shapes.of(node.input(1)).dims.size() == 1 && shapes.of(node.input(1)).count() > 1);
+        const std::int64_t axis = node.attributes.integer("axis", 0), rank = static_cast<std::int64_t>(shapes.of(node.output()).dims.size());
+        const auto& inputs = node.inputs;
+        const bool pieces = node.is("Concat") && axis != -1 && axis != rank - 1 && inputs.size() <= Products::asked && std::none_of(inputs.begin(), inputs.end(), [&](ValueId input) { return isFed(graph, input, true); });
+        return pieces || (node.is("Gather") && shapes.of(node.input(1)).dims.size() == 1 && shapes.of(node.input(1)).count() > 1);
     });
     return found == trace.path.end() ? NodeId() : *found;
 }
@@ -117,8 +121,8 @@ std::optional<Block> blockOf(const Graph& graph, const Shapes& shapes, const Att
     const RoleTrace k = traceRole(graph, shapes, core.core->k);
     const auto queries = takenBy(graph, shapes, traceRole(graph, shapes, core.core->q));
     if (!queries) return std::nullopt;
-    if (!spec.parts.empty()) return Block{at, std::move(way), *queries, Taken{}, {}}; // its blocks of keys are all of them
-    return Block{at, std::move(way), *queries, takenBy(graph, shapes, k), joinOnWay(graph, shapes, k)};
+    if (!spec.parts.empty()) return Block{at, std::move(way), *queries, Taken{}, {}, {}}; // its blocks of keys are all of them
+    return Block{at, std::move(way), *queries, takenBy(graph, shapes, k), bare(graph, shapes, core.core->k), joinOnWay(graph, shapes, k)};
 }
 
 /// Whether these take the same columns and different rows of their queries' projection, in one sequence.
@@ -130,6 +134,7 @@ bool areBlocks(const std::vector<Block>& blocks) {
 
 /// Whether some see other keys than others; where later queries see more keys from the first on, being causal says all.
 bool seeDifferentKeys(const std::vector<Block>& blocks, bool causal) {
+    if (std::all_of(blocks.begin(), blocks.end(), [&](const Block& each) { return each.operand == blocks.front().operand; })) return false;
     const bool whole = std::all_of(blocks.begin(), blocks.end(), [&](const Block& each) {
         return !each.joins && each.keys && each.keys->firstRow == 0 && (causal || each.keys->rows == blocks.front().keys->rows);
     });
