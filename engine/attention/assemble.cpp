@@ -1,6 +1,8 @@
 #include "attention/assemble.h"
 
+#include "attention/key_blocks.h"
 #include "attention/product_axes.h"
+#include "attention/products.h"
 
 #include <algorithm>
 
@@ -91,13 +93,23 @@ std::optional<ColumnRange> sharedRange(const Graph& graph, const Shapes& shapes,
     return range && (others.empty() || range->width < columns) ? range : std::nullopt;
 }
 
+/// Whether a Concat on the way joins all that a node cuts, as heads that stand in the batch.
+bool joinsPieces(const Graph& graph, const Shapes& shapes, const RoleTrace& role, NodeId cut) {
+    const std::vector<ValueId>& pieces = graph.node(cut).outputs;
+    const auto same = [&](ValueId input, ValueId piece) { return bare(graph, shapes, input) == piece; };
+    return pieces.size() > 1 && pieces.size() <= Products::asked && std::any_of(role.path.begin(), role.path.end(), [&](NodeId id) {
+        const Node& node = graph.node(id);
+        return node.is("Concat") && std::equal(node.inputs.begin(), node.inputs.end(), pieces.begin(), pieces.end(), same);
+    });
+}
+
 /// Columns of a role whose part of its projection (`whole` of them) makes something else besides, as a gate: those of the last cut that leaves heads whole. A cut
 /// within heads is joined again; a part of a latent, less than a head, stands beside positions that were cut from it.
 std::int64_t ownWidth(const Graph& graph, const Shapes& shapes, const RoleTrace& role, std::int64_t head, std::int64_t whole) {
     const std::int64_t columns = linearColumns(graph, shapes, role.linear);
     for (std::size_t i = role.stages.size(); i-- > 0 && head > 0;) {
         const ValueShape& shape = shapes.of(role.stages[i].value);
-        if (!shape.known() || shape.dims.empty() || shape.dims.back() % head != 0) continue;
+        if (!shape.known() || shape.dims.empty() || shape.dims.back() % head != 0 || joinsPieces(graph, shapes, role, role.stages[i].selector)) continue;
         const auto range = columnRange(role.stages[i].view, columns);
         if (!range || range->width <= 0 || range->width % head != 0) return whole;
         return whole < head ? range->width : std::min(range->width, whole);
@@ -109,15 +121,25 @@ std::int64_t ownWidth(const Graph& graph, const Shapes& shapes, const RoleTrace&
 /// pick copies that a table of scales made.
 bool servesWhole(const Graph& graph, const Shapes& shapes, const RoleTrace& a, const RoleTrace& b) {
     const auto cuts = [&](const RoleTrace& trace) {
-        return std::size_t(std::count_if(trace.path.begin(), trace.path.end(), [&](NodeId id) { return graph.node(id).is("Split") || graph.node(id).is("Slice") || graph.node(id).is("Gather"); }));
+        std::size_t count = 0;
+        for (std::size_t i = 0; i < trace.path.size(); ++i) {
+            const Node& node = graph.node(trace.path[i]);
+            const bool whole = std::any_of(trace.path.begin(), trace.path.begin() + static_cast<std::ptrdiff_t>(i), [&](NodeId id) {
+                const Node& round = graph.node(id);
+                return turnsRound(graph, shapes, round) && std::any_of(round.inputs.begin(), round.inputs.end(), [&](ValueId part) { return graph.producer(bare(graph, shapes, part)) == trace.path[i]; });
+            });
+            if (!whole && (node.is("Split") || node.is("Slice") || node.is("Gather"))) ++count;
+        }
+        return count;
     };
     // A cut behind something that isn't followed may take any columns.
     const auto followed = [&](const RoleTrace& trace) { return cuts(trace) == trace.stages.size() && !joined(graph, trace); };
     if (!a.stages.empty() && !b.stages.empty() && a.stages.back().value == b.stages.back().value) return true;
+    if (cuts(a) == 0 && cuts(b) == 0) return true;
     if (!a.columns || !b.columns) return false;
     const std::int64_t columns = linearColumns(graph, shapes, a.linear);
     const auto one = columnRange(*a.columns, columns), two = columnRange(*b.columns, columns);
-    return (followed(a) && followed(b) && one && two && one->width == columns && two->width == columns) || (cuts(a) == 0 && cuts(b) == 0);
+    return followed(a) && followed(b) && one && two && one->width == columns && two->width == columns;
 }
 
 ProjectionForm packedForm(const Graph& graph, const Shapes& shapes, const RoleTrace& role, const Roles& roles) {

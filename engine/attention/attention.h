@@ -44,9 +44,14 @@ struct StreamProjections {
     ValueId q, k, v; ///< activations that enter the projections (or the attention, where form none)
 };
 
+/// The middle of an attention: two products and what makes weights of the first one's scores. None where opaque.
+struct AttentionPart {
+    NodeId scores, softmax, context;
+};
+
 /// Everything that is known of one attention, in terms of the graph it was found in. Of sequences that it joins (text beside an image)
 /// its own projections are those of one.
-struct AttentionSpec : StreamProjections {
+struct AttentionSpec : StreamProjections, AttentionPart {
     std::string id; ///< "attention_0", in node order
     AttentionKind kind = AttentionKind::self;
     std::string form; ///< "explicit", "ai.onnx.Attention", "com.microsoft.Attention", ..., "function:DOMAIN.NAME"
@@ -66,8 +71,8 @@ struct AttentionSpec : StreamProjections {
     std::vector<NodeId> nodes;
     /// The core: from the scores product to the context product, no projections. Empty where opaque.
     std::vector<NodeId> core;
-    NodeId scores, softmax, context;                ///< none where opaque
     std::array<ValueId, 3> operands;                ///< of Q, K and V: where their ways back to the projections begin; none where opaque
+    std::vector<AttentionPart> parts; ///< those of other blocks of its queries, where the file computes blocks apart
     std::optional<Projection> projectionOut;
     std::vector<Evidence> evidence;
 };

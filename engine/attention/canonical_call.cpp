@@ -88,7 +88,7 @@ std::optional<NamedAttention> Decomposer::canonicalCall(const AttentionSpec& spe
     const SourceId call = m_graph.sources(spec.core[0])[0];
     const auto core = findCore(m_graph, m_shapes, spec.softmax).core;
     const auto outputs = handedOut(call);
-    if (!core || outputs.empty() || !spec.projectionQ || !spec.projectionK || !spec.projectionV || !spec.projectionOut || spec.heads != spec.kvHeads || !spec.joined.empty()) return std::nullopt;
+    if (!core || outputs.empty() || !spec.projectionQ || !spec.projectionK || !spec.projectionV || !spec.projectionOut || spec.heads != spec.kvHeads || !spec.joined.empty() || !spec.parts.empty()) return std::nullopt;
     for (const char* odd : {"softcap", "nan_guard", "banded", "rope", "qk_norm", "kv_cache", "disentangled", "cosine", "linformer", "landmarks", "sink", "talking_heads"})
         if (spec.extras.contains(odd)) return std::nullopt;
     if (core->headDim != spec.headDim) return std::nullopt; // channels attend, not places

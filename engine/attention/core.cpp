@@ -8,6 +8,7 @@
 
 #include "attention/product_axes.h"
 #include "attention/products.h"
+#include "attention/query_blocks.h"
 #include "attention/starts.h"
 #include "attention/trace.h"
 
@@ -34,6 +35,8 @@ public:
         }
         if (!forward()) return {std::nullopt, m_reason, m_detail};
         operands();
+        // As where a matrix is factorised by updates of its factors.
+        if (const NodeId gram = timesItself(m_graph, m_core.v)) return {std::nullopt, "its values are one value multiplied by itself", describe(m_graph, m_core.context) + " reads " + describe(m_graph, gram) + ", a matrix of likeness: nothing that keys stand for"};
         std::sort(m_core.nodes.begin(), m_core.nodes.end());
         m_core.nodes.erase(std::unique(m_core.nodes.begin(), m_core.nodes.end()), m_core.nodes.end());
         return {std::move(m_core), {}, {}};
@@ -172,6 +175,7 @@ private:
             bool beside = false;
             for (std::size_t i = 0; i < std::min(node.inputs.size(), Products::asked); ++i) {
                 const bool leads = m_products.leadsTo(node.inputs[i]);
+                if (leads && scores) alsoScores(node.inputs[i]);
                 if (leads && !scores) scores = node.inputs[i];
                 beside = beside || !leads;
             }
@@ -187,6 +191,17 @@ private:
         if (node.is("Sub") && takesLargest(node.input(0), node.input(1))) return negated(node.input(1));
         if (node.is("Add") || node.is("Sub") || node.is("Max") || node.is("Min")) return joined(node);
         return {};
+    }
+
+    /// Scores of other keys that stand beside those that are followed: their nodes and masks are those of the core.
+    void alsoScores(ValueId scores) {
+        if (m_beside.size() >= Products::asked || !m_beside.insert(scores).second) return; // what joins joins of joins is walked once
+        Core followed = m_core;
+        backward(scores, 0);
+        for (auto Core::* list : {&Core::masks, &Core::selecting}) followed.*list = std::move(m_core.*list);
+        followed.nodes = std::move(m_core.nodes);
+        m_core = std::move(followed);
+        m_pieces = true;
     }
 
     ValueId altered(ValueId next) {
@@ -210,7 +225,12 @@ private:
         // A clamp is no mask; a softmax is the same with a number added to all scores.
         if (number && (node.is("Max") || node.is("Min"))) return altered(next);
         const bool threshold = m_core.weighed && node.is("Sub") && first && dimFromEnd(m_shapes, other, 0) == 1 && m_products.leadsTo(other);
-        if (threshold) { // of the scores themselves: what is left of them sums to 1
+        // Rows and columns by turns, until both sum to 1.
+        const bool balances = node.is("Sub") && first && m_spelled.madeBy(other, "ReduceLogSumExp") && bare(m_graph, m_shapes, m_graph.node(m_spelled.maker(other)).input(0)) == bare(m_graph, m_shapes, next);
+        if (balances) {
+            m_core.extras.insert("sinkhorn");
+            m_core.altered = true;
+        } else if (threshold) { // of the scores themselves: what is left of them sums to 1
             if (m_core.extras.erase("relu") > 0) m_core.extras.insert("sparsemax");
             if (m_core.extras.erase("squared_relu") > 0) m_core.extras.insert("entmax");
         } else if ((first && m_products.leadsTo(other)) || gathered(other)) {
@@ -219,7 +239,7 @@ private:
         }
         else if (!number) m_core.masks.push_back(other);
         // A mask that is taken away, or that is scaled with the scores.
-        m_core.altered = m_core.altered || (!number && ((node.is("Sub") && first) || m_core.scaled));
+        m_core.altered = m_core.altered || (!number && !balances && ((node.is("Sub") && first) || m_core.scaled));
         return node.is("Sub") && !first ? negated(next) : next;
     }
 
@@ -266,13 +286,20 @@ private:
         std::vector<Place> open{{m_graph.node(m_core.softmax).output(), {}}};
         constexpr std::size_t most = 48, mostReaders = 256, mostEnds = 32; // a value that thousands read costs each of them no more
         std::size_t looked = 0;
-        std::vector<NodeId> ends; // of the ways
+        std::vector<NodeId> ends, products; // of the ways
         for (std::size_t i = 0; i < open.size() && i < most; ++i) {
             const Place here = open[i];
             for (const NodeId reader : m_graph.readers(here.value)) {
                 if (++looked > mostReaders) break;
                 const Node& node = m_graph.node(reader);
-                if (m_products.of(node)) return reached(reader, here.value, here.way);
+                if (m_products.of(node) && !spreadsWeights(m_graph, m_shapes, m_core.softmax, reader)) {
+                    if (products.empty() && !reached(reader, here.value, here.way)) return false;
+                    if (!m_pieces) return true;
+                    m_core.nodes.push_back(reader);
+                    m_core.nodes.insert(m_core.nodes.end(), here.way.begin(), here.way.end());
+                    products.push_back(reader);
+                    continue;
+                }
                 if (!keepsWeights(node, here.value, here.way)) {
                     if (ends.size() < mostEnds) ends.push_back(reader);
                     continue;
@@ -282,12 +309,17 @@ private:
                 open.push_back({node.output(), std::move(way)});
             }
         }
+        if (!products.empty()) {
+            if (products.size() > 1) m_core.result = sumOfPieces(m_graph, m_core.context, products, m_core.nodes);
+            return true;
+        }
         for (const NodeId end : ends) {
             // Logits of pairs, or a transport between two sets, weigh no values.
             if (!m_products.leadsToProduct(end)) continue;
             const Node& node = m_graph.node(end);
-            m_reason = Products::multiplies(node) ? "its values are weights of the file" : "no product of two activations reads its softmax";
-            m_detail = describe(m_graph, m_core.softmax) + " follows " + describe(m_graph, m_core.scores) + "; " + describe(m_graph, end) + (Products::multiplies(node) ? " multiplies it by a constant" : " keeps no weights");
+            const bool spread = spreadsWeights(m_graph, m_shapes, m_core.softmax, end), constant = Products::multiplies(node) && !spread;
+            m_reason = spread ? "no sum over the keys reads its softmax" : constant ? "its values are weights of the file" : "no product of two activations reads its softmax";
+            m_detail = describe(m_graph, m_core.softmax) + " follows " + describe(m_graph, m_core.scores) + "; " + describe(m_graph, end) + (spread ? " is an outer product of its weights, as where a memory is written" : constant ? " multiplies it by a constant" : " keeps no weights");
             break;
         }
         return false;
@@ -338,6 +370,7 @@ private:
         for (std::size_t i = 0; i < way.size(); ++i)
             if (&m_graph.node(way[i]) == operands) m_probabilities = i == 0 ? m_graph.node(m_core.softmax).output() : m_graph.node(way[i - 1]).output();
         lookAtWay(way, operands);
+        m_way = way;
         for (const NodeId each : way) {
             if (!m_graph.node(each).is("Where")) continue;
             m_core.extras.insert("nan_guard");
@@ -348,6 +381,11 @@ private:
         if (!m_core.weighed && (!m_spelled.base(softmax) || m_spelled.ends(softmax))) return true;
         const NodeId division = m_spelled.lateDivision(softmax.output(), m_core.result);
         if (!division && m_core.weighed) return true;
+        if (const NodeId online = division ? NodeId() : m_spelled.onlineDivision(softmax.output(), m_core.result)) {
+            m_core.nodes.push_back(online);
+            m_core.result = m_graph.node(online).output();
+            return true;
+        }
         if (!division) {
             m_reason = "the product with exponents is divided by no sum of them";
             m_detail = describe(m_graph, product);
@@ -360,7 +398,7 @@ private:
     }
 
     /// Whether the softmax runs over the rows of the scores product, as an odd number of turns leaves it.
-    bool overRows() const {
+    bool overRows() {
         const Node& softmax = m_graph.node(m_core.softmax);
         bool rows = false;
         for (const NodeId each : m_core.nodes) {
@@ -369,6 +407,13 @@ private:
         }
         const auto rank = static_cast<std::int64_t>(m_shapes.of(softmax.output()).dims.size());
         const std::int64_t axis = isSoftmax(softmax) ? softmax.attributes.integer("axis", -1) : -1;
+        const Node& context = m_graph.node(m_core.context);
+        if (const auto summed = summedSide(m_graph, m_shapes, m_core.softmax, m_way, context, m_probabilities == factorOf(context, 0) ? 0 : 1)) {
+            // A softmax along the other axis lets queries compete for each key.
+            const bool last = axis == -1 || axis == rank - 1, before = axis == -2 || axis == rank - 2;
+            if (*summed == 0 ? before : last) m_core.extras.insert("inverted");
+            return rows != (*summed == 1);
+        }
         const bool competing = m_core.weighed || axis == -2 || axis == rank - 2; // without a softmax V alone tells which axis is the keys'
         return rows != (rank >= 2 && competing && !sumsLast());
     }
@@ -420,6 +465,9 @@ private:
     Products m_products;
     Core m_core;
     ValueId m_probabilities;
+    std::vector<NodeId> m_way; ///< from the softmax to them
+    std::set<ValueId> m_beside; ///< scores of other keys that were walked
+    bool m_pieces = false; ///< scores of other keys stand beside those that were followed: products of their own may weigh their values
     bool m_turned = false; ///< the probabilities' last two axes change places on their way to V
     std::string m_reason, m_detail;
 };

@@ -74,7 +74,8 @@ NamedAttention Decomposer::one(const AttentionSpec& spec) {
     if (m_expansion == Expansion::canonical && spec.form.starts_with("function:"))
         if (auto named = canonicalCall(spec)) return std::move(*named);
     NamedAttention named = asWritten(spec);
-    writeSoftmax(spec, named);
+    writeSoftmax(spec.softmax, named, named);
+    for (std::size_t i = 0; i < spec.parts.size(); ++i) writeSoftmax(spec.parts[i].softmax, named.parts[i], named);
     if (m_expansion == Expansion::canonical) takeApart(spec, named, spec.operands);
     outerProjections(spec, named);
     return named;
@@ -83,11 +84,11 @@ NamedAttention Decomposer::one(const AttentionSpec& spec) {
 NamedAttention Decomposer::asWritten(const AttentionSpec& spec) const {
     NamedAttention named;
     for (const NodeId node : spec.nodes) named.nodes.push_back(m_graph.node(node).name);
-    if (spec.scores) named.scores = m_graph.node(spec.scores).name;
     // What stands in a softmax's place normalises nothing: no kernel of softmax attention computes it.
-    const bool exponents = !spec.extras.contains("relu") && !spec.extras.contains("squared_relu"); // Relu over its sum has no function of single scores at its end
-    if (spec.softmax && exponents && !weighing(m_graph, m_shapes, spec.softmax)) named.softmax = m_graph.node(spec.softmax).name;
-    if (spec.context) named.context = m_graph.node(spec.context).name;
+    // Relu over its sum has no function of single scores at its end; a softmax over the queries is none over the keys.
+    const bool exponents = !spec.extras.contains("relu") && !spec.extras.contains("squared_relu") && !spec.extras.contains("inverted");
+    static_cast<NamedPart&>(named) = partAsWritten(spec, exponents);
+    for (const AttentionPart& part : spec.parts) named.parts.push_back(partAsWritten(part, exponents));
     named.inputQ = spec.q;
     named.inputK = spec.k;
     named.inputV = spec.v;
@@ -95,18 +96,26 @@ NamedAttention Decomposer::asWritten(const AttentionSpec& spec) const {
     return named;
 }
 
+NamedPart Decomposer::partAsWritten(const AttentionPart& part, bool exponents) const {
+    NamedPart named;
+    if (part.scores) named.scores = m_graph.node(part.scores).name;
+    if (part.softmax && exponents && !weighing(m_graph, m_shapes, part.softmax)) named.softmax = m_graph.node(part.softmax).name;
+    if (part.context) named.context = m_graph.node(part.context).name;
+    return named;
+}
+
 /// BiasSoftmax as the sum and the softmax that it joins.
-void Decomposer::writeSoftmax(const AttentionSpec& spec, NamedAttention& named) {
-    if (!spec.softmax || !m_graph.node(spec.softmax).is("com.microsoft", "BiasSoftmax")) return;
-    const Node& node = m_graph.node(spec.softmax);
-    Emitter emit = emitter(node.name, node.scope, sourcesOf({spec.softmax}));
+void Decomposer::writeSoftmax(NodeId softmax, NamedPart& part, NamedAttention& named) {
+    if (!softmax || !m_graph.node(softmax).is("com.microsoft", "BiasSoftmax")) return;
+    const Node& node = m_graph.node(softmax);
+    Emitter emit = emitter(node.name, node.scope, sourcesOf({softmax}));
     const ValueId sum = emit.op("bias", "Add", {node.input(0), node.input(1)});
     emit.op("softmax", "Softmax", {sum}, {{"axis", emit.lastAxis(m_shapes.of(node.input(0)).dims.size()), {}}}, node.output());
     std::erase(named.nodes, node.name);
     named.nodes.insert(named.nodes.end(), emit.names().begin(), emit.names().end());
-    named.softmax = emit.names().back();
+    part.softmax = emit.names().back();
     named.rewritten = true;
-    m_removed.insert(spec.softmax);
+    m_removed.insert(softmax);
 }
 
 /// Projections that stay as the file has them.
@@ -207,9 +216,12 @@ DecomposedAttention Decomposer::resolved(std::size_t at) const {
     for (const NamedStream& each : named.joined) made.joined.push_back(stream(each));
     std::sort(made.nodes.begin(), made.nodes.end());
     made.nodes.erase(std::unique(made.nodes.begin(), made.nodes.end()), made.nodes.end());
-    if (!named.scores.empty()) made.scores = graph.findNode(named.scores);
-    if (!named.softmax.empty()) made.softmax = graph.findNode(named.softmax);
-    if (!named.context.empty()) made.context = graph.findNode(named.context);
+    const auto part = [&](const NamedPart& from) {
+        const auto id = [&](const std::string& name) { return name.empty() ? NodeId() : graph.findNode(name); };
+        return AttentionPart{id(from.scores), id(from.softmax), id(from.context)};
+    };
+    static_cast<AttentionPart&>(made) = part(named);
+    for (const NamedPart& each : named.parts) made.parts.push_back(part(each));
     made.rewritten = named.rewritten;
     return made;
 }

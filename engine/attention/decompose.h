@@ -19,11 +19,11 @@ struct DecomposedStream {
 };
 
 /// What became of one attention.
-struct DecomposedAttention : DecomposedStream {
+struct DecomposedAttention : DecomposedStream, AttentionPart {
     AttentionId attention;
     std::vector<NodeId> nodes;           ///< all its nodes in the new graph, in order: written-out ones and those that stayed
     std::vector<DecomposedStream> joined; ///< as AttentionSpec::joined
-    NodeId scores, softmax, context;
+    std::vector<AttentionPart> parts;    ///< as AttentionSpec::parts
     bool rewritten = false;              ///< false: as the file spells it
 };
 

@@ -23,7 +23,9 @@ private:
     Emitter emitter(const std::string& prefix, const std::string& scope, std::vector<SourceId> sources);
     NamedAttention one(const AttentionSpec& spec);
     NamedAttention asWritten(const AttentionSpec& spec) const;
-    void writeSoftmax(const AttentionSpec& spec, NamedAttention& named);
+    /// Names of a middle, whose softmax is one that a kernel computes.
+    NamedPart partAsWritten(const AttentionPart& part, bool exponents) const;
+    void writeSoftmax(NodeId softmax, NamedPart& part, NamedAttention& named);
     /// What to say where an attention's heads are 0.
     std::string whyNoHeads(const AttentionSpec& spec) const;
     /// Projections that stay as the file has them.

@@ -1,8 +1,10 @@
-#include "attention/additive.h"
 #include "attention/kernel_attention.h"
+#include "attention/key_blocks.h"
 #include "attention/memory.h"
+#include "attention/other_scores.h"
 #include "attention/product_axes.h"
 #include "attention/products.h"
+#include "attention/query_blocks.h"
 #include "attention/starts.h"
 #include "onnx_io/export.h"
 
@@ -63,7 +65,12 @@ AttentionSpec explicitAttention(const Graph& graph, const Shapes& shapes, const 
     spec.extras.insert(core.extras.begin(), core.extras.end());
     spec.evidence.push_back({"softmax", graph.node(core.softmax).name, "stands between " + graph.node(core.scores).name + " and " + graph.node(core.context).name});
     describeMasks(core.masks, masks, spec, core.multiplied);
-    const auto ofPositions = [&](ValueId mask) { return scoresPositions(graph, shapes, masks.facts(mask), roles.q); };
+    for (Evidence& each : visibleBlocks(graph, shapes, roles)) {
+        (each.role == "global_tokens" ? spec.extras : spec.masks).insert(each.role);
+        spec.evidence.push_back(std::move(each));
+    }
+    // What only selects adds no positions to the scores.
+    const auto ofPositions = [&](ValueId mask) { return !masks.facts(mask).boolean && scoresPositions(graph, shapes, masks.facts(mask), roles.q); };
     if (std::any_of(core.masks.begin(), core.masks.end(), ofPositions)) {
         spec.masks.insert("bias");
         spec.extras.insert("relative_bias");
@@ -170,9 +177,11 @@ Attentions findAttention(const Model& model, const Graph& graph, const Shapes& s
         if (found.core) result.found.push_back(explicitAttention(graph, shapes, *found.core, masks));
         else if (!found.reason.empty()) result.unrecognised.push_back({graph.node(softmax).name, "softmax attention", found.reason, found.detail});
         else if (const auto memory = looksMemoryUp(graph, shapes, softmax)) result.unrecognised.push_back({graph.node(softmax).name, "attention over a memory", memory->first, memory->second});
-        else if (const auto additive = addsQueriesToKeys(graph, shapes, softmax)) result.unrecognised.push_back({graph.node(softmax).name, "additive attention", additive->first, additive->second});
+        else if (auto other = scoredOtherwise(graph, shapes, softmax)) result.unrecognised.push_back(std::move(*other));
     }
     joinLandmarks(graph, shapes, result.found);
+    joinKeyBlocks(graph, shapes, result.found);
+    joinQueryBlocks(graph, shapes, result.found);
     findWeighed(graph, shapes, masks, result);
     for (AttentionSpec& spec : kernelAttentions(graph, shapes)) result.found.push_back(std::move(spec));
     findUnweighed(graph, shapes, masks, result);

@@ -268,18 +268,6 @@ bool sumsPlaces(const Graph& graph, const Shapes& shapes, NodeId product, ValueI
     return std::none_of(summed.begin(), summed.end(), [&](const ColumnView::Factor& each) { return each.size > 1 && std::abs(each.stride) < columns; });
 }
 
-/// What a value is before its views.
-ValueId behindViews(const Graph& graph, ValueId value) {
-    static constexpr std::array views{"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Cast"};
-    constexpr int longest = 16;
-    for (int steps = 0; steps < longest && value; ++steps) {
-        const NodeId id = graph.producer(value);
-        if (!id || !isOneOf(graph.node(id), views)) break;
-        value = graph.node(id).input(0);
-    }
-    return value;
-}
-
 /// The softmaxes that a value is computed from without crossing a projection or another one of them, in the order of operands.
 void softmaxesBehind(const Graph& graph, const Shapes& shapes, ValueId value, std::set<ValueId>& seen, std::vector<NodeId>& found) {
     constexpr std::size_t most = 400;

@@ -139,10 +139,13 @@ void MaskReader::visit(ValueId value, int depth, Area area, std::set<ValueId>& s
 /// What does not depend on what is fed.
 void MaskReader::visitGiven(ValueId value, int depth, Area area, MaskFacts& facts) {
     if (isOneComparison(value, facts)) return;
-    visitConstant(value, area, facts);
     // A window that is wider than the bound length, and blocks that are, still show in how the mask is made.
     MaskFacts made;
     comparisons(value, depth, made);
+    const bool causal = facts.causal;
+    visitConstant(value, area, facts);
+    // Between a block of queries and the keys round it values leave open which key is a query's own.
+    if (made.later && !made.causal) facts.causal = causal;
     facts.window = facts.window || made.window;
     facts.blockSparse = facts.blockSparse || made.blockSparse;
 }
@@ -161,7 +164,9 @@ void MaskReader::visitNode(const Node& node, int depth, Area area, std::set<Valu
     }
     // What chooses between two that are computed hides neither.
     const bool chooses = node.is("Where") && !m_shapes.isConstant(node.input(1)) && !m_shapes.isConstant(node.input(2));
-    for (std::size_t i = chooses ? 1 : 0; i < node.inputs.size(); ++i) visit(node.input(i), depth + 1, area, seen, facts);
+    // Masks of some keys beside those of others.
+    const bool beside = node.is("Concat") && (node.attributes.integer("axis", 0) == -1 || node.attributes.integer("axis", 0) + 1 == static_cast<std::int64_t>(m_shapes.of(node.output()).dims.size()));
+    for (std::size_t i = chooses ? 1 : 0; i < node.inputs.size(); ++i) visit(node.input(i), depth + 1, beside && m_shapes.of(node.input(i)).ranked ? areaOf(m_shapes.of(node.input(i)).dims) : area, seen, facts);
 }
 
 /// What is gathered from a constant: a table's number for each pair of places, or the rows of a mask of all positions that there may be.

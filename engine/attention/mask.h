@@ -12,6 +12,7 @@ struct MaskFacts {
     bool unknown = false;    ///< a constant whose values are not in the file
     bool fromInput = false;  ///< depends on an input of the graph: padding
     bool window = false;     ///< keys far from a query are cut off
+    bool later = false;      ///< blocks of queries see keys after them, up to a distance
     bool blockSparse = false; ///< blocks or strides of keys are
     bool alibi = false;      ///< slopes of heads times positions
     bool learned = false;    ///< gathered from a table: a relative bias
@@ -58,11 +59,14 @@ private:
     bool alongKeys(ValueId value) const;
     bool alongQueries(ValueId value, int depth = 0) const;
     int orderOf(ValueId a, ValueId b) const;
+    /// Whether two positions are cut from the same row of places: then what is added to one is a distance, and no part of a past.
+    bool ofOneRow(ValueId a, ValueId b) const;
     NodeId maker(ValueId value, const char* op) const;
     /// Keys behind a distance from their query are told from those before it: hidden or shown.
     struct Bound {
         double at = 0; ///< half a place beside the last key on one side; keys behind the query are positive
         enum class Form : char { sides, difference, absolute } form = Form::sides;
+        bool ofBlocks = false; ///< of places that were cut from one row and stand beside those of other blocks
         bool isCausal() const { return at == 0.5; }
     };
     std::optional<Bound> boundOf(const Node& node) const;

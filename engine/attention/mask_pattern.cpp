@@ -49,6 +49,13 @@ public:
         return found;
     }
 
+    /// A window with no keys or queries that see more.
+    bool isBand() const {
+        bool own = m_masks;
+        for (Dim row = 0; row < m_rows; ++row) own = own && seen(row, row + m_shift);
+        return own && window();
+    }
+
 private:
     bool seen(Dim row, Dim column) const { return m_seen[static_cast<std::size_t>(row * m_columns + column)] != 0; }
     /// Whether a place tells anything: what is causal hides the later keys whatever else it does.
@@ -180,6 +187,8 @@ MaskPattern patternOf(const HostTensor& mask, Dim rows, Dim columns) {
     const MaskPattern last = Visible(mask, rows, columns, columns - rows).pattern();
     if (columns == rows || last.causal) return last;
     const MaskPattern first = Visible(mask, rows, columns, 0).pattern();
+    // Or as many blocks of keys stand before a block of queries as behind it.
+    if (const Dim before = (columns - rows) / 2; !first.causal && (columns - rows) % 2 == 0 && before % rows == 0 && Visible(mask, rows, columns, before).isBand()) return {false, true, false};
     return first.causal || !(last.window || last.blockSparse) ? first : last;
 }
 

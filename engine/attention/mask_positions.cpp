@@ -83,13 +83,30 @@ int MaskReader::orderOf(ValueId a, ValueId b) const {
     return alongKeys(b) && alongQueries(a) ? -1 : 0;
 }
 
+bool MaskReader::ofOneRow(ValueId a, ValueId b) const {
+    const auto row = [&](ValueId value) {
+        for (int steps = 0; steps < longest; ++steps) {
+            const NodeId id = m_graph.producer(value);
+            if (!id) break;
+            const Node& node = m_graph.node(id);
+            if (!isView(node) && !node.is("Slice") && !node.is("Pad") && !node.is("Concat")) break;
+            value = node.input(0);
+        }
+        return value;
+    };
+    return row(a) == row(b);
+}
+
 std::optional<MaskReader::Bound> MaskReader::boundOf(const Node& node) const {
     const bool less = node.is("Less") || node.is("LessOrEqual"), greater = node.is("Greater") || node.is("GreaterOrEqual");
     if ((!less && !greater) || !node.input(0) || !node.input(1)) return std::nullopt;
     // Positions are whole: what ends at d with it or without it ends half a place beside it.
     const double half = node.is("LessOrEqual") || node.is("Greater") ? 0.5 : -0.5;
     const Position one = positionOf(node.input(0)), two = positionOf(node.input(1));
-    if (const int order = orderOf(node.input(0), node.input(1))) return Bound{order * (two.given - one.given + half), Bound::Form::sides};
+    if (const int order = orderOf(node.input(0), node.input(1))) {
+        const bool ofRow = ofOneRow(one.value, two.value);
+        return Bound{order * (two.given - one.given + half), ofRow ? Bound::Form::difference : Bound::Form::sides, ofRow && one.value != two.value};
+    }
     // The difference of both against a number.
     double number = 0;
     const bool left = givenNumber(node.input(1), number);
@@ -110,6 +127,7 @@ void MaskReader::compared(const Node& node, MaskFacts& facts) const {
         // Where both sides are compared, what the file adds may be a part of the past.
         const bool window = bound->form == Bound::Form::sides ? bound->at < -1 : bound->form == Bound::Form::absolute || !bound->isCausal();
         (window ? facts.window : facts.causal) = true;
+        facts.later = facts.later || (bound->ofBlocks && bound->at > 1);
         return;
     }
     if (picksBlocks(node)) facts.blockSparse = true;

@@ -102,6 +102,13 @@ bool turnsLastAxes(const Node& node) {
     return (*perm)[perm->size() - 1] == rank - 2 && (*perm)[perm->size() - 2] == rank - 1;
 }
 
+bool sumsNothing(const Node& product) {
+    const auto equation = equationOf(product);
+    if (!equation) return false;
+    const std::string& letters = equation->operands[0];
+    return std::none_of(letters.begin(), letters.end(), [&](char letter) { return letter != '.' && has(equation->operands[1], letter) && !has(equation->result, letter); });
+}
+
 bool sumsLastAxis(const Node& product, std::size_t operand) {
     if (const auto equation = equationOf(product)) {
         std::string letters = equation->operands[operand];
@@ -110,6 +117,38 @@ bool sumsLastAxis(const Node& product, std::size_t operand) {
     }
     const bool turned = product.attributes.integer(operand == 0 ? "transA" : "transB", 0) != 0;
     return (operand == 0) != turned;
+}
+
+bool sumsAxis(const Shapes& shapes, const Node& product, std::size_t operand, std::size_t axis) {
+    if (const auto equation = equationOf(product)) {
+        std::string letters = equation->operands[operand];
+        const std::size_t rank = shapes.of(product.input(operand)).dims.size();
+        // An ellipsis stands for the axes that have no letter.
+        if (const std::size_t dots = letters.find("..."); dots != std::string::npos && rank + 3 >= letters.size()) letters.replace(dots, 3, rank + 3 - letters.size(), '.');
+        return axis < letters.size() && letters[axis] != '.' && has(equation->operands[1 - operand], letters[axis]) && !has(equation->result, letters[axis]);
+    }
+    const std::size_t rank = shapes.of(factorOf(product, operand)).dims.size();
+    return axis + (sumsLastAxis(product, operand) ? 1 : 2) == rank;
+}
+
+std::optional<std::size_t> axisBehind(const Shapes& shapes, const Node& node, ValueId from, std::size_t axis) {
+    const Dims &before = shapes.of(from).dims, &after = shapes.of(node.output()).dims;
+    if (axis >= before.size()) return std::nullopt;
+    if (node.is("Transpose")) {
+        const auto* perm = node.attributes.integers("perm");
+        if (!perm) return before.size() - 1 - axis;
+        const auto at = std::find(perm->begin(), perm->end(), static_cast<std::int64_t>(axis));
+        return at == perm->end() ? std::nullopt : std::optional(static_cast<std::size_t>(at - perm->begin()));
+    }
+    const auto behind = [](const Dims& dims, std::size_t at) {
+        Dim size = 1;
+        for (std::size_t i = at + 1; i < dims.size(); ++i) size *= dims[i];
+        return size;
+    };
+    // Views keep an axis that is as long and has as many elements behind it.
+    for (std::size_t i = 0; i < after.size(); ++i)
+        if (after[i] == before[axis] && behind(after, i) == behind(before, axis)) return i;
+    return std::nullopt;
 }
 
 bool hasOwnAxis(const Node& product, std::size_t operand) {

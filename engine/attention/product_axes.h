@@ -19,8 +19,14 @@ std::optional<std::size_t> lastAxisIn(const Node& product, std::size_t operand);
 bool turnsLastAxes(const Node& node);
 /// Elements along what is summed: the last axis of a MatMul's first operand, the letters of an Einsum that its result lacks. 0: unknown.
 Dim summedSize(const Graph& graph, const Shapes& shapes, NodeId product);
+/// Whether an Einsum sums nothing that both operands have: an outer product, as of two masks.
+bool sumsNothing(const Node& product);
 /// Whether what is summed is the last axis of operand 0 or 1, but for those that both have and the result keeps.
 bool sumsLastAxis(const Node& product, std::size_t operand);
+/// Whether a product sums axis `axis` (from the front) of operand 0 or 1.
+bool sumsAxis(const Shapes& shapes, const Node& product, std::size_t operand, std::size_t axis);
+/// Where an axis of what a node reads stands in what it makes; none where it is cut, merged or can't be told.
+std::optional<std::size_t> axisBehind(const Shapes& shapes, const Node& node, ValueId from, std::size_t axis);
 /// Elements along what only operand 0 or 1 has and the result keeps: rows of a first, columns of a second operand. 0: unknown.
 Dim ownSize(const Graph& graph, const Shapes& shapes, NodeId product, std::size_t operand);
 /// Whether operand 0 or 1 has an axis that the other lacks and the result keeps; true for what is no Einsum and where an ellipsis leaves it open.

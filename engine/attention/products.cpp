@@ -1,11 +1,60 @@
 #include "attention/products.h"
 
 #include "attention/product_axes.h"
+#include "attention/starts.h"
 #include "attention/trace.h"
 
 #include <algorithm>
+#include <array>
 
 namespace triptych {
+
+ValueId behindViews(const Graph& graph, ValueId value) {
+    static constexpr std::array views{"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Cast"};
+    constexpr int longest = 16;
+    for (int steps = 0; steps < longest && value; ++steps) {
+        const NodeId id = graph.producer(value);
+        if (!id || !isOneOf(graph.node(id), views)) break;
+        value = graph.node(id).input(0);
+    }
+    return value;
+}
+
+NodeId timesItself(const Graph& graph, ValueId value) {
+    const ValueId made = behindViews(graph, value);
+    const NodeId id = made ? graph.producer(made) : NodeId();
+    const bool gram = id && Products::multiplies(graph.node(id)) && behindViews(graph, factorOf(graph.node(id), 0)) == behindViews(graph, factorOf(graph.node(id), 1));
+    return gram ? id : NodeId();
+}
+
+bool spreadsWeights(const Graph& graph, const Shapes& shapes, NodeId softmax, NodeId product) {
+    const Node& node = graph.node(softmax);
+    const Dims& dims = shapes.of(node.output()).dims;
+    const auto rank = static_cast<std::int64_t>(dims.size());
+    const std::int64_t axis = node.attributes.integer("axis", -1);
+    if (!isSoftmax(node) || !Products::multiplies(graph.node(product)) || axis >= rank || axis < -rank) return false;
+    return dims[static_cast<std::size_t>(axis < 0 ? axis + rank : axis)] > 1 && summedSize(graph, shapes, product) == 1;
+}
+
+std::optional<std::size_t> summedSide(const Graph& graph, const Shapes& shapes, NodeId softmax, const std::vector<NodeId>& way, const Node& context, std::size_t operand) {
+    const Node& node = graph.node(softmax);
+    const std::size_t rank = shapes.of(node.output()).dims.size();
+    if (!isSoftmax(node) || !Products::multiplies(context) || rank < 2) return std::nullopt;
+    using Axes = std::array<std::optional<std::size_t>, 2>;
+    Axes axes{rank - 1, rank - 2};
+    ValueId value = node.output();
+    std::map<ValueId, Axes> before{{value, axes}}; // what views undo stands where it stood
+    for (const NodeId each : way) {
+        for (auto& axis : axes)
+            if (axis) axis = axisBehind(shapes, graph.node(each), value, *axis);
+        value = graph.node(each).output();
+        const auto [known, fresh] = before.emplace(bare(graph, shapes, value), axes);
+        if (!fresh) axes = known->second;
+    }
+    const auto sums = [&](std::size_t side) { return axes[side] && sumsAxis(shapes, context, operand, *axes[side]); };
+    if (sums(0) == sums(1)) return std::nullopt;
+    return sums(0) ? 0 : 1;
+}
 
 Products::Products(const Graph& graph, const Shapes& shapes, NodeId softmax)
     : m_graph(graph), m_shapes(shapes), m_spelled(graph, shapes) {
@@ -25,7 +74,7 @@ const Node* Products::of(const Node& node) const {
     if (multiplies(node)) {
         // Learned queries are a constant, of heads or of a batch: not the two axes of a weight.
         const bool queries = constant(node.input(0)) && node.input(0) && m_shapes.of(node.input(0)).dims.size() >= 3;
-        return node.inputs.size() >= 2 && (queries || !constant(node.input(0))) && !constant(factorOf(node, 1)) ? &node : nullptr;
+        return node.inputs.size() >= 2 && !sumsNothing(node) && (queries || !constant(node.input(0))) && !constant(factorOf(node, 1)) ? &node : nullptr;
     }
     const NodeId inner = node.is("ReduceSum") ? m_spelled.maker(node.input(0)) : NodeId();
     if (!inner || !m_graph.node(inner).is("Mul")) return nullptr;

@@ -48,10 +48,14 @@ struct NamedStream {
     ValueId inputQ, inputK, inputV;
     bool wasPacked = false;
 };
-struct NamedAttention : NamedStream {
+struct NamedPart {
+    std::string scores, softmax, context;
+};
+
+struct NamedAttention : NamedStream, NamedPart {
     std::vector<std::string> nodes;
     std::vector<NamedStream> joined; ///< as AttentionSpec::joined
-    std::string scores, softmax, context;
+    std::vector<NamedPart> parts; ///< as AttentionSpec::parts
     bool rewritten = false;
 };
 

@@ -2,6 +2,8 @@
 
 #include "attention/trace.h"
 
+#include <algorithm>
+#include <array>
 #include <numbers>
 
 namespace triptych {
@@ -129,6 +131,38 @@ NodeId Spelled::lateDivision(ValueId exponent, ValueId product, int depth) const
         if (node.is("Div") && node.input(0) == product && sumOf(node.input(1), exponent)) return division;
         const bool passes = node.is("Identity") || node.is("Cast") || node.is("Transpose") || node.is("Reshape");
         if (const NodeId found = passes ? lateDivision(exponent, node.output(), depth + 1) : NodeId()) return found;
+    }
+    return {};
+}
+
+bool Spelled::addsUp(ValueId sum, ValueId exponent) const {
+    static constexpr std::array between{"Add", "Mul", "Concat", "ReduceSum", "Unsqueeze", "Squeeze", "Reshape", "Transpose", "Expand", "Max", "Clip"};
+    constexpr std::size_t most = 192;
+    std::set<ValueId> seen{sum};
+    std::vector<ValueId> open{sum};
+    for (std::size_t i = 0; i < open.size() && i < most; ++i) {
+        if (sumOf(open[i], exponent)) return true;
+        const NodeId id = maker(open[i]);
+        if (!id || !isOneOf(m_graph.node(id), between)) continue;
+        for (const ValueId input : m_graph.node(id).inputs)
+            if (input && open.size() < most && seen.insert(input).second) open.push_back(input);
+    }
+    return false;
+}
+
+NodeId Spelled::onlineDivision(ValueId exponent, ValueId product) const {
+    static constexpr std::array passing{"Add", "Concat", "ReduceSum", "Unsqueeze", "Squeeze", "Reshape", "Transpose", "Identity", "Cast"};
+    constexpr std::size_t most = 192, mostDivisions = 4; // readers, and sums that are asked
+    std::size_t looked = 0, divisions = 0;
+    std::vector<ValueId> open{product};
+    for (std::size_t i = 0; i < open.size(); ++i) {
+        for (const NodeId reader : m_graph.readers(open[i])) {
+            if (++looked > most) return {};
+            const Node& node = m_graph.node(reader);
+            if (node.is("Div") && node.input(0) == open[i] && ++divisions <= mostDivisions && addsUp(node.input(1), exponent)) return reader;
+            const bool rescales = node.is("Mul") && madeBy(node.input(node.input(0) == open[i] ? 1 : 0), "Exp");
+            if (rescales || isOneOf(node, passing)) open.push_back(node.output());
+        }
     }
     return {};
 }

@@ -32,12 +32,17 @@ public:
     bool ends(const Node& node) const;
     /// The division of a product with V by the sum of these exponents; none where there is none.
     NodeId lateDivision(ValueId exponent, ValueId product, int depth = 0) const;
+    /// The division that ends a softmax in blocks of keys, each with its own or a running maximum: by a sum that these exponents are a part of, products and sums
+    /// multiplied by what maxima differ by. Source: Milakov, Gimelshein, Online normalizer calculation for softmax (2018).
+    NodeId onlineDivision(ValueId exponent, ValueId product) const;
     /// Whether a sum and a product both read exponents, as where the division comes last.
     bool sumsLate(const Node& node) const;
 
 private:
     /// What a sum was before it was stretched, its axis put back, kept above 0, or another exponent added to it; none where a node does none of that.
     ValueId sumBefore(const Node& node) const;
+    /// Whether a sum of exponents of several blocks holds these.
+    bool addsUp(ValueId sum, ValueId exponent) const;
     /// Exp(x - ReduceLogSumExp(x)), or the same with Log, ReduceSum and Exp.
     bool lessLogarithm(const Node& exponent) const;
 

@@ -53,7 +53,8 @@ private:
             return;
         }
         group.id = "parallel_" + std::to_string(m_found.groups.size());
-        const auto others = static_cast<std::int64_t>(roles.size()) - 1;
+        const bool one = members.front() == members.back(); // what stays one product has nothing left to save
+        const auto others = one ? 0 : static_cast<std::int64_t>(roles.size()) - 1;
         group.sharedInput = shared;
         group.sharedInputBytes = bytesOf(m_input.shapes.of(shared));
         group.bytesSaved = group.sharedInputBytes < 0 ? -1 : others * group.sharedInputBytes;
@@ -63,12 +64,16 @@ private:
         group.attention = std::move(attention);
         group.alreadyMerged = merged;
         // A kernel could still merge what isn't quantised: add zeros for a missing bias, compute a weight.
+        if (one) return m_found.groups.push_back(std::move(group));
         if (const auto joined = mergedMembers(m_input.graph, m_input.shapes, group, m_input.opset); !joined && joined.error().quantised)
             m_found.misses.push_back({group.pattern, joined.error().at, "weights don't join", joined.error().reason + ": " + describe(m_input.graph, joined.error().at)});
         m_found.groups.push_back(std::move(group));
     }
     /// Each sequence of an attention has projections of its own.
     void ofStream(const DecomposedStream& stream, std::size_t position) {
+        // Keys and values of what surrounds each block: padded and gathered before they are cut, they stay one product.
+        if (stream.wasPacked && !stream.k.empty() && stream.k == stream.v && stream.k != stream.q)
+            return add({"k", "v"}, {stream.k, stream.v}, stream.inputK, {position}, true);
         const bool qk = mergeable(stream.q, stream.inputQ, stream.k, stream.inputK);
         const bool kv = mergeable(stream.k, stream.inputK, stream.v, stream.inputV);
         if (qk && kv && stream.q != stream.v)

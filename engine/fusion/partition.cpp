@@ -106,16 +106,20 @@ private:
             if (m_library.patterns[i].kind != PatternKind::region) continue;
             const PatternId pattern(i);
             for (const DecomposedAttention& attention : m_input.decomposition->attentions) {
-                const Region region = attentionRegion(m_input, m_units, attention, !m_input.viewsStayApart);
-                if (region.units.empty()) {
-                    if (region.at) miss(pattern, region.at, region.reason, region.detail);
-                } else if (on(pattern) &&
-                           std::none_of(region.units.begin(), region.units.end(),
-                                        [&](UnitId unit) { return m_closed[unit]; }) &&
-                           join(pattern, region.units, region.at)) {
-                    for (const UnitId unit : region.units) m_closed[unit] = true;
-                }
+                region(pattern, attention, attention);
+                for (const AttentionPart& part : attention.parts) region(pattern, attention, part);
             }
+        }
+    }
+    void region(PatternId pattern, const DecomposedAttention& attention, const AttentionPart& part) {
+        const Region region = attentionRegion(m_input, m_units, attention, part, !m_input.viewsStayApart);
+        if (region.units.empty()) {
+            if (region.at) miss(pattern, region.at, region.reason, region.detail);
+        } else if (on(pattern) &&
+                   std::none_of(region.units.begin(), region.units.end(),
+                                [&](UnitId unit) { return m_closed[unit]; }) &&
+                   join(pattern, region.units, region.at)) {
+            for (const UnitId unit : region.units) m_closed[unit] = true;
         }
     }
     void parallel() {

@@ -21,21 +21,22 @@ namespace {
 
 class Finder {
 public:
-    Finder(const FusionInput& input, const Units& units, const DecomposedAttention& attention, bool withViews)
-        : m_input(input), m_units(units), m_attention(attention), m_withViews(withViews) {}
+    Finder(const FusionInput& input, const Units& units, const DecomposedAttention& attention,
+           const AttentionPart& part, bool withViews)
+        : m_input(input), m_units(units), m_attention(attention), m_part(part), m_withViews(withViews) {}
 
     Region run() {
-        if (!m_attention.scores || !m_attention.context)
+        if (!m_part.scores || !m_part.context)
             return no(m_attention.nodes.empty() ? NodeId() : m_attention.nodes.front(), "no scores",
                       "this attention has no product of Q and K");
-        if (!m_attention.softmax)
-            return no(m_attention.scores, "no softmax",
-                      fmt::format("nothing normalises the scores of {}", describe(m_input.graph, m_attention.scores)));
-        m_first = m_units.of(m_attention.scores);
-        m_last = m_units.of(m_attention.context);
+        if (!m_part.softmax)
+            return no(m_part.scores, "no softmax",
+                      fmt::format("nothing normalises the scores of {}", describe(m_input.graph, m_part.scores)));
+        m_first = m_units.of(m_part.scores);
+        m_last = m_units.of(m_part.context);
         between();
         if (!m_members.contains(m_first) || !m_members.contains(m_last))
-            return no(m_attention.scores, "no path", "no path leads from the scores to the context");
+            return no(m_part.scores, "no path", "no path leads from the scores to the context");
         if (const NodeId leak = readOutside())
             return no(
                 leak, "value is read outside",
@@ -46,7 +47,7 @@ public:
         } else {
             std::erase_if(m_members, [&](UnitId unit) { return m_units[unit].nodeClass == NodeClass::view; });
         }
-        return {{m_members.begin(), m_members.end()}, m_attention.scores, {}, {}};
+        return {{m_members.begin(), m_members.end()}, m_part.scores, {}, {}};
     }
 
 private:
@@ -144,6 +145,7 @@ private:
     const FusionInput& m_input;
     const Units& m_units;
     const DecomposedAttention& m_attention;
+    const AttentionPart& m_part;
     bool m_withViews;
     UnitId m_first, m_last;
     std::set<UnitId> m_members;
@@ -152,8 +154,8 @@ private:
 } // namespace
 
 Region attentionRegion(const FusionInput& input, const Units& units, const DecomposedAttention& attention,
-                       bool withViews) {
-    return Finder(input, units, attention, withViews).run();
+                       const AttentionPart& part, bool withViews) {
+    return Finder(input, units, attention, part, withViews).run();
 }
 
 } // namespace triptych

@@ -15,7 +15,7 @@ struct ParallelFinds {
 /// then gates with their up projections. Patterns that the library lacks are left out.
 ParallelFinds parallelGroups(const FusionInput& input, const PatternLibrary& library, const Units& units);
 
-/// The core of one attention, or what keeps it from being one region.
+/// The core of one attention or of one of its parts, or what keeps it from being one region.
 struct Region {
     std::vector<UnitId>
         units; ///< scores to context with scale, mask, softmax, dropout and the views around; empty where it is none
@@ -23,8 +23,9 @@ struct Region {
     std::string reason, detail;
 };
 
+/// @param part       its own middle or one of its parts
 /// @param withViews  whether views around the core belong to it
 Region attentionRegion(const FusionInput& input, const Units& units, const DecomposedAttention& attention,
-                       bool withViews);
+                       const AttentionPart& part, bool withViews);
 
 } // namespace triptych

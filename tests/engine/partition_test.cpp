@@ -174,7 +174,7 @@ private slots:
         QCOMPARE(bench.groups(partition), QString("qx+kx+vx[parallel.qkv] kt+vt[parallel.kv] kc vc"));
         QCOMPARE(partition.parallel[1].attention, std::vector<std::size_t>{0});
     }
-    // Blocks of a sequence that attend apart (BigBird's first, last and middle ones) have the same projections.
+    // Heads that attend apart have the same projections.
     void attentionsOfTheSameProjectionsShareAGroup() {
         Bench bench(R"(
             x: f32[1,4,8]
@@ -187,6 +187,47 @@ private slots:
         const Partition partition = bench.preset("parallel");
         QCOMPARE(partition.parallel.size(), std::size_t(1));
         QCOMPARE(partition.parallel[0].attention, (std::vector<std::size_t>{0, 1}));
+    }
+    // As behind the padding and the windows of HaloNet: queries share the input, but no product is left to merge.
+    void keysAndValuesThatStayOneProductAreMerged() {
+        Bench bench(R"(
+            x: f32[1,4,8]
+            @qx q = MatMul(x, wq: f32[8,8])
+            @kv kv0 = MatMul(x, wkv: f32[8,16])
+            @sp k, v = Split(kv0, {8,8}, axis=-1)
+            return q, k, v)");
+        bench.attention({"qx"}, {"kv"}, {"kv"}, "x").wasPacked = true;
+        const Partition partition = bench.preset("parallel");
+        QCOMPARE(partition.parallel.size(), std::size_t(1));
+        const ParallelGroup& group = partition.parallel.front();
+        QCOMPARE(group.roles, (std::vector<std::string>{"k", "v"}));
+        QCOMPARE(group.launchesSaved, 0);
+        QCOMPARE(group.bytesSaved, 0);
+        QVERIFY(group.alreadyMerged);
+        QCOMPARE(bench.groups(partition), QString("qx kv sp"));
+    }
+    // Blocks of queries that are computed apart are a kernel's work each.
+    void everyPartOfAnAttentionIsARegion() {
+        Bench bench(R"(
+            q: f32[2,4,8]
+            k: f32[2,8,6]
+            v: f32[2,6,8]
+            @early q0, q1 = Split(q, {2,2}, axis=1)
+            @s0 a = MatMul(q0, k)
+            @p0 b = Softmax(a, axis=-1)
+            @c0 c = MatMul(b, v)
+            @s1 d = MatMul(q1, k)
+            @p1 e = Softmax(d, axis=-1)
+            @c1 f = MatMul(e, v)
+            @joined y = Concat(c, f, axis=1)
+            return y)");
+        DecomposedAttention& attention = bench.attention({}, {}, {}, "q");
+        static_cast<AttentionPart&>(attention) = {bench.node("s0"), bench.node("p0"), bench.node("c0")};
+        attention.parts = {{bench.node("s1"), bench.node("p1"), bench.node("c1")}};
+        const Partition partition = bench.preset("flash");
+        QCOMPARE(bench.matches(partition, "region.flash"), 2);
+        QCOMPARE(partition.groupOf[bench.node("s1")], partition.groupOf[bench.node("c1")]);
+        QVERIFY(partition.groupOf[bench.node("c0")] != partition.groupOf[bench.node("c1")]);
     }
     void differentlyQuantisedProjectionsStayApart() {
         Bench bench(R"(
