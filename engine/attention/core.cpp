@@ -286,13 +286,14 @@ private:
         std::vector<Place> open{{m_graph.node(m_core.softmax).output(), {}}};
         constexpr std::size_t most = 48, mostReaders = 256, mostEnds = 32; // a value that thousands read costs each of them no more
         std::size_t looked = 0;
-        std::vector<NodeId> ends, products; // of the ways
+        std::vector<std::pair<NodeId, ValueId>> ends; // of the ways, and what of them is read
+        std::vector<NodeId> products;
         for (std::size_t i = 0; i < open.size() && i < most; ++i) {
             const Place here = open[i];
             for (const NodeId reader : m_graph.readers(here.value)) {
                 if (++looked > mostReaders) break;
                 const Node& node = m_graph.node(reader);
-                if (m_products.of(node) && !spreadsWeights(m_graph, m_shapes, m_core.softmax, reader)) {
+                if (m_products.of(node) && !spreadsWeights(m_graph, m_shapes, m_core.softmax, here.value, reader)) {
                     if (products.empty() && !reached(reader, here.value, here.way)) return false;
                     if (!m_pieces) return true;
                     m_core.nodes.push_back(reader);
@@ -301,7 +302,7 @@ private:
                     continue;
                 }
                 if (!keepsWeights(node, here.value, here.way)) {
-                    if (ends.size() < mostEnds) ends.push_back(reader);
+                    if (ends.size() < mostEnds) ends.emplace_back(reader, here.value);
                     continue;
                 }
                 std::vector<NodeId> way = here.way;
@@ -313,11 +314,11 @@ private:
             if (products.size() > 1) m_core.result = sumOfPieces(m_graph, m_core.context, products, m_core.nodes);
             return true;
         }
-        for (const NodeId end : ends) {
+        for (const auto& [end, weights] : ends) {
             // Logits of pairs, or a transport between two sets, weigh no values.
             if (!m_products.leadsToProduct(end)) continue;
             const Node& node = m_graph.node(end);
-            const bool spread = spreadsWeights(m_graph, m_shapes, m_core.softmax, end), constant = Products::multiplies(node) && !spread;
+            const bool spread = spreadsWeights(m_graph, m_shapes, m_core.softmax, weights, end), constant = Products::multiplies(node) && !spread;
             m_reason = spread ? "no sum over the keys reads its softmax" : constant ? "its values are weights of the file" : "no product of two activations reads its softmax";
             m_detail = describe(m_graph, m_core.softmax) + " follows " + describe(m_graph, m_core.scores) + "; " + describe(m_graph, end) + (spread ? " is an outer product of its weights, as where a memory is written" : constant ? " multiplies it by a constant" : " keeps no weights");
             break;

@@ -30,17 +30,16 @@ ValueId scoredByOne(const Graph& graph, const Shapes& shapes, const Node& node) 
     return {};
 }
 
-/// The projection behind a value, through views, copies for each key and biases; none where a mean or a maximum of places stands there, as of a context for pooling.
+/// The projection behind a value, through views, copies for each key, biases and what else is added, or one number for each head and place; none where a mean or a maximum of places stands there, as of a context for pooling.
 NodeId projectionBehind(const Graph& graph, const Shapes& shapes, ValueId value) {
     constexpr int longest = 8;
     for (int steps = 0; steps < longest && value; ++steps) {
         const NodeId id = graph.producer(value);
         if (!id) return {};
-        if (linearWeight(graph, shapes, id)) return id;
         const Node& node = graph.node(id);
-        const bool biases = node.is("Add") && (shapes.isConstant(node.input(0)) || shapes.isConstant(node.input(1)));
-        if (!isOneOf(node, views) && !node.is("Expand") && !node.is("Tile") && !biases) return {};
-        value = node.input(biases && shapes.isConstant(node.input(0)) ? 1 : 0);
+        if (linearWeight(graph, shapes, id) || scoredByOne(graph, shapes, node)) return id;
+        if (!isOneOf(node, views) && !node.is("Expand") && !node.is("Tile") && !node.is("Add")) return {};
+        value = node.input(node.is("Add") && shapes.isConstant(node.input(0)) ? 1 : 0);
     }
     return {};
 }
@@ -86,34 +85,43 @@ struct Sum {
     NodeId function, join;
 };
 
+/// Behind scores, on the way to the sum that they are a function of.
+struct Step {
+    ValueId value;
+    NodeId function; ///< of single sums, once met
+    bool scored;     ///< a weight gave one number for each key
+};
+
+/// What an operator between scores and their sum is made of; the masks that are added to scores, and earlier alignments that are added to a query, lead nowhere.
+std::vector<ValueId> madeOf(const Shapes& shapes, const Node& node) {
+    if (isOneOf(node, views)) return {node.input(0)};
+    if (node.is("Where")) return {node.input(1), node.input(2)};
+    if (node.is("Add")) return node.inputs;
+    const bool scales = node.is("Mul") || node.is("Div") || node.is("Sub");
+    for (const std::size_t side : {0U, 1U})
+        if (scales && shapes.isConstant(node.input(1 - side))) return {node.input(side)};
+    return {};
+}
+
 /// The function of a sum of queries and keys behind scores.
-std::optional<Sum> sumBehind(const Graph& graph, const Shapes& shapes, ValueId value) {
-    constexpr int longest = 16;
-    Sum found;
-    bool scored = false;
-    for (int steps = 0; steps < longest && value && !shapes.isConstant(value); ++steps) {
-        const NodeId id = graph.producer(value);
-        if (!id) return std::nullopt;
+std::optional<Sum> sumBehind(const Graph& graph, const Shapes& shapes, ValueId scores) {
+    constexpr std::size_t most = 48;
+    std::vector<Step> open{{scores, {}, false}};
+    for (std::size_t i = 0; i < open.size() && i < most; ++i) {
+        const Step step = open[i];
+        const NodeId id = step.value && !shapes.isConstant(step.value) ? graph.producer(step.value) : NodeId();
+        if (!id) continue;
         const Node& node = graph.node(id);
-        if (found.function && (node.is("Add") || linearWeight(graph, shapes, id)) && joinsBoth(graph, shapes, node)) {
-            found.join = id;
+        if (step.function && (node.is("Add") || linearWeight(graph, shapes, id)) && joinsBoth(graph, shapes, node)) {
             // Without a column between, numbers of queries and of keys are summed, pair by pair.
             const bool pairs = node.is("Add") && dimFromEnd(shapes, node.output(), 0) > 1 && dimFromEnd(shapes, node.output(), 1) > 1;
-            return scored || pairs ? std::optional(found) : std::nullopt;
+            if (step.scored || pairs) return Sum{step.function, id};
         }
-        if (const ValueId of = !scored && !found.function ? scoredByOne(graph, shapes, node) : ValueId()) {
-            scored = true;
-            value = of;
-        } else if (isOneOf(node, functions)) {
-            found.function = id;
-            value = node.input(0);
-        } else if (node.is("Where")) {
-            value = node.input(shapes.isConstant(node.input(1)) ? 2 : 1);
-        } else {
-            const bool arithmetic = node.is("Add") || node.is("Mul") || node.is("Div") || node.is("Sub");
-            if (!isOneOf(node, views) && !(arithmetic && shapes.isConstant(node.input(shapes.isConstant(node.input(0)) ? 0 : 1)))) return std::nullopt;
-            value = node.input(arithmetic && shapes.isConstant(node.input(0)) ? 1 : 0);
-        }
+        const ValueId of = !step.scored && !step.function ? scoredByOne(graph, shapes, node) : ValueId();
+        if (of) open.push_back({of, {}, true});
+        else if (isOneOf(node, functions)) open.push_back({node.input(0), id, step.scored});
+        else
+            for (const ValueId each : madeOf(shapes, node)) open.push_back({each, step.function, step.scored});
     }
     return std::nullopt;
 }

@@ -27,13 +27,15 @@ NodeId timesItself(const Graph& graph, ValueId value) {
     return gram ? id : NodeId();
 }
 
-bool spreadsWeights(const Graph& graph, const Shapes& shapes, NodeId softmax, NodeId product) {
+bool spreadsWeights(const Graph& graph, const Shapes& shapes, NodeId softmax, ValueId weights, NodeId product) {
     const Node& node = graph.node(softmax);
     const Dims& dims = shapes.of(node.output()).dims;
     const auto rank = static_cast<std::int64_t>(dims.size());
     const std::int64_t axis = node.attributes.integer("axis", -1);
     if (!isSoftmax(node) || !Products::multiplies(graph.node(product)) || axis >= rank || axis < -rank) return false;
-    return dims[static_cast<std::size_t>(axis < 0 ? axis + rank : axis)] > 1 && summedSize(graph, shapes, product) == 1;
+    // Of a key and a sink beside it only the key's weight is left.
+    const Dim keys = dims[static_cast<std::size_t>(axis < 0 ? axis + rank : axis)];
+    return keys > 1 && summedSize(graph, shapes, product) == 1 && shapes.of(weights).known() && shapes.of(node.output()).known() && shapes.of(weights).count() > shapes.of(node.output()).count() / keys;
 }
 
 std::optional<std::size_t> summedSide(const Graph& graph, const Shapes& shapes, NodeId softmax, const std::vector<NodeId>& way, const Node& context, std::size_t operand) {

@@ -238,7 +238,7 @@ private:
 
     bool concat(NodeId id, const Node& node) {
         if (const NodeId split = stackedSplit(m_graph, m_shapes, node)) {
-            m_trace.path.push_back(id);
+            take(id, m_graph.node(split).output());
             return take(split, m_graph.node(split).input(0));
         }
         ValueId next;
