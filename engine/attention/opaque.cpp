@@ -194,16 +194,22 @@ std::optional<double> scaleOf(const Node& node, const Shapes& shapes, const Atte
 std::string unknownAttention(const Node& node) {
     const bool microsoft = node.domain == "com.microsoft";
     if (microsoft ? !node.op.ends_with("Attention") || hasPackedWeight(node) || hasProjectedInputs(node) : node.is("Attention")) return {};
-    const std::string own = node.op == "ATen" ? node.attributes.text("operator", "") : node.op;
-    const auto says = [&](std::string_view word) { return own.find(word) != std::string::npos; };
-    const bool named = says("ttention") || says("Attn") || says("QKVToContext") || says("fMHA") || says("fMHCA");
-    return named ? fullName(node) : std::string();
+    constexpr std::size_t shortest = 4; // of these words: "Add" and "Mul" are asked for none
+    const auto named = [](std::string_view own) {
+        const auto says = [&](std::string_view word) { return own.find(word) != std::string_view::npos; };
+        return own.size() >= shortest && (says("ttention") || says("Attn") || says("QKVToContext") || says("fMHA") || says("fMHCA"));
+    };
+    return named(node.op == "ATen" ? node.attributes.text("operator", "") : node.op) ? fullName(node) : std::string();
 }
 
 std::optional<AttentionSpec> opaqueAttention(const Graph& graph, const Shapes& shapes, NodeId id, MaskReader& masks) {
     const Node& node = graph.node(id);
-    const bool packed = hasPackedWeight(node);
-    const std::size_t needed = node.is("Attention") ? 3 : packed ? 2 : 1;
+    // Every node of a graph is asked: a specification is made only where there is one to fill.
+    const bool standard = node.is("Attention"), packed = hasPackedWeight(node), projected = hasProjectedInputs(node);
+    const auto bare = bareAttention(node, shapes);
+    const auto does = decoderSwitches(node, shapes);
+    if (!standard && !packed && !projected && !bare && !does) return std::nullopt;
+    const std::size_t needed = standard ? 3 : packed ? 2 : 1;
     for (std::size_t i = 0; i < needed; ++i)
         if (!node.input(i)) return std::nullopt; // damaged: what it attends to is left out
     AttentionSpec spec;
@@ -212,12 +218,11 @@ std::optional<AttentionSpec> opaqueAttention(const Graph& graph, const Shapes& s
     spec.scope = node.scope;
     spec.scaleAt = ScalePlace::inside;
     spec.form = fullName(node);
-    if (node.is("Attention")) standardAttention(graph, shapes, node, masks, spec);
-    else if (const auto bare = bareAttention(node, shapes)) fourAxesAttention(graph, shapes, node, *bare, masks, spec);
+    if (standard) standardAttention(graph, shapes, node, masks, spec);
+    else if (bare) fourAxesAttention(graph, shapes, node, *bare, masks, spec);
     else if (packed) packedAttention(shapes, id, node, masks, spec);
-    else if (const auto does = decoderSwitches(node, shapes)) decoderAttention(shapes, id, node, *does, masks, spec);
-    else if (hasProjectedInputs(node)) multiHeadAttention(graph, shapes, node, masks, spec);
-    else return std::nullopt;
+    else if (does) decoderAttention(shapes, id, node, *does, masks, spec);
+    else multiHeadAttention(graph, shapes, node, masks, spec);
     spec.scale = scaleOf(node, shapes, spec);
     return spec;
 }

@@ -11,7 +11,8 @@ namespace {
 bool isTorchAttention(const Node& node) {
     constexpr std::string_view name = "scaled_dot_product_attention";
     if (node.is("aten", name)) return true;
-    const std::string own = node.is("org.pytorch.aten", "ATen") ? node.attributes.text("operator", "") : std::string();
+    if (!node.is("org.pytorch.aten", "ATen")) return false;
+    const std::string own = node.attributes.text("operator", "");
     return own == name || own == "aten::" + std::string(name);
 }
 

@@ -72,7 +72,7 @@ std::vector<NodeId> softmaxes(const Graph& graph, const Shapes& shapes) {
 }
 
 std::optional<Weighing> weighing(const Graph& graph, const Shapes& shapes, NodeId id) {
-    static constexpr std::array<std::pair<const char*, const char*>, 8> functions{
+    static constexpr std::array<std::pair<std::string_view, const char*>, 8> functions{
         {{"HardSigmoid", "sigmoid"}, {"Relu", "relu"}, {"LeakyRelu", "leaky_relu"}, {"Elu", "elu"}, {"Softplus", "softplus"}, {"Gelu", "gelu"}, {"Tanh", "tanh"}, {"Swish", "silu"}}};
     const Node& node = graph.node(id);
     if (node.is("com.microsoft", "QuickGelu") && node.attributes.real("alpha", 1.702F) == 1) return Weighing{"silu", node.input(0), {}};

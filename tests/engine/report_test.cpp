@@ -1,8 +1,10 @@
-// The JSON keeps its contract: docs/analysis.schema.json, on every bundled sample.
+// The JSON keeps its contract: docs/analysis.schema.json, on bundled samples and on every form of attention.
 
+#include "graph/text.h"
 #include "report/json.h"
 #include "report/text.h"
 
+#include <QDir>
 #include <QFile>
 #include <QJsonArray>
 #include <QJsonDocument>
@@ -16,6 +18,9 @@ class ReportTest : public QObject {
 private slots:
     void jsonFollowsItsSchema_data();
     void jsonFollowsItsSchema();
+    void formsFollowTheSchema();
+    void wordsAreExplained_data();
+    void wordsAreExplained();
     void validatorCanFail();
     void tableNamesTheFourGraphs();
     void togglesShareWhatTheyLeaveAlone();
@@ -24,11 +29,12 @@ private:
     /// The part of JSON Schema that ours uses: type, properties, required, additionalProperties, items, enum, $ref.
     static QString problem(const QJsonValue& value, QJsonObject schema, const QJsonObject& root, const QString& at);
     static bool isOf(const QJsonValue& value, const QString& type);
-    static QJsonObject schema() {
-        QFile file(PROJECT_ROOT "/docs/analysis.schema.json");
-        if (!file.open(QIODevice::ReadOnly)) qFatal("no schema");
-        return QJsonDocument::fromJson(file.readAll()).object();
+    static QByteArray content(const QString& path) {
+        QFile file(path);
+        if (!file.open(QIODevice::ReadOnly)) qFatal("no %s", qPrintable(path));
+        return file.readAll();
     }
+    static QJsonObject schema() { return QJsonDocument::fromJson(content(PROJECT_ROOT "/docs/analysis.schema.json")).object(); }
     static AnalysisPtr sample(const QString& name) {
         auto analysis = analyze(std::filesystem::path((PROJECT_ROOT "/resources/samples/" + name).toStdString()), {});
         if (!analysis) qFatal("%s", analysis.error().message().c_str());
@@ -85,6 +91,36 @@ void ReportTest::jsonFollowsItsSchema() {
         QVERIFY(json.isObject());
         QCOMPARE(problem(json.object(), schema(), schema(), {}), QString());
         QCOMPARE(json["graphs"]["enhanced"].toObject().contains("graph"), graphs);
+    }
+}
+
+void ReportTest::formsFollowTheSchema() {
+    const QJsonObject root = schema();
+    const QDir folder(QStringLiteral(TEST_DATA "/forms"));
+    for (const QString& name : folder.entryList({"*.txt"}, QDir::Files)) {
+        auto model = std::make_shared<Model>();
+        model->graph = *parseText(content(folder.filePath(name)).toStdString());
+        model->opsets = {{"", 17}, {"com.microsoft", 1}};
+        const auto analysis = analyze(model, {});
+        QVERIFY2(analysis.has_value(), qPrintable(name));
+        const QJsonDocument json = QJsonDocument::fromJson(QByteArray::fromStdString(analysisJson(**analysis)));
+        QCOMPARE(problem(json.object(), root, root, name), QString());
+    }
+}
+
+void ReportTest::wordsAreExplained_data() {
+    QTest::addColumn<QString>("list");
+    for (const char* list : {"masks", "extras"}) QTest::newRow(list) << list;
+}
+
+void ReportTest::wordsAreExplained() {
+    QFETCH(QString, list);
+    const QJsonObject one = schema()["properties"].toObject()["attention"].toObject()["items"].toObject();
+    const QJsonArray words = one["properties"].toObject()[list].toObject()["items"].toObject()["enum"].toArray();
+    QVERIFY(!words.isEmpty());
+    for (const char* page : {"/docs/cli.md", "/docs/attention.md"}) {
+        const QString text = QString::fromUtf8(content(QStringLiteral(PROJECT_ROOT) + page));
+        for (const QJsonValue& word : words) QVERIFY2(text.contains('`' + word.toString() + '`'), qPrintable(word.toString() + " is missing in " + page));
     }
 }
 
