@@ -1,6 +1,7 @@
 #include "branches.h"
 
 #include "attention/lists.h"
+#include "shapes/dimension_use.h"
 #include "support/stopwatch.h"
 
 #include <algorithm>
@@ -49,8 +50,20 @@ Result<FlatGraph> undoLists(const Model& model, FlatGraph flat, const Bindings& 
 /// Under the sizes given, or under the first others that go together better.
 Result<FlatGraph> firstThatFits(const Model& model, const Bindings& bindings, const Bindings& wanted, const Job& job) {
     auto first = flatten(model, bindings, false, job);
-    if (!first || first->shapes->warnings().empty()) return first;
-    const std::vector<SymbolicDim> dims = symbolicDims(*model.graph);
+    if (!first) return first;
+    std::vector<SymbolicDim> dims = symbolicDims(*model.graph);
+    const auto learned = learnUses(model, *first->graph, *first->shapes, wanted, dims, job);
+    if (!learned) return tl::unexpected(learned.error());
+    if (!learned->empty()) {
+        Bindings sizes = bindings;
+        for (const auto& [name, size] : *learned) sizes[name] = size;
+        deriveSizes(dims, sizes);
+        for (const auto& [name, size] : wanted) sizes[name] = size;
+        auto flat = flatten(model, sizes, false, job);
+        if (!flat || flat->shapes->warnings().size() <= first->shapes->warnings().size()) first = std::move(flat);
+        if (!first) return first;
+    }
+    if (first->shapes->warnings().empty()) return first;
     for (std::size_t trial = 0; trial < otherSizes.front().sizes.size(); ++trial) {
         Bindings other = wanted;
         for (const SymbolicDim& dim : dims) {
@@ -58,6 +71,7 @@ Result<FlatGraph> firstThatFits(const Model& model, const Bindings& bindings, co
             if (usual != otherSizes.end()) other.try_emplace(dim.name, usual->sizes[trial]);
         }
         if (other == wanted) return first;
+        other.insert(learned->begin(), learned->end());
         const auto sizes = resolveBindings(*model.graph, other);
         if (!sizes) return first;
         auto flat = flatten(model, *sizes, false, job);

@@ -1,6 +1,7 @@
 #include "pipeline.h"
 
 #include "onnx_io/versions.h"
+#include "shapes/weight_inputs.h"
 #include "support/stopwatch.h"
 
 #include <algorithm>
@@ -281,6 +282,7 @@ Result<AnalysisPtr> run(std::shared_ptr<Analysis> analysis, const Job& job) {
     analysis->warnings = analysis->model->warnings;
     for (const auto* more : {&*declared, &analysis->inlinedShapes->warnings(), &analysis->decomposition->warnings})
         analysis->warnings.insert(analysis->warnings.end(), more->begin(), more->end());
+    if (const std::size_t weights = weightInputs(*analysis->inlined).size(); weights > 0) analysis->warnings.push_back(std::to_string(weights) + " inputs are taken for weights that the file doesn't hold, as of an export without parameters");
     return finish(std::move(analysis), job);
 }
 

@@ -144,7 +144,7 @@ private:
             if (node.is(op)) return altered(node.input(0));
         if (node.is("Pow") && m_products.constant(node.input(1))) return altered(node.input(0));
         if (node.is("Gather") && m_products.constant(node.input(1))) return node.input(0);
-        if (auto part = addedToPart(m_graph, node)) {
+        if (auto part = addedToPart(m_graph, m_shapes, node)) {
             m_core.nodes.insert(m_core.nodes.end(), part->nodes.begin(), part->nodes.end());
             // What was added in place may be written once more, as an assignment.
             if (std::find(m_core.masks.begin(), m_core.masks.end(), part->bias) == m_core.masks.end()) m_core.masks.push_back(part->bias);
@@ -404,24 +404,39 @@ private:
         return true;
     }
 
+    /// Two permutations of axes, one after the other.
+    static std::vector<std::int64_t> composed(const std::vector<std::int64_t>& first, const std::vector<std::int64_t>& second) {
+        std::vector<std::int64_t> order;
+        for (const std::int64_t axis : second) order.push_back(first[static_cast<std::size_t>(std::clamp<std::int64_t>(axis, 0, std::ssize(first) - 1))]);
+        return order;
+    }
+
     /// Whether the softmax runs over the rows of the scores product, as an odd number of turns leaves it.
     bool overRows() {
         const Node& softmax = m_graph.node(m_core.softmax);
         bool rows = false;
+        std::vector<std::int64_t> order; // of axes, as Transposes leave it
         for (const NodeId each : m_core.nodes) {
             const Node& node = m_graph.node(each);
-            if (each.position() < m_core.softmax.position() && turnsLastAxes(node)) rows = !rows;
+            if (each.position() >= m_core.softmax.position()) continue;
+            if (turnsLastAxes(node)) rows = !rows;
+            const auto* perm = node.is("Transpose") ? node.attributes.integers("perm") : nullptr;
+            if (perm) order = order.size() == perm->size() ? composed(order, *perm) : *perm;
         }
+        // Batch and heads may stand behind queries and keys.
+        const std::size_t shared = !std::is_sorted(order.begin(), order.end()) ? 0 : sharedAtEnd(*m_products.of(m_graph.node(m_core.scores)));
         const auto rank = static_cast<std::int64_t>(m_shapes.of(softmax.output()).dims.size());
-        const std::int64_t axis = isSoftmax(softmax) ? softmax.attributes.integer("axis", -1) : -1;
+        std::int64_t axis = isSoftmax(softmax) ? softmax.attributes.integer("axis", -1) : -1;
+        if (axis >= 0) axis -= rank;
+        axis += static_cast<std::int64_t>(shared); // from the end of those before them
         const Node& context = m_graph.node(m_core.context);
-        if (const auto summed = summedSide(m_graph, m_shapes, m_core.softmax, m_way, context, m_probabilities == factorOf(context, 0) ? 0 : 1)) {
+        if (const auto summed = summedSide(m_graph, m_shapes, m_core.softmax, shared, m_way, context, m_probabilities == factorOf(context, 0) ? 0 : 1)) {
             // A softmax along the other axis lets queries compete for each key.
-            const bool last = axis == -1 || axis == rank - 1, before = axis == -2 || axis == rank - 2;
+            const bool last = axis == -1, before = axis == -2;
             if (*summed == 0 ? before : last) m_core.extras.insert("inverted");
             return rows != (*summed == 1);
         }
-        const bool competing = m_core.weighed || axis == -2 || axis == rank - 2; // without a softmax V alone tells which axis is the keys'
+        const bool competing = m_core.weighed || axis == -2; // without a softmax V alone tells which axis is the keys'
         return rows != (rank >= 2 && competing && !sumsLast());
     }
 

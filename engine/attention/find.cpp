@@ -169,6 +169,7 @@ Attentions findAttention(const Model& model, const Graph& graph, const Shapes& s
         const Node& node = graph.nodes()[i];
         if (auto spec = opaqueAttention(graph, shapes, NodeId(i), masks)) result.found.push_back(std::move(*spec));
         else if (const std::string name = unknownAttention(node); !name.empty()) result.unrecognised.push_back({node.name, "attention operator", "what " + name + " computes is not written out", "it stays one operator"});
+        else if (auto edges = attendsOverEdges(graph, shapes, NodeId(i))) result.unrecognised.push_back(std::move(*edges));
         else if (isOverSeveralAxes(shapes, node)) result.unrecognised.push_back({node.name, "softmax attention", "its softmax takes its axes from " + std::to_string(node.attributes.integer("axis", 1)) + " on together", describe(graph, NodeId(i)) + ": over the last axis alone it would be one of keys"});
     }
     for (const NodeId softmax : softmaxes(graph, shapes)) {

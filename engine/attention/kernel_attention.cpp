@@ -11,12 +11,14 @@ namespace triptych {
 
 namespace {
 
+bool isMatrixProduct(const Node& node) { return node.is("MatMul") || node.is("com.microsoft", "FusedMatMul"); }
+
 /// Of two activations; an Einsum may multiply a third one in, the normaliser.
 bool activationProduct(const Graph& graph, const Shapes& shapes, NodeId id) {
     if (!id) return false;
     const Node& node = graph.node(id);
     const bool fits = node.inputs.size() == 2 || (node.is("Einsum") && node.inputs.size() == 3);
-    return (node.is("MatMul") || node.is("Einsum")) && fits && !shapes.isConstant(node.input(0)) && !shapes.isConstant(node.input(1));
+    return (isMatrixProduct(node) || node.is("Einsum")) && fits && !shapes.isConstant(node.input(0)) && !shapes.isConstant(node.input(1));
 }
 
 /// The product behind a value, through views.
@@ -73,7 +75,7 @@ Mapped throughMap(const Graph& graph, const Shapes& shapes, ValueId value) {
         const auto function = weighing(graph, shapes, id);
         const bool map = function || node.is("Exp") || node.is("Softmax");
         // Random features are a product with a constant between the heads and the map.
-        const bool features = !made.role.linear && node.is("MatMul") && shapes.isConstant(node.input(1)) && shapes.of(node.input(0)).dims.size() >= 4;
+        const bool features = !made.role.linear && isMatrixProduct(node) && shapes.isConstant(node.input(1)) && shapes.of(node.input(0)).dims.size() >= 4;
         const bool view = node.is("Transpose") || node.is("Reshape") || node.is("Identity") || node.is("Cast") || node.is("Unsqueeze") || node.is("Squeeze") ||
                           (!made.mapped && (node.is("Slice") || node.is("Split") || node.is("Gather")));
         const bool arithmetic = node.is("Add") || node.is("Sub") || node.is("Mul") || node.is("Div") || node.is("Clip") || node.is("Max") || node.is("Pow");
@@ -177,19 +179,24 @@ bool apart(const Graph& graph, const Shapes& shapes, const RoleTrace& k, const R
 
 /// Whether K is a softmax over what its product with V sums, the places: then nothing else needs to bring it to a sum of 1.
 bool sumsToOne(const Graph& graph, const Shapes& shapes, const Mapped& k, NodeId inner, std::size_t keys) {
-    bool last = sumsLastAxis(graph.node(inner), keys);
     ValueId value = graph.node(inner).input(keys);
+    const auto rank = static_cast<std::int64_t>(shapes.of(value).dims.size());
+    std::int64_t summed = rank - 1;
+    while (summed >= 0 && !sumsAxis(shapes, graph.node(inner), keys, static_cast<std::size_t>(summed))) --summed;
+    if (rank < 3 || summed < 0) return false;
     for (int steps = 0; steps < 12 && value; ++steps) {
         const NodeId id = graph.producer(bare(graph, shapes, value));
         if (!id) return false;
         const Node& node = graph.node(id);
         if (node.is("Softmax")) {
-            const auto rank = static_cast<std::int64_t>(shapes.of(node.output()).dims.size());
             const std::int64_t axis = node.attributes.integer("axis", -1);
-            return rank >= 3 && (axis < 0 ? axis : axis - rank) == (last ? -1 : -2) && std::find(k.map.begin(), k.map.end(), id) != k.map.end();
+            return (axis < 0 ? axis + rank : axis) == summed && std::find(k.map.begin(), k.map.end(), id) != k.map.end();
         }
         if (!node.is("Transpose") && !node.is("Identity") && !node.is("Cast")) return false;
-        if (turnsLastAxes(node)) last = !last;
+        const auto* perm = node.is("Transpose") ? node.attributes.integers("perm") : nullptr;
+        if (perm && static_cast<std::int64_t>(perm->size()) != rank) return false;
+        if (node.is("Transpose")) summed = perm ? (*perm)[static_cast<std::size_t>(summed)] : rank - 1 - summed;
+        if (summed < 0 || summed >= rank) return false;
         value = node.input(0);
     }
     return false;
@@ -222,7 +229,8 @@ AttentionSpec specOf(const Graph& graph, const Shapes& shapes, const Kernel& ker
     spec.causal = false;
     // Random features, and copies of them, are more than a head is wide.
     const auto last = [&](ValueId value) { return shapes.of(value).known() && !shapes.of(value).dims.empty() ? shapes.of(value).dims.back() : 0; };
-    spec.headDim = has(graph, q, "MatMul") || q.widened || summed == 0 ? last(q.role.operand) : summed;
+    const bool features = std::any_of(q.map.begin(), q.map.end(), [&](NodeId each) { return isMatrixProduct(graph.node(each)); });
+    spec.headDim = features || q.widened || summed == 0 ? last(q.role.operand) : summed;
     spec.vHeadDim = own > 0 ? own : last(v.operand);
     const bool ones = std::any_of(v.path.begin(), v.path.end(), [&](NodeId each) { return graph.node(each).is("Pad") || graph.node(each).is("Concat"); });
     if (ones && spec.vHeadDim == spec.headDim + 1) --spec.vHeadDim;

@@ -166,7 +166,52 @@ std::optional<Weighed> weighedBy(const Graph& graph, const Shapes& shapes, Value
     return std::nullopt;
 }
 
+bool addsUp(const Node& node) { return (node.is("ScatterElements") || node.is("ScatterND")) && node.attributes.text("reduction", "none") == "add"; }
+
+/// Where a divisor sums exponents by what they belong to: a scatter that adds them up, picked again for each of them.
+NodeId sumByGroups(const Graph& graph, const Shapes& shapes, ValueId divisor, ValueId exponents) {
+    static constexpr std::array picks{"Gather", "GatherElements", "GatherND", "Clip", "Max", "Expand"};
+    constexpr int longest = 8;
+    for (int steps = 0; steps < longest && divisor; ++steps) {
+        const NodeId id = graph.producer(behindViews(graph, divisor));
+        if (!id) return {};
+        const Node& node = graph.node(id);
+        if (addsUp(node)) return behindViews(graph, node.input(2)) == exponents ? id : NodeId();
+        const bool apart = node.is("Add") && (shapes.scalar(node.input(0)) || shapes.scalar(node.input(1))); // from 0
+        if (!apart && !isOneOf(node, picks)) return {};
+        divisor = node.input(apart && shapes.scalar(node.input(0)) ? 1 : 0);
+    }
+    return {};
+}
+
+/// The Mul by weights whose products a scatter adds up.
+NodeId weighedByGroups(const Graph& graph, ValueId weights) {
+    constexpr std::size_t most = 24, mostReaders = 64;
+    std::vector<std::pair<ValueId, NodeId>> open{{weights, {}}}; // and the Mul before it
+    for (std::size_t i = 0; i < open.size() && i < most; ++i) {
+        const auto [value, product] = open[i];
+        const auto readers = graph.readers(value);
+        for (std::size_t r = 0; r < std::min(readers.size(), mostReaders); ++r) {
+            const Node& node = graph.node(readers[r]);
+            if (product && addsUp(node) && node.input(2) == value) return product;
+            if (isOneOf(node, views) || node.is("Expand")) open.emplace_back(node.output(), product);
+            if (!product && node.is("Mul")) open.emplace_back(node.output(), readers[r]);
+        }
+    }
+    return {};
+}
+
 } // namespace
+
+std::optional<Unrecognised> attendsOverEdges(const Graph& graph, const Shapes& shapes, NodeId division) {
+    const Node& node = graph.node(division);
+    const ValueId exponents = node.is("Div") ? behindViews(graph, node.input(0)) : ValueId();
+    const NodeId exponent = exponents ? graph.producer(exponents) : NodeId();
+    if (!exponent || !graph.node(exponent).is("Exp")) return std::nullopt;
+    const NodeId sum = sumByGroups(graph, shapes, node.input(1), exponents), product = sum ? weighedByGroups(graph, node.output()) : NodeId();
+    if (!product) return std::nullopt;
+    return Unrecognised{node.name, "attention over edges", "its softmax sums exponents by a scatter", describe(graph, sum) + " adds up those of each place, and " + describe(graph, product) + " weighs a value for each edge: no product sums over keys"};
+}
 
 std::optional<Unrecognised> scoredOtherwise(const Graph& graph, const Shapes& shapes, NodeId softmax) {
     const Node& node = graph.node(softmax);

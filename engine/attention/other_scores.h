@@ -11,5 +11,8 @@ namespace triptych {
 ///   softmax over points -- Mul by what GridSample picks -- ReduceSum                                deformable
 /// Sources: Bahdanau, Cho, Bengio (2015); Luong, Pham, Manning (2015); Velickovic et al., Graph attention networks (2018); Zhu et al., Deformable DETR (2021).
 std::optional<Unrecognised> scoredOtherwise(const Graph& graph, const Shapes& shapes, NodeId softmax);
+/// Attention over the edges of a graph, each of which has one score: exponents are summed by the place they lead to, and so are weighed values:
+///   Exp -- ScatterElements add -- Gather -- Div -- Mul values -- ScatterElements add
+std::optional<Unrecognised> attendsOverEdges(const Graph& graph, const Shapes& shapes, NodeId division);
 
 } // namespace triptych

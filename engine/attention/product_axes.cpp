@@ -63,15 +63,21 @@ std::optional<double> scalarFactor(const Shapes& shapes, const Node& node, std::
     return scale && zero ? std::optional((*number - *zero) * *scale) : std::nullopt;
 }
 
+std::size_t sharedAtEnd(const Node& product) {
+    const auto equation = equationOf(product);
+    std::size_t count = 0;
+    while (equation && count < equation->result.size()) {
+        const char letter = equation->result[equation->result.size() - 1 - count];
+        if (!has(equation->operands[0], letter) || !has(equation->operands[1], letter)) break;
+        ++count;
+    }
+    return count;
+}
+
 bool endsInFirst(const Node& product) {
     const auto equation = equationOf(product);
-    if (!equation) return false;
-    // Batch and heads, which both operands have, may stand behind queries and keys.
-    for (std::size_t i = equation->result.size(); i-- > 0;) {
-        const bool first = has(equation->operands[0], equation->result[i]);
-        if (first != has(equation->operands[1], equation->result[i])) return first;
-    }
-    return false;
+    const std::size_t shared = sharedAtEnd(product);
+    return equation && shared < equation->result.size() && has(equation->operands[0], equation->result[equation->result.size() - 1 - shared]);
 }
 
 Dim summedSize(const Graph& graph, const Shapes& shapes, NodeId product) {

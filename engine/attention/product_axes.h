@@ -11,6 +11,8 @@ Dim dimFromEnd(const Shapes& shapes, ValueId value, std::size_t back);
 ValueId factorOf(const Node& product, std::size_t side);
 /// The number that a product is multiplied by on a side: what its integer stands for in QLinearMul; empty where it is none.
 std::optional<double> scalarFactor(const Shapes& shapes, const Node& node, std::size_t side);
+/// How many axes at the end of an Einsum's result both operands have: batch and heads behind queries and keys. 0 for any other product.
+std::size_t sharedAtEnd(const Node& product);
 /// Whether the last axis of an Einsum's result that only one operand has is its first one's; false for any other product.
 bool endsInFirst(const Node& product);
 /// Which axis of an operand of an Einsum is the last one of its result; none where that is another operand's, or both have it.

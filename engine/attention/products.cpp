@@ -38,12 +38,12 @@ bool spreadsWeights(const Graph& graph, const Shapes& shapes, NodeId softmax, Va
     return keys > 1 && summedSize(graph, shapes, product) == 1 && shapes.of(weights).known() && shapes.of(node.output()).known() && shapes.of(weights).count() > shapes.of(node.output()).count() / keys;
 }
 
-std::optional<std::size_t> summedSide(const Graph& graph, const Shapes& shapes, NodeId softmax, const std::vector<NodeId>& way, const Node& context, std::size_t operand) {
+std::optional<std::size_t> summedSide(const Graph& graph, const Shapes& shapes, NodeId softmax, std::size_t shared, const std::vector<NodeId>& way, const Node& context, std::size_t operand) {
     const Node& node = graph.node(softmax);
     const std::size_t rank = shapes.of(node.output()).dims.size();
-    if (!isSoftmax(node) || !Products::multiplies(context) || rank < 2) return std::nullopt;
+    if (!isSoftmax(node) || !Products::multiplies(context) || rank < 2 + shared) return std::nullopt;
     using Axes = std::array<std::optional<std::size_t>, 2>;
-    Axes axes{rank - 1, rank - 2};
+    Axes axes{rank - 1 - shared, rank - 2 - shared};
     ValueId value = node.output();
     std::map<ValueId, Axes> before{{value, axes}}; // what views undo stands where it stood
     for (const NodeId each : way) {
@@ -144,10 +144,18 @@ bool Products::mixesHeads(const Node& node) const {
         const Dims& kernel = m_shapes.of(node.input(1)).dims;
         return kernel.size() == 4 && kernel[0] == kernel[1] && kernel[2] == 1 && kernel[3] == 1 && m_shapes.of(node.input(0)).dims.size() == 4;
     }
-    if (!node.is("MatMul")) return false;
-    const Dims &weight = m_shapes.of(node.input(1)).dims, &from = m_shapes.of(node.input(0)).dims;
-    const NodeId before = m_spelled.maker(node.input(0));
-    return weight.size() == 2 && weight[0] == weight[1] && from.size() == 4 && before && m_graph.node(before).is("Transpose");
+    if (!node.is("MatMul") && !node.is("Gemm")) return false;
+    // As a Gemm, behind a Reshape to rows of heads.
+    const NodeId rows = node.is("Gemm") ? m_spelled.maker(node.input(0)) : NodeId();
+    if (node.is("Gemm") && (!rows || !m_graph.node(rows).is("Reshape") || node.attributes.integer("transA", 0) != 0)) return false;
+    const ValueId mixed = rows ? m_graph.node(rows).input(0) : node.input(0);
+    const Dims &weight = m_shapes.of(node.input(1)).dims, &from = m_shapes.of(mixed).dims;
+    if (weight.size() != 2 || weight[0] != weight[1] || from.size() != 4 || from.back() != weight[0]) return false;
+    const NodeId before = m_spelled.maker(mixed);
+    if (!before) return false;
+    // Heads that were last when a softmax ran over another axis are last behind it, too.
+    const std::int64_t axis = m_graph.node(before).attributes.integer("axis", -1);
+    return m_graph.node(before).is("Transpose") || (rows && m_graph.node(before).is("Softmax") && axis >= 0 && axis < 3);
 }
 
 bool Products::isMixersBias(ValueId mixed, ValueId bias) const {

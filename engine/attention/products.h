@@ -14,8 +14,8 @@ ValueId behindViews(const Graph& graph, ValueId value);
 NodeId timesItself(const Graph& graph, ValueId value);
 /// Whether a product multiplies a softmax's weights of several keys out, with no sum over the keys, as where a memory is written.
 bool spreadsWeights(const Graph& graph, const Shapes& shapes, NodeId softmax, ValueId weights, NodeId product);
-/// Which of a softmax's last two axes, 0 for the last one, `context` sums behind the nodes of `way` as its operand 0 or 1. Empty where it can't be told.
-std::optional<std::size_t> summedSide(const Graph& graph, const Shapes& shapes, NodeId softmax, const std::vector<NodeId>& way, const Node& context, std::size_t operand);
+/// Which of a softmax's last two axes before `shared` ones (of batch or heads), 0 for the last one, `context` sums behind the nodes of `way` as its operand 0 or 1. Empty where it can't be told.
+std::optional<std::size_t> summedSide(const Graph& graph, const Shapes& shapes, NodeId softmax, std::size_t shared, const std::vector<NodeId>& way, const Node& context, std::size_t operand);
 
 class Products {
 public:

@@ -1,4 +1,5 @@
 #include "shapes/dim_expression.h"
+#include "shapes/dimension_use.h"
 #include "shapes/shapes.h"
 
 #include <algorithm>
@@ -143,6 +144,17 @@ std::optional<Use> fixedByWeight(const Weighted& weighted, std::size_t axis) {
     return weight.size() == 1 && attributes.integer("axis", -1) == -1 ? std::optional(Use{"features", weight[0]}) : std::nullopt;
 }
 
+constexpr std::array sequenceWords{"total", "seq", "len", "token", "ctx"};
+constexpr std::array soundWords{"sample", "audio", "wave"};
+
+/// Whether a name holds one of these words.
+bool containsAny(std::string_view text, std::span<const char* const> words) {
+    return std::any_of(words.begin(), words.end(), [&](const char* word) { return contains(text, word); });
+}
+
+/// Some exporters name what has no name after the input, which tells nothing.
+bool isNamedAfter(const std::string& symbol, const std::string& input) { return symbol.starts_with(input + "_dynamic_axes"); }
+
 /// What weights say, then the name, then the use as a cache, then the place: axis 0 of an input is the batch, axis 1 of token ids the sequence.
 Use useOf(const Graph& graph, const std::string& symbol, const Value& input, const Weighted& weighted, std::size_t axis, bool growing) {
     const DeclaredType& declared = input.declared;
@@ -153,14 +165,12 @@ Use useOf(const Graph& graph, const std::string& symbol, const Value& input, con
     if (axis > 0)
         if (auto fixed = fixedByWeight(weighted, axis); fixed && fixed->size > 0) return *fixed;
     if (real && rank >= 4 && place) return {"image", sideByPositions(graph, weighted).value_or(pixels)};
-    const bool sound = convolved || weighted.is("STFT") || contains(symbol, "sample") || contains(symbol, "audio") || contains(symbol, "wave");
+    const bool sound = convolved || weighted.is("STFT") || containsAny(symbol, soundWords);
     if (real && rank == 2 && axis == 1 && sound) return {"samples", samples};
     if (real && rank == 3 && axis == 1 && weighted.is("STFT")) return {"samples", samples};
-    // Some exporters name what has no name after the input, which tells nothing.
-    if (!symbol.starts_with(input.name + "_dynamic_axes")) {
+    if (!isNamedAfter(symbol, input.name)) {
         if (contains(symbol, "past")) return {"past", tokens};
-        for (const char* word : {"total", "seq", "len", "token", "ctx"})
-            if (contains(symbol, word)) return {"sequence", tokens};
+        if (containsAny(symbol, sequenceWords)) return {"sequence", tokens};
     }
     if (axis == 0) return {"batch", 1};
     if (real && rank >= 3 && growing) return {"past", tokens};
@@ -305,6 +315,14 @@ std::vector<SymbolicDim> symbolicDims(const Graph& graph) {
     for (SymbolicDim& dim : found)
         if (dim.use == "derived") raiseParts(dim, places, found);
     return found;
+}
+
+bool nameTellsUse(const SymbolicDim& dim) {
+    for (const std::string& place : dim.inputs) {
+        const std::string input = place.substr(0, place.rfind('['));
+        if (isNamedAfter(dim.name, input) || dim.name.starts_with(input + "_dim_")) return false;
+    }
+    return contains(dim.name, "batch") || contains(dim.name, "past") || containsAny(dim.name, sequenceWords) || containsAny(dim.name, soundWords);
 }
 
 void deriveSizes(const std::vector<SymbolicDim>& dims, Bindings& bindings) {

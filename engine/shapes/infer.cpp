@@ -4,6 +4,7 @@
 #include "shapes/dim_expression.h"
 #include "shapes/infer.h"
 #include "shapes/rules.h"
+#include "shapes/weight_inputs.h"
 #include "support/excerpt.h"
 
 #include <algorithm>
@@ -111,6 +112,7 @@ private:
     static bool isSequence(const DeclaredType& declared) { return declared.kind == "sequence"; }
 
     void givens() {
+        const std::set<ValueId> weights = weightInputs(m_graph);
         for (std::size_t i = 0; i < m_graph.values().size(); ++i) {
             const ValueId id(i);
             const Value& value = m_graph.values()[i];
@@ -127,6 +129,7 @@ private:
                 m_result->m_shapes[id] = {value.declared.type, value.declared.hasShape, bound(value.declared, value.name)};
                 if (!m_result->m_shapes[id].known()) m_result->m_reasons[id] = isEndless(m_result->m_shapes[id]) ? endless : "the input declares no shape";
                 else readChoice(id, value);
+                if (weights.contains(id)) m_result->m_constant[id] = m_result->m_fixed[id] = true;
             } else if (!m_graph.producer(id) && (!m_graph.readers(id).empty() || m_graph.isOutput(id))) {
                 m_result->m_shapes[id] = {value.declared.type, value.declared.hasShape, bound(value.declared, value.name)};
                 if (!m_result->m_shapes[id].known()) m_result->m_reasons[id] = value.declared.kind.empty() || value.declared.kind == "tensor" ? "nothing produces it" : "it is a " + value.declared.kind;

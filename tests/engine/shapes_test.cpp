@@ -1,5 +1,6 @@
 // Shape rules against shapes that came out when the operators ran, and against shapes worked out from the specification.
 
+#include "branches.h"
 #include "graph/text.h"
 #include "shapes/dim_expression.h"
 #include "shapes/shapes.h"
@@ -66,6 +67,8 @@ private slots:
     void aPictureFitsTheTableOfPositions();
     void derivedSizesFollow();
     void sizesAreToldByUse();
+    void softmaxesRunOverSequences_data();
+    void softmaxesRunOverSequences();
     void allKeysArePastAndNewOnes();
     void operators_data();
     void operators();
@@ -302,6 +305,41 @@ void ShapesTest::sizesAreToldByUse() {
     QCOMPARE(sizes.at("N"), std::int64_t(1));
     QCOMPARE(sizes.at("P"), std::int64_t(128)); // a cache that grows, whatever it is called
     QCOMPARE(sizes.at("C"), std::int64_t(16));
+}
+
+void ShapesTest::softmaxesRunOverSequences_data() {
+    QTest::addColumn<QString>("input");
+    QTest::addColumn<QString>("heads");
+    QTest::addColumn<QString>("turned");
+    QTest::addColumn<QString>("sizes");
+    QTest::newRow("no batch") << "f32[s,8]" << "{0,2,4}" << "[1,0,2]" << "s 128";
+    QTest::newRow("places first") << "f32[t,b,8]" << "{0,0,2,4}" << "[1,2,0,3]" << "b 1 t 128";
+    QTest::newRow("a batch first") << "f32[b,n,8]" << "{0,0,2,4}" << "[0,2,1,3]" << "b 1 n 128";
+    QTest::newRow("without a name") << "f32[?,1,8]" << "{0,0,2,4}" << "[1,2,0,3]" << "x_dim_0 128";
+    QTest::newRow("named otherwise") << "f32[batch,t,8]" << "{0,0,2,4}" << "[1,2,0,3]" << "batch 1 t 128";
+}
+
+void ShapesTest::softmaxesRunOverSequences() {
+    QFETCH(QString, input);
+    QFETCH(QString, heads);
+    QFETCH(QString, turned);
+    QFETCH(QString, sizes);
+    const QString text = QStringLiteral("x: %1\n"
+                                        "q = Transpose(Reshape(MatMul(x, wq: f32[8,8]), %2), perm=%3)\n"
+                                        "k = Transpose(Reshape(MatMul(x, wk: f32[8,8]), %2), perm=%3)\n"
+                                        "y = Softmax(Einsum(q, k, equation=\"...qd,...kd->...qk\"), axis=-1)\n");
+    const auto graph = parseText(text.arg(input, heads, turned).toStdString());
+    QVERIFY2(graph, graph ? "" : graph.error().message().c_str());
+    Model model;
+    model.graph = *graph;
+    model.opsets = {{"", 17}};
+    const FlatGraph flat = *flattenFitting(model, *resolveBindings(**graph, {}), {}, false);
+    QStringList found;
+    for (const auto& [name, size] : flat.shapes->bindings()) found << QString::fromStdString(name) + ' ' + QString::number(size);
+    QCOMPARE(found.join(' '), sizes);
+    // What is wanted stays as it is.
+    const Bindings wanted{{flat.shapes->bindings().rbegin()->first, 5}};
+    QCOMPARE(flattenFitting(model, *resolveBindings(**graph, wanted), wanted, false)->shapes->bindings().rbegin()->second, std::int64_t(5));
 }
 
 void ShapesTest::allKeysArePastAndNewOnes() {
