@@ -65,7 +65,7 @@ AttentionSpec explicitAttention(const Graph& graph, const Shapes& shapes, const 
     spec.extras.insert(core.extras.begin(), core.extras.end());
     spec.evidence.push_back({"softmax", graph.node(core.softmax).name, "stands between " + graph.node(core.scores).name + " and " + graph.node(core.context).name});
     describeMasks(core.masks, masks, spec, core.multiplied);
-    for (Evidence& each : visibleBlocks(graph, shapes, roles)) {
+    for (Evidence& each : visibleBlocks(graph, shapes, roles, dimFromEnd(shapes, graph.node(core.scores).output(), 0))) {
         (each.role == "global_tokens" ? spec.extras : spec.masks).insert(each.role);
         spec.evidence.push_back(std::move(each));
     }

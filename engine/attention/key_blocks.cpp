@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
 
 namespace triptych {
 
@@ -62,13 +63,15 @@ bool joinsNeighbours(const Graph& graph, const Shapes& shapes, const Node& conca
 bool picksWindows(const Shapes& shapes, const Node& gather) {
     const HostTensor* places = gather.is("Gather") && shapes.of(gather.input(1)).dims.size() == 2 ? shapes.constant(gather.input(1)) : nullptr;
     if (!places || !places->isInteger() || places->dims[0] < 2 || places->dims[1] < 2) return false;
-    const std::vector<std::int64_t> all = places->integers();
+    const std::vector<std::int64_t>& all = places->integers();
     const auto columns = static_cast<std::size_t>(places->dims[1]);
     const std::int64_t down = all[columns] - all[0], along = all[1] - all[0];
     if (down <= 0 || along <= 0) return false;
     for (std::size_t i = 0; i < all.size(); ++i)
         if (all[i] != all[0] + static_cast<std::int64_t>(i / columns) * down + static_cast<std::int64_t>(i % columns) * along) return false;
-    return std::set<std::int64_t>(all.begin(), all.end()).size() < all.size();
+    // Two windows share a place where as many steps down as a row needs to come to it are within both.
+    const std::int64_t common = std::gcd(down, along);
+    return along / common < places->dims[0] && down / common < places->dims[1];
 }
 
 /// Whether a value is the same for several blocks.
@@ -78,9 +81,15 @@ bool isShared(const Graph& graph, const Shapes& shapes, ValueId value) {
     return id && isOneOf(graph.node(id), copies);
 }
 
-/// The node that puts places in an order that data give.
-NodeId orderedBy(const Graph& graph, const Shapes& shapes, const RoleTrace& trace) {
-    const auto found = std::find_if(trace.path.begin(), trace.path.end(), [&](NodeId id) { return graph.node(id).is("GatherElements") && !shapes.isConstant(graph.node(id).input(1)); });
+/// The node that puts places in an order that data give: more of them than the `seen` keys of a query, else every query sees all of them.
+NodeId orderedBy(const Graph& graph, const Shapes& shapes, const RoleTrace& trace, Dim seen) {
+    const auto found = std::find_if(trace.path.begin(), trace.path.end(), [&](NodeId id) {
+        const Node& node = graph.node(id);
+        const Dims& dims = shapes.of(node.output()).dims;
+        const auto rank = static_cast<std::int64_t>(dims.size());
+        const std::int64_t given = node.attributes.integer("axis", 0), axis = given < 0 ? given + rank : given;
+        return node.is("GatherElements") && !shapes.isConstant(node.input(1)) && axis >= 0 && axis < rank && seen > 0 && dims[static_cast<std::size_t>(axis)] > seen;
+    });
     return found == trace.path.end() ? NodeId() : *found;
 }
 
@@ -93,9 +102,9 @@ bool turnsRound(const Graph& graph, const Shapes& shapes, const Node& concat) {
     return axis && axis == cutAxis(graph, shapes, second) && bare(graph, shapes, graph.node(first).input(0)) == bare(graph, shapes, graph.node(second).input(0)) && shapes.of(concat.output()).dims == shapes.of(graph.node(first).input(0)).dims;
 }
 
-std::vector<Evidence> visibleBlocks(const Graph& graph, const Shapes& shapes, const Roles& roles) {
+std::vector<Evidence> visibleBlocks(const Graph& graph, const Shapes& shapes, const Roles& roles, Dim seen) {
     std::vector<Evidence> found;
-    const NodeId queries = orderedBy(graph, shapes, roles.q), keys = orderedBy(graph, shapes, roles.k);
+    const NodeId queries = orderedBy(graph, shapes, roles.q, seen), keys = orderedBy(graph, shapes, roles.k, seen);
     if (queries && keys) found.push_back({"block_sparse", graph.node(keys).name, "puts keys in an order that data give, as " + graph.node(queries).name + " does the queries: each block of them sees its like"});
     for (const NodeId id : roles.k.path) {
         const Node& node = graph.node(id);

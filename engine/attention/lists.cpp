@@ -10,6 +10,7 @@ namespace triptych {
 namespace {
 
 constexpr int mostInserts = 64;
+constexpr std::int64_t furthest = std::numeric_limits<std::int64_t>::max();
 
 /// What stands at a place of a list: a tensor, or the piece of that number which a SplitToSequence cuts.
 struct Item {
@@ -91,6 +92,9 @@ private:
         return more + std::ssize(*known->items);
     }
 
+    /// A tensor that stands in a list; none where the file leaves it out, which is its fault.
+    static std::optional<Item> tensor(ValueId value) { return value ? std::optional(Item{value, {}}) : std::nullopt; }
+
     std::optional<Item> item(ValueId list, std::int64_t place) const {
         std::optional<std::int64_t> before; // how many stand before the one that was put in last
         for (int steps = 0; steps < mostInserts; ++steps) {
@@ -100,13 +104,13 @@ private:
             if (node.is("SplitToSequence")) return Item{{}, id, place};
             if (node.is("SequenceConstruct")) {
                 if (place < 0) place += std::ssize(node.inputs);
-                return place >= 0 && place < std::ssize(node.inputs) ? std::optional(Item{node.inputs[static_cast<std::size_t>(place)], {}}) : std::nullopt;
+                return place >= 0 && place < std::ssize(node.inputs) ? tensor(node.inputs[static_cast<std::size_t>(place)]) : std::nullopt;
             }
             // One that is put in at a place moves those behind it.
             if (!node.is("SequenceInsert") || node.input(2)) return std::nullopt;
             before = place < 0 ? std::optional<std::int64_t>(-1) : before ? std::optional(*before - 1) : length(node.input(0));
             if (!before) return std::nullopt;
-            if (place == *before) return Item{node.input(1), {}};
+            if (place == *before) return tensor(node.input(1));
             if (place > *before) return std::nullopt;
             if (place < 0) ++place;
             list = node.input(0);
@@ -129,16 +133,19 @@ private:
             return made;
         }
         const HostTensor* sizes = integers(split.input(1));
-        if (!sizes) return std::nullopt;
-        const bool alike = m_shapes.of(split.input(1)).dims.empty();
+        if (!sizes || sizes->dims.size() > 1 || sizes->integers().empty()) return std::nullopt;
+        const bool alike = sizes->dims.empty();
         if (made.begin < 0 && alike && m_forAllSizes) return std::nullopt; // their number depends on what is cut
         const auto at = static_cast<std::size_t>(made.begin < 0 ? made.begin + count : made.begin);
-        const std::vector<std::int64_t> all = sizes->integers();
+        const std::vector<std::int64_t>& all = sizes->integers();
         made.begin = 0;
-        for (std::size_t i = 0; i < at && !alike; ++i) made.begin += all[i];
+        for (std::size_t i = 0; i < at && !alike; ++i) {
+            if (all[i] < 0 || all[i] > furthest - made.begin) return std::nullopt;
+            made.begin += all[i];
+        }
         if (alike) made.begin = static_cast<std::int64_t>(at) * all.front();
         made.length = alike ? all.front() : all[at];
-        return made;
+        return *made.length < 0 ? std::nullopt : std::optional(made);
     }
 
     ValueId constant(const std::string& name, Dims dims, const std::vector<std::int64_t>& values) { return m_builder.addInitializer(makeTensor(name, std::move(dims), values)); }
@@ -168,7 +175,7 @@ private:
         const std::string& name = m_graph.node(id).name;
         if (!piece.length) return instead(id, "Gather", {piece.from, constant(name + "/index", {}, {piece.begin})}, {{"axis", piece.axis, {}}});
         // The last one ends where all ends.
-        const std::int64_t end = piece.begin == -1 ? std::numeric_limits<std::int64_t>::max() : piece.begin + *piece.length;
+        const std::int64_t end = piece.begin == -1 || *piece.length > furthest - piece.begin ? furthest : piece.begin + *piece.length;
         instead(id, "Slice", {piece.from, constant(name + "/starts", {1}, {piece.begin}), constant(name + "/ends", {1}, {end}), constant(name + "/axes", {1}, {piece.axis})});
     }
 
@@ -183,7 +190,8 @@ private:
                 if (node.inputs.size() > mostInserts) return {};
                 std::vector<ValueId> found = node.inputs;
                 found.insert(found.end(), put.rbegin(), put.rend());
-                return found;
+                const bool whole = std::all_of(found.begin(), found.end(), [](ValueId value) { return bool(value); });
+                return whole ? found : std::vector<ValueId>();
             }
             if (!node.is("SequenceInsert") || node.input(2)) return {};
             put.push_back(node.input(1));

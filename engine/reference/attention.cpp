@@ -176,10 +176,10 @@ Outputs standardAttention(const KernelCall& call) {
 }
 
 /// Q, K and V in four axes, and their mask. As PyTorch has it since 2.5: a query that sees no key gets 0.
-Outputs fourAxesAttention(const KernelCall& call, const HostTensor* mask, bool causal, double scale) {
+Outputs fourAxesAttention(const KernelCall& call, const HostTensor* mask, bool causal, std::optional<double> scale) {
     CoreCall core{need(call, 0), need(call, 1), need(call, 2)};
     if (core.q.dims.size() != 4) refuse("its query has another rank than 4");
-    core.scale = scale != 0 ? scale : 1 / std::sqrt(static_cast<double>(std::max<std::int64_t>(core.q.dims[3], 1)));
+    core.scale = scale ? *scale : 1 / std::sqrt(static_cast<double>(std::max<std::int64_t>(core.q.dims[3], 1)));
     core.emptyRowIsZero = true;
     core.bias = [&](std::int64_t b, std::int64_t n, std::int64_t i, std::int64_t j) {
         if (causal && j > i) return lowest;
@@ -193,14 +193,15 @@ Outputs fourAxesAttention(const KernelCall& call, const HostTensor* mask, bool c
 Outputs torchAttention(const KernelCall& call) {
     const std::string own = call.node.op == "ATen" ? call.node.attributes.text("operator", "") : call.node.op;
     if (!own.ends_with("scaled_dot_product_attention") || own.find("_scaled") != std::string::npos) refuse("PyTorch's operator '" + own + "' isn't known");
-    const auto number = [&](std::size_t index) { return call.input(index) && call.input(index)->count() == 1 ? call.input(index)->at(0) : 0; };
-    if (number(4) != 0) refuse("it drops at random");
-    return fourAxesAttention(call, call.input(3), number(5) != 0, number(6));
+    const auto number = [&](std::size_t index) { return call.input(index) && call.input(index)->count() == 1 ? std::optional<double>(call.input(index)->at(0)) : std::nullopt; };
+    if (number(4).value_or(0) != 0) refuse("it drops at random");
+    return fourAxesAttention(call, call.input(3), number(5).value_or(0) != 0, number(6));
 }
 
 Outputs flexAttention(const KernelCall& call) {
     if (call.node.attributes.holdGraphs()) refuse("what its graphs do to scores isn't known");
-    return fourAxesAttention(call, nullptr, false, call.node.attributes.real("scale", 0));
+    const Attributes& given = call.node.attributes;
+    return fourAxesAttention(call, nullptr, false, given.has("scale") ? std::optional<double>(given.real("scale", 1)) : std::nullopt);
 }
 
 } // namespace

@@ -79,6 +79,7 @@ void EquivalenceTest::opaque_data() {
     QTest::newRow("lengths") << four + "n: i64[2] = {4, 2}\ny = Attention(q, k, v, _, _, _, n, is_causal=1)\nreturn y" << 24;
 
     const QString torch = ", operator=\"scaled_dot_product_attention\")\nreturn y";
+    standard("flex, scale of 0", four + "y = ai.onnx.preview::FlexAttention(q, k, v, scale=0.0)\nreturn y");
     standard("flex", four + "y = ai.onnx.preview::FlexAttention(q, k, v, scale=0.3)\nreturn y");
     standard("PyTorch's", four + "y = org.pytorch.aten::ATen(q, k, v" + torch);
     standard("PyTorch's, causal, scale", four + "no: f32[] = {0.0}\nyes: bool[] = {1}\ns: f32[] = {0.3}\ny = org.pytorch.aten::ATen(q, k, v, _, no, yes, s" + torch);

@@ -117,6 +117,11 @@ void HostileTest::files_data() {
     row("a declared symbol that no binding mends", model(Wire().message(1, node("n", "Concat", {"x", "x"}, {"y"}).message(5, Wire().text(1, "axis").integer(3, 0).integer(20, 2))).text(2, "g").message(11, symbolicInfo("x", "n", 4)).message(12, symbolicInfo("y", "n", 4))), "1x4 for 'y', but n (Concat, node 0) gives 2x4");
     const Wire turn = Wire().message(1, node("go", "Identity", {"c"}, {"on"})).message(1, node("each", "Relu", {"v"}, {"b"})).text(2, "body").message(11, Wire().text(1, "i")).message(11, Wire().text(1, "c")).message(11, Wire().text(1, "v")).message(12, Wire().text(1, "on")).message(12, valueInfo("b", {9, 9}));
     row("a declared size inside of a body", model(graph({node("loop", "Loop", {"", "", "x"}, {"y"}).message(5, Wire().text(1, "body").message(6, turn).integer(20, 5))})), "9x9 for 'b' inside of loop (Loop, node 0), but each (Relu, node 1) gives 2x2");
+    const auto number = [](const std::string& name, std::int64_t value) { return node(name, "Constant", {}, {name}).message(5, Wire().text(1, "value_int").integer(3, value).integer(20, 2)); };
+    row("a list without one of its tensors", model(graph({number("p", 1), node("list", "SequenceConstruct", {"x", ""}, {"l"}), node("pick", "SequenceAt", {"l", "p"}, {"a"}), node("join", "ConcatFromSequence", {"l"}, {"y"}).message(5, Wire().text(1, "axis").integer(3, 0).integer(20, 2))})), "");
+    row("a list that nothing is put into", model(graph({number("p", 0), node("none", "SequenceEmpty", {}, {"e"}), node("list", "SequenceInsert", {"e", ""}, {"l"}), node("pick", "SequenceAt", {"l", "p"}, {"y"})})), "");
+    const Wire sizes = Wire().integer(1, 1).integer(1, 1).integer(2, 7).text(8, "s").text(9, std::string("\1\0\0\0\0\0\0\0", 8));
+    row("a list whose sizes have two axes", model(graph({number("p", 1), node("cut", "SplitToSequence", {"x", "s"}, {"l"}), node("pick", "SequenceAt", {"l", "p"}, {"y"})}, {sizes})), "");
     row("newer opset", Wire().integer(1, 99).message(7, graph({node("n", "Neg", {"x"}, {"y"})})).message(8, opset("", 99)).bytes, "newer");
     row("a function that calls itself", model(graph({node("call", "F", {"x"}, {"y"}, "f")}), {Wire().text(1, "F").text(4, "a").text(5, "b").message(7, node("in", "F", {"a"}, {"b"}, "f")).text(10, "f")}), "call");
 }
