@@ -34,4 +34,12 @@ CoreResult findCore(const Graph& graph, const Shapes& shapes, NodeId softmax);
 /// operands are the contents.
 void joinPositions(const Graph& graph, const Shapes& shapes, Core& core);
 
+/// A part of scores that something is added to, written back in its place (scores[..., 1:, 1:] += bias, as for all places but a class token's):
+///   scores -- Slice -- Add bias -- ScatterND into the scores
+struct PartAdded {
+    ValueId bias;
+    std::vector<NodeId> nodes; ///< from the Add to what is written back, and the cuts before it
+};
+std::optional<PartAdded> addedToPart(const Graph& graph, const Node& scatter);
+
 } // namespace triptych

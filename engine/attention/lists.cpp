@@ -92,6 +92,7 @@ private:
     }
 
     std::optional<Item> item(ValueId list, std::int64_t place) const {
+        std::optional<std::int64_t> before; // how many stand before the one that was put in last
         for (int steps = 0; steps < mostInserts; ++steps) {
             const NodeId id = m_graph.producer(list);
             if (!id) return std::nullopt;
@@ -103,7 +104,7 @@ private:
             }
             // One that is put in at a place moves those behind it.
             if (!node.is("SequenceInsert") || node.input(2)) return std::nullopt;
-            const auto before = place < 0 ? std::optional<std::int64_t>(-1) : length(node.input(0));
+            before = place < 0 ? std::optional<std::int64_t>(-1) : before ? std::optional(*before - 1) : length(node.input(0));
             if (!before) return std::nullopt;
             if (place == *before) return Item{node.input(1), {}};
             if (place > *before) return std::nullopt;
@@ -173,14 +174,22 @@ private:
 
     /// All tensors of a list; none where one isn't known, or is a piece.
     std::vector<ValueId> tensors(ValueId list) const {
-        std::vector<ValueId> found;
-        const auto count = length(list);
-        for (std::int64_t place = 0; count && place < std::min<std::int64_t>(*count, mostInserts + 1); ++place) {
-            const auto at = item(list, place);
-            if (!at || !at->value) return {};
-            found.push_back(at->value);
+        std::vector<ValueId> put; // the last one first
+        for (int steps = 0; steps < mostInserts; ++steps) {
+            const NodeId id = m_graph.producer(list);
+            if (!id) return {};
+            const Node& node = m_graph.node(id);
+            if (node.is("SequenceEmpty") || node.is("SequenceConstruct")) {
+                if (node.inputs.size() > mostInserts) return {};
+                std::vector<ValueId> found = node.inputs;
+                found.insert(found.end(), put.rbegin(), put.rend());
+                return found;
+            }
+            if (!node.is("SequenceInsert") || node.input(2)) return {};
+            put.push_back(node.input(1));
+            list = node.input(0);
         }
-        return count && *count == std::ssize(found) ? found : std::vector<ValueId>();
+        return {};
     }
 
     Made joined(NodeId id) {

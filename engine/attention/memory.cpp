@@ -22,7 +22,8 @@ bool looksUp(const Graph& graph, const Shapes& shapes, NodeId id) {
     if (!table || !shapes.isConstant(table) || shapes.isConstant(node.input(0)) || linearBias(node) || shapes.of(node.input(0)).dims.size() < 3) return false;
     const Dims& dims = shapes.of(table).dims;
     if (std::count_if(dims.begin(), dims.end(), [](Dim size) { return size > 1; }) < 2) return false;
-    return std::none_of(graph.readers(node.output()).begin(), graph.readers(node.output()).end(), [&](NodeId reader) {
+    const auto readers = graph.readers(node.output());
+    return std::none_of(readers.begin(), readers.begin() + static_cast<std::ptrdiff_t>(std::min(readers.size(), Products::asked)), [&](NodeId reader) {
         const Node& add = graph.node(reader);
         return add.is("Add") && shapes.isConstant(add.input(add.input(0) == node.output() ? 1 : 0));
     });

@@ -16,6 +16,7 @@
 #include "attention/trace.h"
 
 #include <algorithm>
+#include <array>
 
 namespace triptych {
 
@@ -61,6 +62,38 @@ void joinPositions(const Graph& graph, const Shapes& shapes, Core& core) {
     std::sort(core.nodes.begin(), core.nodes.end());
     core.extras.erase("disentangled");
     core.extras.insert("rope");
+}
+
+std::optional<PartAdded> addedToPart(const Graph& graph, const Node& scatter) {
+    if (!scatter.is("ScatterND") || scatter.attributes.text("reduction", "none") != "none") return std::nullopt;
+    constexpr int longest = 12;
+    const auto behind = [&](ValueId value, std::span<const char* const> operators, std::vector<NodeId>& passed) {
+        for (int steps = 0; steps < longest && value; ++steps) {
+            const NodeId id = graph.producer(value);
+            if (!id || !isOneOf(graph.node(id), operators)) break;
+            passed.push_back(id);
+            value = graph.node(id).input(0);
+        }
+        return value;
+    };
+    static constexpr std::array views{"Reshape", "Expand", "Cast", "Identity"};
+    static constexpr std::array cuts{"Slice", "Reshape", "Cast", "Identity", "ScatterND"};
+    PartAdded part;
+    const ValueId sum = behind(scatter.input(2), views, part.nodes);
+    const NodeId add = sum ? graph.producer(sum) : NodeId();
+    if (!add || !graph.node(add).is("Add")) return std::nullopt;
+    part.nodes.push_back(add);
+    std::vector<NodeId> written;
+    const ValueId scores = behind(scatter.input(0), cuts, written);
+    for (const std::size_t side : {0U, 1U}) {
+        std::vector<NodeId> cut;
+        if (behind(graph.node(add).input(side), cuts, cut) != scores) continue;
+        if (std::none_of(cut.begin(), cut.end(), [&](NodeId id) { return graph.node(id).is("Slice"); })) continue;
+        part.bias = graph.node(add).input(1 - side);
+        part.nodes.insert(part.nodes.end(), cut.begin(), cut.end());
+        return part;
+    }
+    return std::nullopt;
 }
 
 } // namespace triptych

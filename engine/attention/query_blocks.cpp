@@ -16,6 +16,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 namespace triptych {
 
@@ -55,21 +56,57 @@ NodeId dividesBlocks(const Graph& graph, const Shapes& shapes, const AttentionSp
     return softmax.is("Exp") && !spelled.ends(softmax) ? spelled.onlineDivision(softmax.output(), graph.node(spec.context).output()) : NodeId();
 }
 
+/// Which axis of a context is that of its queries; none where its product doesn't tell.
+std::optional<std::size_t> queryAxis(const Graph& graph, const Shapes& shapes, const AttentionSpec& spec) {
+    const Node& context = graph.node(spec.context);
+    const std::size_t rank = shapes.of(context.output()).dims.size();
+    if (context.is("Einsum") || rank < 2) return std::nullopt;
+    const ValueId values = bare(graph, shapes, spec.operands[2]);
+    for (const std::size_t side : {0U, 1U})
+        if (context.input(side) && bare(graph, shapes, context.input(side)) == values) return rank - 1 - side;
+    return std::nullopt;
+}
+
+/// Where the axes of a context stand further on; none for one that is lost.
+using Axes = std::vector<std::optional<std::size_t>>;
+
+/// Whether a Concat puts more queries behind those of a context, or more blocks of them: between that axis and theirs nothing is counted. Beyond heads stand other sequences, behind the queries other columns.
+bool joinsQueries(const Graph& graph, const Shapes& shapes, const AttentionSpec& spec, const Node& concat, const Axes& axes) {
+    const auto queries = queryAxis(graph, shapes, spec);
+    const auto landed = queries ? axes[*queries] : std::nullopt;
+    if (!landed) return true;
+    const auto nothingBetween = [&](ValueId value, std::size_t first, std::size_t last) {
+        const Dims& dims = shapes.of(value).dims;
+        return first <= last && std::all_of(dims.begin() + static_cast<std::ptrdiff_t>(std::min(first + 1, last)), dims.begin() + static_cast<std::ptrdiff_t>(last), [](Dim size) { return size == 1; });
+    };
+    const auto rank = static_cast<std::int64_t>(shapes.of(concat.output()).dims.size());
+    const std::int64_t given = concat.attributes.integer("axis", 0);
+    const auto axis = static_cast<std::size_t>(given < 0 ? given + rank : given);
+    if (!nothingBetween(concat.output(), axis, *landed)) return false;
+    const auto before = std::find(axes.begin(), axes.end(), axis);
+    return before == axes.end() || nothingBetween(graph.node(spec.context).output(), static_cast<std::size_t>(before - axes.begin()), *queries);
+}
+
 std::optional<Way> wayToConcat(const Graph& graph, const Shapes& shapes, const AttentionSpec& spec) {
     constexpr int longest = 16;
     Way way;
     const NodeId division = dividesBlocks(graph, shapes, spec);
     ValueId value = graph.node(division ? division : spec.context).output();
+    Axes axes(shapes.of(graph.node(spec.context).output()).dims.size());
+    for (std::size_t i = 0; i < axes.size(); ++i) axes[i] = i;
     for (int steps = 0; steps < longest; ++steps) {
         const auto readers = graph.readers(value);
         if (readers.size() != 1) return std::nullopt;
         const Node& node = graph.node(readers[0]);
         if (node.is("Concat")) {
+            if (!joinsQueries(graph, shapes, spec, node, axes)) return std::nullopt;
             way.concat = readers[0];
             return way;
         }
         const bool late = node.is("Div") && node.input(0) == value; // by the sum of exponents
         if (!isView(node) && !node.is("Add") && !late) return std::nullopt;
+        for (auto& axis : axes)
+            if (axis) axis = axisBehind(shapes, node, value, *axis);
         way.nodes.push_back(readers[0]);
         value = node.output();
     }
@@ -80,17 +117,21 @@ std::optional<Way> wayToConcat(const Graph& graph, const Shapes& shapes, const A
 struct Taken {
     std::int64_t firstRow = 0, rows = 1, firstColumn = 0, columns = 1;
     std::int64_t sequence = 0; ///< of the batch, that the first row is in; 0 where it can't be told
+    std::int64_t run = 1;      ///< how many rows from the first one on follow each other
 };
 
 std::optional<Taken> takenBy(const Graph& graph, const Shapes& shapes, const RoleTrace& trace) {
     const std::int64_t columns = linearColumns(graph, shapes, trace.linear);
     if (!trace.columns || columns <= 0) return std::nullopt;
-    Taken taken{trace.columns->offset / columns, 1, trace.columns->offset % columns, 1, 0};
+    Taken taken{trace.columns->offset / columns, 1, trace.columns->offset % columns, 1, 0, 1};
     const Node& linear = graph.node(trace.linear);
     const Dims& made = shapes.of(linear.output()).dims;
     if (!convolves(linear) && made.size() == 3 && made[1] > 0) taken.sequence = taken.firstRow / made[1];
     for (const auto& axis : trace.columns->axes)
-        for (const ColumnView::Factor& factor : axis) (std::abs(factor.stride) < columns ? taken.columns : taken.rows) *= factor.size;
+        for (const ColumnView::Factor& factor : axis) {
+            (std::abs(factor.stride) < columns ? taken.columns : taken.rows) *= factor.size;
+            if (factor.stride == columns) taken.run = factor.size;
+        }
     return taken;
 }
 
@@ -125,11 +166,23 @@ std::optional<Block> blockOf(const Graph& graph, const Shapes& shapes, const Att
     return Block{at, std::move(way), *queries, takenBy(graph, shapes, k), bare(graph, shapes, core.core->k), joinOnWay(graph, shapes, k)};
 }
 
+/// Whether two differ in nothing but what they see: one attention has one scale.
+bool computeAlike(const AttentionSpec& a, const AttentionSpec& b) {
+    constexpr double rounding = 1e-6;
+    const bool scales = a.scale && b.scale ? std::abs(*a.scale - *b.scale) <= rounding * std::abs(*a.scale) : !a.scale && !b.scale;
+    return scales && a.heads == b.heads && a.kvHeads == b.kvHeads && a.headDim == b.headDim && a.vHeadDim == b.vHeadDim;
+}
+
 /// Whether these take the same columns and different rows of their queries' projection, in one sequence.
 bool areBlocks(const std::vector<Block>& blocks) {
-    std::set<std::int64_t> rows;
+    std::map<std::int64_t, std::int64_t> rows; // the first, and how many follow it
     const Taken& first = blocks.front().queries;
-    return std::all_of(blocks.begin(), blocks.end(), [&](const Block& each) { return each.queries.columns == first.columns && each.queries.firstColumn == first.firstColumn && each.queries.sequence == first.sequence && rows.insert(each.queries.firstRow).second; });
+    for (const Block& each : blocks) {
+        const Taken& queries = each.queries;
+        if (queries.columns != first.columns || queries.firstColumn != first.firstColumn || queries.sequence != first.sequence || !rows.emplace(queries.firstRow, queries.run).second) return false;
+    }
+    const auto overlap = [](const auto& before, const auto& next) { return before.first + before.second > next.first; };
+    return std::adjacent_find(rows.begin(), rows.end(), overlap) == rows.end();
 }
 
 /// Whether some see other keys than others; where later queries see more keys from the first on, being causal says all.
@@ -241,7 +294,7 @@ void joinKeyBlocks(const Graph& graph, const Shapes& shapes, std::vector<Attenti
         const NodeId division = projections ? dividesBlocks(graph, shapes, found[i]) : NodeId();
         if (!division) continue;
         const auto [at, fresh] = first.try_emplace({division, *projections}, i);
-        if (fresh) continue;
+        if (fresh || !computeAlike(found[at->second], found[i])) continue;
         take(graph, found[i], "for another block of the keys, whose sums " + graph.node(division).name + " divides by those of their exponents", found[at->second]);
         takeNodes({division}, found[at->second]);
         dropped.insert(i);
@@ -261,7 +314,8 @@ void joinQueryBlocks(const Graph& graph, const Shapes& shapes, std::vector<Atten
         std::vector<Block> blocks;
         for (auto& [at, way] : members)
             if (auto block = blockOf(graph, shapes, found[at], at, std::move(way))) blocks.push_back(std::move(*block));
-        if (blocks.size() < members.size() || !areBlocks(blocks)) continue;
+        const bool alike = std::all_of(blocks.begin(), blocks.end(), [&](const Block& each) { return computeAlike(found[blocks.front().at], found[each.at]); });
+        if (blocks.size() < members.size() || !alike || !areBlocks(blocks)) continue;
         merge(graph, blocks, found);
         findOutput(graph, shapes, key.first, found[blocks.front().at]);
         for (std::size_t i = 1; i < blocks.size(); ++i) dropped.insert(blocks[i].at);

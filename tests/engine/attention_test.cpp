@@ -1,6 +1,7 @@
 // Attention is found by dataflow, whatever its form, and by nothing else.
 
 #include "attention/decompose.h"
+#include "branches.h"
 #include "graph/text.h"
 
 #include <QElapsedTimer>
@@ -67,6 +68,8 @@ private slots:
     void functionsOfScoresAreNoSoftmax();
     void normalisersOfManyWaysAreReadOnce();
     void wideJoinsAreAskedLittle();
+    void sharedKeysAreAskedLittle();
+    void longListsAreReadOnce();
     void headsOfNothing();
     void headsThatNothingTells();
     void packedIsTakenApart();
@@ -253,6 +256,41 @@ void AttentionTest::wideJoinsAreAskedLittle() {
     timer.start();
     const Found found = find(text + ends);
     QVERIFY(found.attentions.found.empty());
+    QVERIFY2(timer.elapsed() < 10000, qPrintable(QString::number(timer.elapsed())));
+}
+
+/// Thousands of softmaxes over one product with a table: none looks at all that read it.
+void AttentionTest::sharedKeysAreAskedLittle() {
+    constexpr int many = 60000;
+    std::string text = "x: f32[1,8,8]\ns = MatMul(x, keys: f32[8,4])\n", ends;
+    for (int i = 0; i < many; ++i) {
+        const std::string number = std::to_string(i);
+        text += "y" + number + " = MatMul(Softmax(s, axis=-1), values" + (i == 0 ? ": f32[4,8])\n" : ")\n");
+        ends += (i == 0 ? "return y" : ", y") + number;
+    }
+    QElapsedTimer timer;
+    timer.start();
+    QCOMPARE(find(text + ends).attentions.unrecognised.size(), std::size_t(many));
+    QVERIFY2(timer.elapsed() < 10000, qPrintable(QString::number(timer.elapsed())));
+}
+
+/// Thousands of joins of a list that is put together one by one: its tensors are read once for each, not again for every place.
+void AttentionTest::longListsAreReadOnce() {
+    constexpr int many = 30000, length = 60;
+    std::string text = "x: f32[1,8]\nlist0 = SequenceEmpty()\n", ends;
+    for (int i = 1; i < length; ++i) text += "list" + std::to_string(i) + " = SequenceInsert(list" + std::to_string(i - 1) + ", x)\n";
+    for (int i = 0; i < many; ++i) {
+        const std::string number = std::to_string(i);
+        text += "y" + number + " = ConcatFromSequence(list" + std::to_string(length - 1) + ", axis=0)\n";
+        ends += (i == 0 ? "return y" : ", y") + number;
+    }
+    Model model;
+    model.graph = *parseText(text + ends);
+    model.opsets[""] = 17;
+    QElapsedTimer timer;
+    timer.start();
+    const auto flat = flatten(model, {}, false);
+    QVERIFY(flat && flat->listsUndone);
     QVERIFY2(timer.elapsed() < 10000, qPrintable(QString::number(timer.elapsed())));
 }
 
