@@ -144,7 +144,7 @@ private:
             if (node.is(op)) return altered(node.input(0));
         if (node.is("Pow") && m_products.constant(node.input(1))) return altered(node.input(0));
         if (node.is("Gather") && m_products.constant(node.input(1))) return node.input(0);
-        if (auto part = addedToPart(m_graph, node)) {
+        if (auto part = addedToPart(m_graph, m_shapes, node)) {
             m_core.nodes.insert(m_core.nodes.end(), part->nodes.begin(), part->nodes.end());
             // What was added in place may be written once more, as an assignment.
             if (std::find(m_core.masks.begin(), m_core.masks.end(), part->bias) == m_core.masks.end()) m_core.masks.push_back(part->bias);

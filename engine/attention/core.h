@@ -40,6 +40,6 @@ struct PartAdded {
     ValueId bias;
     std::vector<NodeId> nodes; ///< from the Add to what is written back, and the cuts before it
 };
-std::optional<PartAdded> addedToPart(const Graph& graph, const Node& scatter);
+std::optional<PartAdded> addedToPart(const Graph& graph, const Shapes& shapes, const Node& scatter);
 
 } // namespace triptych

@@ -64,11 +64,12 @@ void joinPositions(const Graph& graph, const Shapes& shapes, Core& core) {
     core.extras.insert("rope");
 }
 
-std::optional<PartAdded> addedToPart(const Graph& graph, const Node& scatter) {
+std::optional<PartAdded> addedToPart(const Graph& graph, const Shapes& shapes, const Node& scatter) {
     if (!scatter.is("ScatterND") || scatter.attributes.text("reduction", "none") != "none") return std::nullopt;
     constexpr int longest = 12;
     const auto behind = [&](ValueId value, std::span<const char* const> operators, std::vector<NodeId>& passed) {
         for (int steps = 0; steps < longest && value; ++steps) {
+            value = bare(graph, shapes, value);
             const NodeId id = graph.producer(value);
             if (!id || !isOneOf(graph.node(id), operators)) break;
             passed.push_back(id);
