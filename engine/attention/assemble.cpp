@@ -95,12 +95,8 @@ std::optional<ColumnRange> sharedRange(const Graph& graph, const Shapes& shapes,
 
 /// Whether a Concat on the way joins all that a node cuts, as heads that stand in the batch.
 bool joinsPieces(const Graph& graph, const Shapes& shapes, const RoleTrace& role, NodeId cut) {
-    const std::vector<ValueId>& pieces = graph.node(cut).outputs;
-    const auto same = [&](ValueId input, ValueId piece) { return bare(graph, shapes, input) == piece; };
-    return pieces.size() > 1 && pieces.size() <= Products::asked && std::any_of(role.path.begin(), role.path.end(), [&](NodeId id) {
-        const Node& node = graph.node(id);
-        return node.is("Concat") && std::equal(node.inputs.begin(), node.inputs.end(), pieces.begin(), pieces.end(), same);
-    });
+    const auto joins = [&](NodeId id) { return joinedSplit(graph, shapes, graph.node(id)) == cut; };
+    return graph.node(cut).outputs.size() <= Products::asked && std::any_of(role.path.begin(), role.path.end(), joins);
 }
 
 /// Columns of a role whose part of its projection (`whole` of them) makes something else besides, as a gate: those of the last cut that leaves heads whole. A cut

@@ -34,7 +34,7 @@ public:
             return {std::nullopt, m_reason, m_detail};
         }
         if (!forward()) return {std::nullopt, m_reason, m_detail};
-        operands();
+        takeOperands(m_graph, m_shapes, m_products, m_way, m_core);
         // As where a matrix is factorised by updates of its factors.
         if (const NodeId gram = timesItself(m_graph, m_core.v)) return {std::nullopt, "its values are one value multiplied by itself", describe(m_graph, m_core.context) + " reads " + describe(m_graph, gram) + ", a matrix of likeness: nothing that keys stand for"};
         std::sort(m_core.nodes.begin(), m_core.nodes.end());
@@ -239,7 +239,7 @@ private:
         } else if (threshold) { // of the scores themselves: what is left of them sums to 1
             if (m_core.extras.erase("relu") > 0) m_core.extras.insert("sparsemax");
             if (m_core.extras.erase("squared_relu") > 0) m_core.extras.insert("entmax");
-        } else if ((first && m_products.leadsTo(other)) || gathered(other)) {
+        } else if ((first && m_products.leadsTo(other)) || gathersScores(m_graph, m_products, other)) {
             m_core.extras.insert("disentangled");
             m_core.addends.push_back(other);
         }
@@ -256,19 +256,6 @@ private:
         if (!id || !m_graph.node(id).is("ReduceMax") || bare(m_graph, m_shapes, m_graph.node(id).input(0)) != bare(m_graph, m_shapes, scores)) return false;
         m_core.nodes.push_back(id);
         return true;
-    }
-
-    /// Scores against a table of positions, picked by distance.
-    bool gathered(ValueId value) const {
-        bool picks = false;
-        for (int steps = 0; steps < 12 && value; ++steps) {
-            const NodeId id = m_graph.producer(value);
-            if (!id || m_products.constant(value)) return false;
-            picks = picks || m_graph.node(id).is("GatherElements");
-            if (Products::multiplies(m_graph.node(id))) return picks;
-            value = m_graph.node(id).input(0);
-        }
-        return false;
     }
 
     ValueId scaled(const Node& node) {
@@ -344,40 +331,19 @@ private:
         return false;
     }
 
-    /// The other operand of a node that joins two.
-    static ValueId besides(const Node& node, ValueId value) { return node.input(node.input(0) == value ? 1 : 0); }
-
-    /// What is multiplied onto probabilities for each key is a mask, if it is made of no scores.
-    void lookAtWay(const std::vector<NodeId>& way, const Node* operands) {
-        ValueId value = m_graph.node(m_core.softmax).output();
-        for (const NodeId each : way) {
-            const Node& node = m_graph.node(each);
-            if (node.is("Mul") && &node != operands) {
-                const ValueId other = besides(node, value);
-                const ValueShape &shape = m_shapes.of(other), &weights = m_shapes.of(value);
-                const bool keys = shape.known() && weights.known() && !shape.dims.empty() && !weights.dims.empty() && shape.dims.back() == weights.dims.back() && shape.dims.back() > 1;
-                if (keys && !m_products.leadsTo(other)) m_core.multiplied.push_back(other);
-            }
-            if (const NodeId sum = node.is("Div") ? m_spelled.sumOf(node.input(1), value) : NodeId()) m_core.nodes.push_back(sum);
-            if (node.is("Transpose")) m_turned = m_turned != turnsLastAxes(node);
-            m_core.altered = m_core.altered || (&node != operands && (node.is("Mul") || node.is("Div") || node.is("Add") || node.is("Sub")));
-            value = node.output();
-        }
-    }
-
     bool reached(NodeId product, ValueId probabilities, const std::vector<NodeId>& way) {
         m_core.context = product;
         m_core.nodes.push_back(product);
         m_core.nodes.push_back(m_core.softmax);
         m_core.nodes.insert(m_core.nodes.end(), way.begin(), way.end());
         m_core.result = m_graph.node(product).output();
-        m_probabilities = probabilities;
+        m_way.probabilities = probabilities;
         // The Mul of a product that is spelled out with ReduceSum reads the probabilities itself.
         const Node* operands = m_products.of(m_graph.node(product));
         for (std::size_t i = 0; i < way.size(); ++i)
-            if (&m_graph.node(way[i]) == operands) m_probabilities = i == 0 ? m_graph.node(m_core.softmax).output() : m_graph.node(way[i - 1]).output();
-        lookAtWay(way, operands);
-        m_way = way;
+            if (&m_graph.node(way[i]) == operands) m_way.probabilities = i == 0 ? m_graph.node(m_core.softmax).output() : m_graph.node(way[i - 1]).output();
+        m_way.nodes = way;
+        readWay(m_graph, m_shapes, m_products, m_way, m_core);
         for (const NodeId each : way) {
             if (!m_graph.node(each).is("Where")) continue;
             m_core.extras.insert("nan_guard");
@@ -404,93 +370,14 @@ private:
         return true;
     }
 
-    /// Two permutations of axes, one after the other.
-    static std::vector<std::int64_t> composed(const std::vector<std::int64_t>& first, const std::vector<std::int64_t>& second) {
-        std::vector<std::int64_t> order;
-        for (const std::int64_t axis : second) order.push_back(first[static_cast<std::size_t>(std::clamp<std::int64_t>(axis, 0, std::ssize(first) - 1))]);
-        return order;
-    }
-
-    /// Whether the softmax runs over the rows of the scores product, as an odd number of turns leaves it.
-    bool overRows() {
-        const Node& softmax = m_graph.node(m_core.softmax);
-        bool rows = false;
-        std::vector<std::int64_t> order; // of axes, as Transposes leave it
-        for (const NodeId each : m_core.nodes) {
-            const Node& node = m_graph.node(each);
-            if (each.position() >= m_core.softmax.position()) continue;
-            if (turnsLastAxes(node)) rows = !rows;
-            const auto* perm = node.is("Transpose") ? node.attributes.integers("perm") : nullptr;
-            if (perm) order = order.size() == perm->size() ? composed(order, *perm) : *perm;
-        }
-        // Batch and heads may stand behind queries and keys.
-        const std::size_t shared = !std::is_sorted(order.begin(), order.end()) ? 0 : sharedAtEnd(*m_products.of(m_graph.node(m_core.scores)));
-        const auto rank = static_cast<std::int64_t>(m_shapes.of(softmax.output()).dims.size());
-        std::int64_t axis = isSoftmax(softmax) ? softmax.attributes.integer("axis", -1) : -1;
-        if (axis >= 0) axis -= rank;
-        axis += static_cast<std::int64_t>(shared); // from the end of those before them
-        const Node& context = m_graph.node(m_core.context);
-        if (const auto summed = summedSide(m_graph, m_shapes, m_core.softmax, shared, m_way, context, m_probabilities == factorOf(context, 0) ? 0 : 1)) {
-            // A softmax along the other axis lets queries compete for each key.
-            const bool last = axis == -1, before = axis == -2;
-            if (*summed == 0 ? before : last) m_core.extras.insert("inverted");
-            return rows != (*summed == 1);
-        }
-        const bool competing = m_core.weighed || axis == -2; // without a softmax V alone tells which axis is the keys'
-        return rows != (rank >= 2 && competing && !sumsLast());
-    }
-
-    /// Whether V is summed over the last axis of what the softmax made: then that is the keys', and a softmax along the other lets queries compete for each.
-    bool sumsLast() const {
-        const Node& context = m_graph.node(m_core.context);
-        return Products::multiplies(context) && sumsLastAxis(context, m_probabilities == factorOf(context, 0) ? 0 : 1) != m_turned;
-    }
-
-    /// Which operand of an Einsum or MatMul is which: softmax runs over the keys.
-    void operands() {
-        const Node &scores = *m_products.of(m_graph.node(m_core.scores)), &context = *m_products.of(m_graph.node(m_core.context));
-        if (scores.is("Mul")) m_core.nodes.push_back(m_graph.producer(m_graph.node(m_core.scores).input(0)));
-        // A Gemm or a FusedMatMul scales what it multiplies.
-        if (const float alpha = scores.is("Gemm") || scores.op == "FusedMatMul" ? scores.attributes.real("alpha", 1) : 1; alpha != 1) {
-            m_core.scale *= static_cast<double>(alpha);
-            m_core.scaled = true;
-        }
-        thirdFactors(scores, context);
-        m_core.q = scores.input(0);
-        m_core.k = factorOf(scores, 1);
-        if (endsInFirst(scores)) std::swap(m_core.q, m_core.k); // the last axis of the scores is the keys'
-        if (overRows()) std::swap(m_core.q, m_core.k);
-        if (scores.is("Mul") && m_shapes.of(m_core.k).count() < m_shapes.of(m_core.q).count() && m_products.ofOneRow(m_graph.node(m_core.scores))) std::swap(m_core.q, m_core.k);
-        const bool plain = Products::multiplies(m_graph.node(m_core.scores)) && Products::multiplies(m_graph.node(m_core.context));
-        const std::size_t values = context.input(0) == m_probabilities ? 1 : 0;
-        if (plain) {
-            m_core.headDim = summedSize(m_graph, m_shapes, m_core.scores);
-            m_core.vHeadDim = ownSize(m_graph, m_shapes, m_core.context, values);
-        }
-        m_core.v = factorOf(context, values);
-    }
-
-    /// What an Einsum multiplies in beside its two operands: a scale of the scores, a mask of the probabilities.
-    void thirdFactors(const Node& scores, const Node& context) {
-        const bool three = scores.is("Einsum") && scores.inputs.size() == 3;
-        if (const auto factor = three ? m_shapes.scalar(scores.input(2)) : std::nullopt) m_core.scale *= *factor;
-        else m_core.scaleUnknown = m_core.scaleUnknown || three;
-        m_core.scaled = m_core.scaled || three;
-        if (!m_core.weighed && context.is("Einsum") && context.inputs.size() == 3 && !m_shapes.scalar(context.input(2))) m_core.multiplied.push_back(context.input(2));
-        constexpr double rounding = 1e-6; // powers of two of scores that are multiplied by the binary logarithm of e
-        if (std::abs(m_core.scale - 1) < rounding && m_core.scale != 1) m_core.scale = 1, m_core.scaled = false;
-    }
-
     const Graph& m_graph;
     const Shapes& m_shapes;
     Spelled m_spelled;
     Products m_products;
     Core m_core;
-    ValueId m_probabilities;
-    std::vector<NodeId> m_way; ///< from the softmax to them
+    ContextWay m_way;
     std::set<ValueId> m_beside; ///< scores of other keys that were walked
     bool m_pieces = false; ///< scores of other keys stand beside those that were followed: products of their own may weigh their values
-    bool m_turned = false; ///< the probabilities' last two axes change places on their way to V
     std::string m_reason, m_detail;
 };
 

@@ -5,6 +5,11 @@
 
 namespace triptych {
 
+class Products;
+
+/// The other operand of a node that joins two.
+inline ValueId besides(const Node& node, ValueId value) { return node.input(node.input(0) == value ? 1 : 0); }
+
 struct Core {
     NodeId scores, softmax, context;
     std::vector<NodeId> nodes;      ///< all of it in topological order
@@ -30,9 +35,23 @@ struct CoreResult {
 };
 CoreResult findCore(const Graph& graph, const Shapes& shapes, NodeId softmax);
 
+/// From the softmax to the product with V.
+struct ContextWay {
+    std::vector<NodeId> nodes;
+    ValueId probabilities; ///< what that product reads of them
+    bool turned = false;   ///< their last two axes change places
+};
+/// Takes into a core whose product with V is known what stands on that way: masks that are multiplied onto probabilities, sums that divide them, turns.
+void readWay(const Graph& graph, const Shapes& shapes, Products& products, ContextWay& way, Core& core);
+/// Fills Q, K and V of a core whose products are known, the sizes that they sum over, and what the products themselves scale or hide.
+void takeOperands(const Graph& graph, const Shapes& shapes, const Products& products, const ContextWay& way, Core& core);
+
 /// Takes scores of rotated positions that are added to those of contents as part of one product: heads are as wide as both, and
 /// operands are the contents.
 void joinPositions(const Graph& graph, const Shapes& shapes, Core& core);
+
+/// Whether a value is scores against a table of positions, picked by distance.
+bool gathersScores(const Graph& graph, const Products& products, ValueId value);
 
 /// A part of scores that something is added to, written back in its place (scores[..., 1:, 1:] += bias, as for all places but a class token's):
 ///   scores -- Slice -- Add bias -- ScatterND into the scores

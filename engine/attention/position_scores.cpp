@@ -64,6 +64,18 @@ void joinPositions(const Graph& graph, const Shapes& shapes, Core& core) {
     core.extras.insert("rope");
 }
 
+bool gathersScores(const Graph& graph, const Products& products, ValueId value) {
+    bool picks = false;
+    for (int steps = 0; steps < 12 && value; ++steps) {
+        const NodeId id = graph.producer(value);
+        if (!id || products.constant(value)) return false;
+        picks = picks || graph.node(id).is("GatherElements");
+        if (Products::multiplies(graph.node(id))) return picks;
+        value = graph.node(id).input(0);
+    }
+    return false;
+}
+
 std::optional<PartAdded> addedToPart(const Graph& graph, const Shapes& shapes, const Node& scatter) {
     if (!scatter.is("ScatterND") || scatter.attributes.text("reduction", "none") != "none") return std::nullopt;
     constexpr int longest = 12;

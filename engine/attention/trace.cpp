@@ -2,25 +2,14 @@
 
 #include "attention/product_axes.h"
 #include "attention/starts.h"
+#include "attention/trace_steps.h"
 #include "attention/weights.h"
 
 #include <algorithm>
-#include <array>
 
 namespace triptych {
 
 namespace {
-
-/// Operators that neither mix heads nor add other data.
-bool isView(const Node& node) {
-    static constexpr std::array views{"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "Cast", "CastLike", "Contiguous", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"};
-    return isOneOf(node, views);
-}
-
-bool isNorm(const Node& node) {
-    static constexpr std::array norms{"LayerNormalization", "RMSNormalization", "InstanceNormalization", "GroupNormalization", "LpNormalization"};
-    return isOneOf(node, norms) || node.op == "SimplifiedLayerNormalization" || node.op == "SkipLayerNormalization";
-}
 
 /// One walk. Keeps to a single main chain, and looks aside where operators join several values.
 class RoleWalk {
@@ -77,7 +66,7 @@ private:
             m_trace.extras.insert("linformer");
             return take(id, next);
         }
-        if (pools(id)) return take(id, node.input(0));
+        if (poolsPlaces(m_graph, m_shapes, id)) return take(id, node.input(0));
         if (absorbs(id)) {
             m_trace.heads = headsMultiplied(m_graph, m_shapes, id);
             return take(id, node.input(0));
@@ -88,26 +77,7 @@ private:
         }
         if (isView(node) || node.is("Clip") || node.is("Round")) return take(id, node.input(0));
         if ((node.is("ReduceSum") || node.is("Mod")) && isInteger(m_shapes.of(node.output()).type)) return take(id, node.input(0)); // pieces of a byte
-        if (node.is("Split") || node.is("Slice") || node.is("Gather")) {
-            if (constant(node.input(0))) return false;
-            if (const ValueId picked = pickedInput(m_graph, m_shapes, node, m_trace.source)) {
-                m_undone.insert(id);
-                take(id, node.input(0));
-                const ValueId joined = bare(m_graph, m_shapes, node.input(0));
-                while (m_trace.source != joined) {
-                    const NodeId before = m_graph.producer(m_trace.source);
-                    m_undone.insert(before);
-                    take(before, m_graph.node(before).input(0));
-                }
-                m_undone.insert(m_graph.producer(joined));
-                return take(m_graph.producer(joined), picked);
-            }
-            // A table of pages says where the keys of each sequence lie in a cache; other rows that data pick are no view.
-            if (const NodeId data = m_graph.producer(node.input(0)); node.is("Gather") && data && writtenToBuffer(m_graph, m_shapes, m_graph.node(data))) return take(id, node.input(0));
-            if (node.is("Gather") && !constant(node.input(1))) return false;
-            if (node.is("Gather") && m_shapes.of(node.output()).count() > m_shapes.of(node.input(0)).count()) repeats(node.input(0), node.output());
-            return take(id, node.input(0));
-        }
+        if (node.is("Split") || node.is("Slice") || node.is("Gather")) return cut(id, node);
         if (node.is("Expand") || node.is("Tile")) {
             repeats(node.input(0), node.output());
             return take(id, node.input(0));
@@ -134,18 +104,45 @@ private:
             m_trace.extras.insert("kv_cache");
             return take(id, fresh);
         }
-        // Parts of each head are written beside each other, the rotated one behind the others.
-        if (const NodeId before = node.is("ScatterND") ? m_graph.producer(bare(m_graph, m_shapes, node.input(0))) : NodeId(); before && m_graph.node(before).is("ScatterND") && isEmpty(m_graph.node(before).input(0)) && rotated(node.input(2))) m_trace.extras.insert("rope");
+        if (writesRotatedPart(node)) m_trace.extras.insert("rope");
         // Packed tokens are put at their places among padding.
         if (node.is("ScatterND") && isEmpty(node.input(0))) return take(id, node.input(2));
         if (node.is("Neg") || node.is("Pad") || node.is("ScatterND")) return take(id, node.input(0));
         return false;
     }
 
+    /// A part of what its input holds; what picks one of several that were joined goes on from that one.
+    bool cut(NodeId id, const Node& node) {
+        if (constant(node.input(0))) return false;
+        if (const ValueId picked = pickedInput(m_graph, m_shapes, node, m_trace.source)) {
+            m_undone.insert(id);
+            take(id, node.input(0));
+            const ValueId joined = bare(m_graph, m_shapes, node.input(0));
+            while (m_trace.source != joined) {
+                const NodeId before = m_graph.producer(m_trace.source);
+                m_undone.insert(before);
+                take(before, m_graph.node(before).input(0));
+            }
+            m_undone.insert(m_graph.producer(joined));
+            return take(m_graph.producer(joined), picked);
+        }
+        // A table of pages says where the keys of each sequence lie in a cache; other rows that data pick are no view.
+        if (const NodeId data = m_graph.producer(node.input(0)); node.is("Gather") && data && writtenToBuffer(m_graph, m_shapes, m_graph.node(data))) return take(id, node.input(0));
+        if (node.is("Gather") && !constant(node.input(1))) return false;
+        if (node.is("Gather") && m_shapes.of(node.output()).count() > m_shapes.of(node.input(0)).count()) repeats(node.input(0), node.output());
+        return take(id, node.input(0));
+    }
+
     /// Nothing but one number, as often as data may say.
     bool isEmpty(ValueId value) const {
         const NodeId id = m_graph.producer(value);
         return constant(value) || (id && m_graph.node(id).is("Expand") && constant(m_graph.node(id).input(0)));
+    }
+
+    /// Parts of each head are written beside each other into an empty tensor, the rotated one behind the others.
+    bool writesRotatedPart(const Node& node) const {
+        const NodeId before = node.is("ScatterND") ? m_graph.producer(bare(m_graph, m_shapes, node.input(0))) : NodeId();
+        return before && m_graph.node(before).is("ScatterND") && isEmpty(m_graph.node(before).input(0)) && rotated(node.input(2));
     }
 
     /// Learned queries are projected too, though the result depends on no input.
@@ -156,15 +153,6 @@ private:
 
     /// What was another role's projection, one matrix a head, behind a role's own.
     bool absorbs(NodeId id) const { return headsMultiplied(m_graph, m_shapes, id) > 0 && closeBehindLinear(m_graph, m_shapes, m_graph.node(id).input(0)); }
-
-    /// A convolution that mixes no channels, or those of each head, close behind a projection: it takes places together, as pooling does.
-    bool pools(NodeId id) const {
-        const Node& node = m_graph.node(id);
-        const ValueShape& weight = m_shapes.of(node.input(1));
-        const std::int64_t groups = node.attributes.integer("group", 1);
-        if (!node.is("Conv") || !weight.known() || weight.dims.size() < 3 || groups < 2 || weight.dims[0] % groups != 0 || weight.dims[0] / groups != weight.dims[1] || (weight.dims[1] != 1 && weight.dims[2] == 1)) return false; // the last: a projection in parts
-        return closeBehindLinear(m_graph, m_shapes, node.input(0));
-    }
 
     bool multiply(NodeId id, const Node& node) {
         ValueId next = onlyActivation(node);
@@ -276,7 +264,7 @@ private:
                 if (!constant(value) && m_shapes.of(value).known() && m_shapes.of(next).known() && m_shapes.of(value).dims.back() > m_shapes.of(next).dims.back()) next = value;
         if (!sameSource) {
             // The latest keys stand last; parts of each head beside each other: the one that is projected for every head.
-            const ValueId own = within && shape.dims.size() >= 4 ? ofEveryHead(node) : ValueId();
+            const ValueId own = within && shape.dims.size() >= 4 ? ofEveryHead(m_graph, m_shapes, node) : ValueId();
             next = own ? own : node.inputs.back();
             if (constant(next)) return false;
             const auto chosen = m_inputs.find(id);
@@ -294,24 +282,6 @@ private:
         RoleWalk walk(m_graph, m_shapes, part, m_inputs);
         walk.m_part = true;
         return walk.run().extras.contains("rope");
-    }
-
-    /// Latent attention: keys are a part of each head's own beside one rotated part that all heads share. The widest input that no Expand
-    /// stretches, the first of those: contents stand before positions that are projected for every head, too (Conditional DETR).
-    ValueId ofEveryHead(const Node& node) const {
-        ValueId found;
-        for (const ValueId input : node.inputs) {
-            ValueId value = input;
-            bool shared = false;
-            for (int steps = 0; steps < 4 && value && !shared; ++steps) {
-                const NodeId id = m_graph.producer(value);
-                if (!id || !(isView(m_graph.node(id)) || m_graph.node(id).is("Expand"))) break;
-                shared = m_graph.node(id).is("Expand");
-                value = m_graph.node(id).input(0);
-            }
-            if (!shared && (!found || dimFromEnd(m_shapes, input, 0) > dimFromEnd(m_shapes, found, 0))) found = input;
-        }
-        return found;
     }
 
     /// Heads are copied.

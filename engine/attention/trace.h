@@ -114,7 +114,9 @@ NodeId sequenceProjection(const Graph& graph, const Shapes& shapes, NodeId produ
 bool applyView(const Shapes& shapes, ColumnView& view, const Node& node, ValueId from, ValueId to);
 /// The input of a Concat that a Split, Slice or Gather along the same axis picks as `to` (stacked roles); none where it picks another part.
 ValueId pickedInput(const Graph& graph, const Shapes& shapes, const Node& pick, ValueId to);
-/// The Split of which a Concat stacks all pieces, of one size and in their order, along another axis (heads along the batch); none where it does no such thing.
+/// The Split of which a Concat joins all pieces in their order, along whatever axis; none where it does no such thing.
+NodeId joinedSplit(const Graph& graph, const Shapes& shapes, const Node& concat);
+/// The same where the pieces are of one size and are stacked along another axis than they were cut along (heads along the batch).
 NodeId stackedSplit(const Graph& graph, const Shapes& shapes, const Node& concat);
 /// Fills columns and stages of a trace whose way is known. `undone`: a Concat and what picks one of its inputs again.
 void viewColumns(const Graph& graph, const Shapes& shapes, const std::set<NodeId>& undone, RoleTrace& trace);

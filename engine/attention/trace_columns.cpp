@@ -142,14 +142,21 @@ bool stackPieces(const Shapes& shapes, ColumnView& view, const Node& split, cons
 
 } // namespace
 
-NodeId stackedSplit(const Graph& graph, const Shapes& shapes, const Node& concat) {
-    const NodeId id = concat.inputs.size() < 2 ? NodeId() : graph.producer(bare(graph, shapes, concat.input(0)));
+NodeId joinedSplit(const Graph& graph, const Shapes& shapes, const Node& concat) {
+    const NodeId id = !concat.is("Concat") || concat.inputs.size() < 2 ? NodeId() : graph.producer(bare(graph, shapes, concat.input(0)));
     if (!id || !graph.node(id).is("Split")) return {};
+    const std::vector<ValueId>& pieces = graph.node(id).outputs;
+    const auto same = [&](ValueId piece, ValueId input) { return bare(graph, shapes, input) == piece; };
+    return std::equal(pieces.begin(), pieces.end(), concat.inputs.begin(), concat.inputs.end(), same) ? id : NodeId();
+}
+
+NodeId stackedSplit(const Graph& graph, const Shapes& shapes, const Node& concat) {
+    const NodeId id = joinedSplit(graph, shapes, concat);
+    if (!id) return {};
     const Node& split = graph.node(id);
-    const bool inOrder = std::equal(split.outputs.begin(), split.outputs.end(), concat.inputs.begin(), concat.inputs.end(), [&](ValueId piece, ValueId input) { return bare(graph, shapes, input) == piece; });
     const ValueShape &whole = shapes.of(split.input(0)), &stacked = shapes.of(concat.output());
     const bool even = std::all_of(split.outputs.begin(), split.outputs.end(), [&](ValueId piece) { return shapes.of(piece).dims == shapes.of(split.output()).dims; });
-    return inOrder && even && whole.known() && stacked.known() && whole.dims != stacked.dims ? id : NodeId(); // the same again: both along one axis
+    return even && whole.known() && stacked.known() && whole.dims != stacked.dims ? id : NodeId(); // the same again: both along one axis
 }
 
 bool applyView(const Shapes& shapes, ColumnView& view, const Node& node, ValueId from, ValueId to) {
