@@ -9,6 +9,7 @@
 #include "attention/assemble.h"
 #include "attention/opaque_inputs.h"
 #include "attention/product_axes.h"
+#include "graph/torch_operator.h"
 
 #include <array>
 #include <cmath>
@@ -199,7 +200,7 @@ std::string unknownAttention(const Node& node) {
         const auto says = [&](std::string_view word) { return own.find(word) != std::string_view::npos; };
         return own.size() >= shortest && (says("ttention") || says("Attn") || says("QKVToContext") || says("fMHA") || says("fMHCA"));
     };
-    return named(node.op == "ATen" ? node.attributes.text("operator", "") : node.op) ? fullName(node) : std::string();
+    return named(calledOperator(node)) ? fullName(node) : std::string();
 }
 
 std::optional<AttentionSpec> opaqueAttention(const Graph& graph, const Shapes& shapes, NodeId id, MaskReader& masks) {

@@ -1,22 +1,10 @@
 #include "attention/opaque_inputs.h"
+#include "graph/torch_operator.h"
 
 #include <algorithm>
 #include <array>
 
 namespace triptych {
-
-namespace {
-
-/// As the exporter writes what it has no operator for: one that an attribute names, or under its own name.
-bool isTorchAttention(const Node& node) {
-    constexpr std::string_view name = "scaled_dot_product_attention";
-    if (node.is("aten", name)) return true;
-    if (!node.is("org.pytorch.aten", "ATen")) return false;
-    const std::string own = node.attributes.text("operator", "");
-    return own == name || own == "aten::" + std::string(name);
-}
-
-} // namespace
 
 OpaqueInputs inputsOf(const Node& node) {
     const std::string& op = node.op;
@@ -57,7 +45,10 @@ std::optional<DecoderSwitches> decoderSwitches(const Node& node, const Shapes& s
     return DecoderSwitches{cross, reads, padding};
 }
 
-std::string fullName(const Node& node) { return (node.domain.empty() ? "ai.onnx" : node.domain) + "." + (node.op == "ATen" ? node.attributes.text("operator", node.op) : node.op); }
+std::string fullName(const Node& node) {
+    const std::string called = calledOperator(node);
+    return (node.domain.empty() ? "ai.onnx" : node.domain) + "." + (called.empty() ? node.op : called);
+}
 
 std::optional<BareAttention> bareAttention(const Node& node, const Shapes& shapes) {
     const bool flexible = node.is("ai.onnx.preview", "FlexAttention");

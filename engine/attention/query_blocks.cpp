@@ -157,13 +157,12 @@ NodeId joinOnWay(const Graph& graph, const Shapes& shapes, const RoleTrace& trac
 }
 
 std::optional<Block> blockOf(const Graph& graph, const Shapes& shapes, const AttentionSpec& spec, std::size_t at, Way way) {
-    const CoreResult core = findCore(graph, shapes, spec.softmax);
-    if (!core.core) return std::nullopt;
-    const RoleTrace k = traceRole(graph, shapes, core.core->k);
-    const auto queries = takenBy(graph, shapes, traceRole(graph, shapes, core.core->q));
+    const ValueId q = spec.operands[0], k = spec.operands[1];
+    const auto queries = takenBy(graph, shapes, traceRole(graph, shapes, q));
     if (!queries) return std::nullopt;
     if (!spec.parts.empty()) return Block{at, std::move(way), *queries, Taken{}, {}, {}}; // its blocks of keys are all of them
-    return Block{at, std::move(way), *queries, takenBy(graph, shapes, k), bare(graph, shapes, core.core->k), joinOnWay(graph, shapes, k)};
+    const RoleTrace keys = traceRole(graph, shapes, k);
+    return Block{at, std::move(way), *queries, takenBy(graph, shapes, keys), bare(graph, shapes, k), joinOnWay(graph, shapes, keys)};
 }
 
 /// Whether two differ in nothing but what they see: one attention has one scale.

@@ -3,6 +3,8 @@
 
 #include "reference/attention.h"
 
+#include "graph/torch_operator.h"
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -191,8 +193,7 @@ Outputs fourAxesAttention(const KernelCall& call, const HostTensor* mask, bool c
 
 /// PyTorch's scaled_dot_product_attention: query, key, value, mask, dropout, whether causal, scale.
 Outputs torchAttention(const KernelCall& call) {
-    const std::string own = call.node.op == "ATen" ? call.node.attributes.text("operator", "") : call.node.op;
-    if (!own.ends_with("scaled_dot_product_attention") || own.find("_scaled") != std::string::npos) refuse("PyTorch's operator '" + own + "' isn't known");
+    if (!isTorchAttention(call.node)) refuse("PyTorch's operator '" + calledOperator(call.node) + "' isn't known");
     const auto number = [&](std::size_t index) { return call.input(index) && call.input(index)->count() == 1 ? std::optional<double>(call.input(index)->at(0)) : std::nullopt; };
     if (number(4).value_or(0) != 0) refuse("it drops at random");
     return fourAxesAttention(call, call.input(3), number(5).value_or(0) != 0, number(6));

@@ -3,6 +3,8 @@
 
 #include "shapes/rules.h"
 
+#include "graph/torch_operator.h"
+
 namespace triptych {
 
 namespace {
@@ -37,7 +39,7 @@ void flexAttention(RuleCall& call) {
 /// An operator of PyTorch that an attribute names: scaled_dot_product_attention of any number of axes.
 void torchOperator(RuleCall& call) {
     const ValueShape &q = call.in(0), &v = call.in(2);
-    const std::string own = call.node.op == "ATen" ? call.node.attributes.text("operator", "") : call.node.op;
+    const std::string own = calledOperator(call.node);
     if (!own.ends_with("scaled_dot_product_attention")) return void(call.dataDependent = "no shape rule for PyTorch's '" + own + "'");
     if (!q.ranked || q.dims.empty()) return call.setType(0, q.type);
     Dims dims = q.dims;

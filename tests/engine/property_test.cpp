@@ -4,7 +4,8 @@
 #include "branches.h"
 #include "graph/text.h"
 
-#include <QDir>
+#include "forms.h" // behind the engine: Qt takes names from it
+
 #include <QTest>
 #include <algorithm>
 #include <random>
@@ -139,15 +140,7 @@ private slots:
     void nothingChanges();
 };
 
-void PropertyTest::nothingChanges_data() {
-    QTest::addColumn<QString>("source");
-    const QDir folder(QStringLiteral(TEST_DATA "/forms"));
-    for (const QString& name : folder.entryList({"*.txt"}, QDir::Files, QDir::Name)) {
-        QFile file(folder.filePath(name));
-        QVERIFY(file.open(QIODevice::ReadOnly));
-        QTest::newRow(qPrintable(name.chopped(4))) << QString::fromUtf8(file.readAll());
-    }
-}
+void PropertyTest::nothingChanges_data() { addForms("source"); }
 
 void PropertyTest::nothingChanges() {
     QFETCH(QString, source);
