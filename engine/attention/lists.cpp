@@ -74,6 +74,25 @@ private:
         return given && given->isInteger() ? given : nullptr;
     }
 
+    /// Whether a value of a body is the same in each turn, whatever sizes are.
+    bool holdsInside(const Graph& body, ValueId value) const {
+        for (int steps = 0; steps < mostInserts && body.producer(value) && body.node(body.producer(value)).is("Identity"); ++steps) value = body.node(body.producer(value)).input(0);
+        const NodeId maker = body.producer(value);
+        if (body.value(value).initializer || (maker && body.node(maker).is("Constant"))) return true;
+        if (body.inputs().size() > 1 && value == body.inputs()[1]) return true; // the condition that was handed in
+        const ValueId outside = body.isOuter(value) ? m_graph.findValue(body.value(value).name) : ValueId();
+        return outside && m_shapes.isFixed(outside);
+    }
+
+    /// Whether a Loop runs as often, and puts as many tensors into its lists, whatever sizes are.
+    bool turnsAlways(NodeId id) const {
+        if (!id || !m_graph.node(id).is("Loop")) return false;
+        const Node& loop = m_graph.node(id);
+        const GraphPtr body = loop.attributes.graph("body");
+        if (!body || body->outputs().empty() || !m_shapes.isFixed(loop.input(0)) || (loop.input(1) && !m_shapes.isFixed(loop.input(1)))) return false;
+        return holdsInside(*body, body->outputs()[0]) && std::none_of(body->nodes().begin(), body->nodes().end(), [](const Node& node) { return node.attributes.holdGraphs(); });
+    }
+
     /// How many tensors a list holds.
     std::optional<std::int64_t> length(ValueId list) const {
         std::int64_t more = 0;
@@ -88,7 +107,7 @@ private:
             list = node.input(0);
         }
         const auto& known = m_shapes.of(list).sequence;
-        if (m_forAllSizes || !known || !known->items) return std::nullopt;
+        if ((m_forAllSizes && !turnsAlways(m_graph.producer(list))) || !known || !known->items) return std::nullopt;
         return more + std::ssize(*known->items);
     }
 

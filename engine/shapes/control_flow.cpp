@@ -64,8 +64,8 @@ private:
         return opset > 0 && opset < 9;
     }
 
-    /// A body under the given shapes of its inputs; empty where it can't be looked at.
-    std::optional<Seen> look(std::string_view attribute, std::span<const ValueShape> inputs) {
+    /// A body under the given shapes of its inputs, in one turn of a Loop where that is given; empty where it can't be looked at.
+    std::optional<Seen> look(std::string_view attribute, std::span<const ValueShape> inputs, std::optional<std::int64_t> turn = {}) {
         const auto all = nestedGraphs(m_model, m_node);
         const auto found = std::find_if(all.begin(), all.end(), [&](const NestedGraph& each) { return each.name == attribute; });
         if (found == all.end()) return std::nullopt;
@@ -74,7 +74,7 @@ private:
         for (const ValueShape& input : inputs) cost += itemsOf(input);
         if (cost > *m_budget.nodes) return std::nullopt;
         *m_budget.nodes -= cost;
-        auto graph = enteredGraph(m_model, m_outer, m_shapes, m_id, static_cast<std::size_t>(found - all.begin()), inputs);
+        auto graph = enteredGraph(m_model, m_outer, m_shapes, m_id, static_cast<std::size_t>(found - all.begin()), inputs, turn);
         if (!graph) return std::nullopt;
         auto shapes = inferNestedShapes(m_model, **graph, m_shapes.bindings(), sequencesInside(*found->graph, inputs), {m_budget.level + 1, m_budget.nodes}, m_job);
         if (!shapes) return std::nullopt;
@@ -198,7 +198,7 @@ private:
         std::vector<ValueShape> inputs = m_made.inputs;
         for (std::size_t i = 0; i < carried; ++i) inputs[i + 2] = m_shapes.of(m_node.input(i + 2));
         for (Dim turn = 0; turn < turns; ++turn) {
-            const auto seen = look("body", inputs);
+            const auto seen = look("body", inputs, turn);
             if (!seen) return std::nullopt;
             for (std::size_t i = 0; i < carried; ++i) inputs[i + 2] = seen->output(i + 1);
         }

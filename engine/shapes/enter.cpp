@@ -9,7 +9,7 @@ class Entry {
 public:
     Entry(const Model& model, const Graph& outer, const Shapes& shapes, NodeId node) : m_model(model), m_outer(outer), m_shapes(shapes), m_id(node), m_node(outer.node(node)) {}
 
-    Result<GraphPtr> run(const std::vector<NestedGraph>& all, std::size_t which, std::span<const ValueShape> inputs) {
+    Result<GraphPtr> run(const std::vector<NestedGraph>& all, std::size_t which, std::span<const ValueShape> inputs, std::optional<std::int64_t> turn) {
         const Graph& body = *all[which].graph;
         const Function* function = m_model.function(m_node);
         m_builder.adoptValues(body);
@@ -19,6 +19,7 @@ public:
         for (std::size_t i = 0; i < body.inputs().size(); ++i) {
             const ValueId input = body.inputs()[i];
             if (!function && i < inputs.size()) declare(input, inputs[i]);
+            if (turn && i == 0) m_builder.edit(input).initializer = makeTensor(m_builder.peek(input).name, {}, std::vector<std::int64_t>{*turn});
             if (!m_builder.peek(input).initializer) m_builder.addInput(input);
         }
         const auto sources = m_outer.sources(m_id);
@@ -91,10 +92,10 @@ std::vector<NestedGraph> nestedGraphs(const Model& model, const Node& node) {
     return found;
 }
 
-Result<GraphPtr> enteredGraph(const Model& model, const Graph& outer, const Shapes& shapes, NodeId node, std::size_t which, std::span<const ValueShape> inputs) {
+Result<GraphPtr> enteredGraph(const Model& model, const Graph& outer, const Shapes& shapes, NodeId node, std::size_t which, std::span<const ValueShape> inputs, std::optional<std::int64_t> turn) {
     const auto all = nestedGraphs(model, outer.node(node));
     if (which >= all.size()) return fail("nested graph", "there is no graph inside this node", "choose an If, a Loop, a Scan or a call of a function", describe(outer, node));
-    return Entry(model, outer, shapes, node).run(all, which, inputs);
+    return Entry(model, outer, shapes, node).run(all, which, inputs, turn);
 }
 
 } // namespace triptych

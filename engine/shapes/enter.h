@@ -15,9 +15,9 @@ std::vector<NestedGraph> nestedGraphs(const Model& model, const Node& node);
 
 /// One of a node's nested graphs as it stands in `outer`: what it captures, or a call's arguments, have the shapes and constants
 /// that they have outside, references to the call's attributes are resolved, and every node has the sources of `node`.
-/// `inputs` are shapes of the body's own inputs, in its order, where they are known (bodyInputs() tells).
+/// `inputs` are shapes of the body's own inputs, in its order, where they are known (bodyInputs() tells). `turn`: the number of a Loop's turn, its first input.
 /// Cost: linear in the nested graph. Fails where there is no such nested graph.
-Result<GraphPtr> enteredGraph(const Model& model, const Graph& outer, const Shapes& shapes, NodeId node, std::size_t which, std::span<const ValueShape> inputs = {});
+Result<GraphPtr> enteredGraph(const Model& model, const Graph& outer, const Shapes& shapes, NodeId node, std::size_t which, std::span<const ValueShape> inputs = {}, std::optional<std::int64_t> turn = {});
 
 /// How deep bodies may nest, and how many of their nodes are looked at for one graph: bodies of loops are looked at more than
 /// once, so that a hostile file could double the work with each level.

@@ -1,5 +1,7 @@
 // Graphs inside nodes, and what is known inside of what surrounds them.
 
+#include "branches.h"
+#include "graph/text.h"
 #include "nested.h"
 #include "onnx_io/export.h"
 #include "reference/run.h"
@@ -24,6 +26,7 @@ private slots:
     void bothBranchesAreWrittenOut();
     void attentionInALoopIsFoundAndWrittenOut();
     void listsAreFollowedThroughBodies();
+    void aTurnKnowsItsNumber();
     void aFunctionKeepsTheVersionThatItImports();
     void dataOutsideOfTheFolderIsRefusedUnlessAllowed();
 
@@ -182,6 +185,41 @@ void NestedTest::listsAreFollowedThroughBodies() {
     const auto entered = enterNested(**analysis, projected, projected.graph->findNode("loop"), 0);
     QVERIFY(entered);
     QCOMPARE(shapeOf(*entered, "row"), std::string("4"));
+}
+
+/// As tensor_split is exported: each turn cuts from one place to the next, the rest is put behind. A class token's size depends on the turn, and
+/// the places of the list hold for every length.
+void NestedTest::aTurnKnowsItsNumber() {
+    const auto body = parseText("i: i64[]\nc: bool[]\nsofar: f32[]\nfrom = Gather(places, i)\nto = Gather(places, Add(i, one: i64[] = {1}))\nnext = SequenceInsert(sofar, Slice(x, from, to, axis))\nmore = Identity(on)\nreturn more, next");
+    QVERIFY(body);
+    Model model;
+    model.opsets = {{"", 17}};
+    GraphBuilder builder;
+    const auto list = [&](const char* name, Dims dims, std::vector<std::int64_t> values) { return builder.addInitializer(makeTensor(name, std::move(dims), values)); };
+    const ValueId x = builder.value("x"), places = list("places", {2, 1}, {0, 1}), axis = list("axis", {1}, {1}), on = builder.value("on");
+    builder.edit(x).declared = {DataType::float32, true, {1, unknownDim, 8}, {"", "seq", ""}, "tensor"};
+    builder.addInput(x);
+    const auto node = [&](const char* name, const char* op, std::vector<ValueId> inputs, std::vector<ValueId> captured = {}, std::vector<Attribute> attributes = {}) {
+        builder.addNode({name, op, {}, {}, {}, std::move(inputs), {builder.value(std::string(name) + "_out")}, std::move(captured), Attributes(std::move(attributes)), {}});
+        return builder.value(std::string(name) + "_out");
+    };
+    HostTensor yes = HostTensor::zeros(DataType::boolean, {});
+    yes.integers()[0] = 1;
+    builder.edit(on).initializer = tensorOf(yes, "on");
+    const ValueId cut = node("loop", "Loop", {list("count", {}, {1}), on, node("nothing", "SequenceEmpty", {})}, {x, places, axis, on}, {{"body", *body, {}}});
+    const ValueId rest = node("rest", "Slice", {x, list("begin", {1}, {1}), list("end", {1}, {1 << 30}), axis});
+    const ValueId both = node("both", "SequenceInsert", {cut, rest});
+    builder.addOutput(node("token", "SequenceAt", {both, list("zero", {}, {0})}));
+    builder.addOutput(node("others", "SequenceAt", {both, list("first", {}, {1})}));
+    model.graph = *builder.finish();
+    const auto flat = flatten(model, {{"seq", 17}}, true);
+    QVERIFY2(flat, flat ? "" : flat.error().message().c_str());
+    const auto dims = [&](const char* value) { return flat->shapes->of(flat->graph->findValue(value)).dims; };
+    QCOMPARE(dims("token_out"), (Dims{1, 1, 8}));
+    QCOMPARE(dims("others_out"), (Dims{1, 16, 8}));
+    const Node& others = flat->graph->node(flat->graph->findNode("others"));
+    QVERIFY2(others.is("Identity"), "two stand in the list, however long x is");
+    QCOMPARE(others.input(0), flat->graph->findValue("rest_out"));
 }
 
 void NestedTest::aFunctionKeepsTheVersionThatItImports() {
