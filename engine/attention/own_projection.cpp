@@ -64,9 +64,33 @@ ValueId biasOf(const Graph& graph, const RoleTrace& role) {
     return add.input(add.input(0) == graph.node(role.linear).output() ? 1 : 0);
 }
 
+/// A weight whose columns take several axes as a matrix of `rows`, or a bias beside it as a row (0 rows); none where it isn't in the file as it is read.
+std::optional<WeightSource> flattened(const Graph& graph, ValueId value, Dim rows, Dim columns) {
+    const auto source = weightSource(graph, value);
+    if (!source || source->transposed || !source->tensor->payload.parts.empty() || bitsOf(source->tensor->type) % 8 != 0 || elementCount(source->tensor->dims) != std::max<Dim>(rows, 1) * columns) return std::nullopt;
+    auto flat = std::make_shared<Tensor>(*source->tensor);
+    flat->dims = rows > 0 ? Dims{rows, columns} : Dims{columns};
+    return WeightSource{std::move(flat), false};
+}
+
+/// The weight, and the bias where there is one, of a product whose columns take several axes.
+struct Flat {
+    std::optional<WeightSource> weight, bias;
+};
+
+std::optional<Flat> flatOf(const Graph& graph, const Shapes& shapes, const RoleTrace& role) {
+    const Node& product = graph.node(role.linear);
+    const Dims& weight = shapes.of(product.input(1)).dims;
+    const Dim columns = linearColumns(graph, shapes, role.linear);
+    if (weight.size() < 3 || columnAxes(product) + 1 != weight.size() || columns < 1) return std::nullopt;
+    Flat flat{flattened(graph, product.input(1), weight[0], columns), role.bias ? flattened(graph, biasOf(graph, role), 0, columns) : std::nullopt};
+    return flat.weight && (flat.bias || !role.bias) ? std::optional(std::move(flat)) : std::nullopt;
+}
+
 } // namespace
 
 bool hasOwnProjection(const Graph& graph, const Shapes& shapes, const RoleTrace& role, const OwnColumns& own) {
+    if (flatOf(graph, shapes, role)) return true;
     const Node& product = graph.node(role.linear);
     const auto all = heldBy(shapes, product);
     const bool known = std::all_of(all.begin(), all.end(), [&](const Held& held) { return isWhole(shapes, product, held) || own.cuts(product.input(held.input), held.axis, held.each); });
@@ -82,6 +106,15 @@ std::optional<ValueId> ownProjection(Emitter& emit, const Graph& graph, const Sh
     const std::string prefix = weightPrefix + "." + roleName + "_";
     std::vector<ValueId> inputs = product.inputs;
     if (input) inputs[0] = input;
+    if (const auto flat = flatOf(graph, shapes, role)) {
+        const auto cut = [&](const WeightSource& source, std::size_t axis, const char* name) { return emit.builder().addInitializer(cutTensor(source, own.range().runs, axis, prefix + name)); };
+        ValueId value = emit.op(roleName + "_proj", "MatMul", {inputs[0], cut(*flat->weight, 1, "weight")});
+        names.push_back(emit.names().back());
+        if (!flat->bias) return value;
+        value = emit.op(roleName + "_proj", "Add", {value, cut(*flat->bias, 0, "bias")});
+        names.push_back(emit.names().back());
+        return value;
+    }
     for (const Held& held : heldBy(shapes, product))
         if (!isWhole(shapes, product, held)) inputs[held.input] = own.of(emit, inputs[held.input], held.axis, prefix + held.name, held.each);
     ValueId value = emit.copy(roleName + "_proj", product, std::move(inputs));

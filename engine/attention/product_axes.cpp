@@ -101,6 +101,14 @@ std::optional<std::size_t> lastAxisIn(const Node& product, std::size_t operand) 
     return axis == std::string::npos ? std::nullopt : std::optional(axis);
 }
 
+std::size_t columnAxes(const Node& product) {
+    const auto equation = equationOf(product);
+    if (!equation || equation->operands.size() != 2 || equation->operands[0].empty() || equation->operands[1].size() < 2) return 1;
+    const std::string &input = equation->operands[0], &weight = equation->operands[1];
+    const bool plain = input.back() == weight.front() && weight.find('.') == std::string::npos && equation->result == input.substr(0, input.size() - 1) + weight.substr(1);
+    return plain ? weight.size() - 1 : 1;
+}
+
 bool turnsLastAxes(const Node& node) {
     const auto* perm = node.is("Transpose") ? node.attributes.integers("perm") : nullptr;
     if (!perm || perm->size() < 2) return false;

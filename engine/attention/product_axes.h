@@ -21,6 +21,8 @@ std::optional<std::size_t> lastAxisIn(const Node& product, std::size_t operand);
 bool turnsLastAxes(const Node& node);
 /// Elements along what is summed: the last axis of a MatMul's first operand, the letters of an Einsum that its result lacks. 0: unknown.
 Dim summedSize(const Graph& graph, const Shapes& shapes, NodeId product);
+/// How many last axes of a projection's result its weight's columns take: several for an Einsum "bsd,dchk->bschk", else 1.
+std::size_t columnAxes(const Node& product);
 /// Whether an Einsum sums nothing that both operands have: an outer product, as of two masks.
 bool sumsNothing(const Node& product);
 /// Whether what is summed is the last axis of operand 0 or 1, but for those that both have and the result keeps.

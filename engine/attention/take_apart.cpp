@@ -229,6 +229,7 @@ std::optional<ValueId> Decomposer::pointwiseOfOwn(const Cut& cut, const RoleTrac
 void Decomposer::replaceCut(const Cut& cut, const RoleTrace& trace, Emitter& emit, ValueId own, OwnColumns& part, NamedAttention& named, NamedStream& stream) {
     const ValueShape& out = m_active->shapes().of(m_graph.node(trace.linear).output());
     Dims ownDims = out.dims;
+    ownDims.resize(ownDims.size() + 1 - std::min(columnAxes(m_graph.node(trace.linear)), ownDims.size())); // an own product has one axis of columns
     ownDims[convolves(m_graph.node(trace.linear)) ? 1 : ownDims.size() - 1] = cut.range.width;
     const auto changed = pointwiseOfOwn(cut, trace, emit, own, ownDims, part);
     if (!changed || !viewOfOwn(emit, *m_active, std::string(roleNames[cut.role]) + "_proj", *changed, ownDims, cut.view, cut.dims)) {

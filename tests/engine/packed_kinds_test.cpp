@@ -39,6 +39,7 @@ const std::vector<Form>& forms() {
         {"FusedMatMul, turned", "p = com.microsoft::FusedMatMul(x, w: f32[96,32], transB=1, alpha=0.5)\n" + split},
         {"biases of two roles", "q3, k1, v3 = Split(MatMul(x, w: f32[32,96]), {32,32,32}, axis=-1)\nq1 = Add(q3, bq: f32[32])\nv1 = Add(v3, bv: f32[32])\n" + heads},
         {"Einsum", "p = Einsum(x, w: f32[32,96], equation=\"bsd,de->bse\")\n" + split},
+        {"Einsum with an axis of roles", "p = Transpose(Add(Einsum(x, w: f32[32,3,4,8], equation=\"bsd,dchk->bschk\"), b: f32[3,4,8]), perm=[2,0,3,1,4])\n" + gathered, false},
         {"weight behind views", "p = MatMul(x, Transpose(Identity(w: f32[96,32]), perm=[1,0]))\n" + split},
         {"keys and values", "q1 = MatMul(x, wq: f32[32,32])\np = Add(MatMul(other, w: f32[32,64]), b: f32[64])\nk1, v1 = Split(p, {32,32}, axis=-1)\n" + heads, true, true},
         {"queries and keys", "v1 = MatMul(x, wv: f32[32,32])\nq1, k1 = Split(Add(MatMul(x, w: f32[32,64]), b: f32[64]), {32,32}, axis=-1)\n" + heads, true, true},
